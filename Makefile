@@ -1,0 +1,57 @@
+# make serve   answer digits on http://localhost:3000 (PORT= changes it; GPU=1 runs on CUDA)
+# make test    run every test
+# make check   what CI runs besides: lint, types
+# make train   train the three models that are committed, from the data in DATA
+# make lock    resolve the lock files anew
+
+PORT ?= 3000
+PYTHON ?= python3
+# A torchvision root with QMNIST. The tests draw their own digits when there is none.
+DATA ?= $(firstword $(wildcard data ../shared/qmnist) data)
+
+# BentoML reports to its makers unless this is the literal True.
+export BENTOML_DO_NOT_TRACK = True
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+ifdef GPU
+# Not beside onnxruntime, which onnxruntime-gpu must not share an environment with.
+SERVE := .venv-gpu
+LOCK := requirements/serve-gpu.txt
+export QMNIST_PROVIDER ?= cuda
+else
+SERVE := .venv
+LOCK := requirements/serve.txt
+endif
+DEV := .venv-dev
+COMPILE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url pyproject.toml
+
+.PHONY: serve test check train lock
+
+serve: $(SERVE)/installed
+	exec $(SERVE)/bin/bentoml serve . --port $(PORT)
+
+test: $(DEV)/installed
+	QMNIST_DATA=$(DATA) $(DEV)/bin/python -m pytest
+
+check: $(DEV)/installed
+	$(DEV)/bin/ruff check
+	$(DEV)/bin/ruff format --check
+	$(DEV)/bin/mypy
+
+train: $(DEV)/installed
+	$(DEV)/bin/python -m training fit all --data $(DATA)
+
+lock: $(DEV)/installed
+	$(COMPILE) --output-file requirements/serve.txt
+	$(COMPILE) --extra train --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra gpu --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
+
+$(SERVE)/installed: $(LOCK)
+$(DEV)/installed: requirements/dev.txt
+
+# A stamp that is newer than its lock file says that there is nothing to install.
+%/installed:
+	$(PYTHON) -m venv --clear $*
+	$*/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r $<
+	@touch $@
