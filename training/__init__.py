@@ -1,0 +1,1 @@
+"""Trains three small QMNIST networks and writes them to `models/`."""

@@ -1,0 +1,290 @@
+"""A trained network becomes `models/<name>/`: ONNX, TorchScript and the card, checked and whole.
+
+The exported function takes `images`, uint8 `[N, 28, 28]` with 255 for ink, and returns `logits`
+and `probabilities`, float32 `[N, 10]` each. The normalisation is folded into the first layer, so
+nobody can feed it wrongly scaled pixels.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training import torchscript
+from training.dataset import Digits
+from training.fit import Evaluation, Predict, evaluate_splits
+from training.networks import CLASSES, MEAN, STD, normalise
+from training.recipes import Recipe
+
+ONNX_FILE = "model.onnx"
+TORCHSCRIPT_FILE = "model.torchscript.pt"
+CARD_FILE = "card.json"
+
+PARITY_DIGITS = 1_000
+PARITY_BATCHES = (1, 7, 1_000)
+PARITY_TOLERANCE = 1e-4  # the largest difference of two logits
+
+
+class ExportError(Exception):
+    """The exported files do not do what the network does; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and what its card has to say of the training."""
+
+    name: str
+    network: nn.Module
+    recipe: Recipe
+    seed: int
+    device: str
+
+
+class PixelNetwork(nn.Module):
+    """The network as it is served: from bytes of pixels to logits and probabilities."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = fold_normalisation(network)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and probabilities."""
+        logits = self.network(images.flatten(1).float())
+        return logits, logits.softmax(1)
+
+
+def fold_normalisation(network: nn.Module) -> nn.Module:
+    """Copy a network so that it takes pixels of 0…255 in place of normalised ones.
+
+    W((x/255 - mean) / std) + b = (W / (255 std)) x + (b - W mean/std), summed over the pixels.
+    """
+    folded = copy.deepcopy(network)
+    fc1 = cast("nn.Linear", folded.get_submodule("fc1"))
+    with torch.no_grad():
+        weight = fc1.weight.double()
+        fc1.bias.copy_(fc1.bias.double() - weight.sum(1) * (MEAN / STD))
+        fc1.weight.copy_(weight / (255 * STD))
+    return folded
+
+
+def export(trained: Trained, models: Path, splits: Mapping[str, Digits]) -> dict[str, Evaluation]:
+    """Write `models/<name>/`, all of it or nothing.
+
+    Args:
+        trained: What to write.
+        models: The folder of all artifacts.
+        splits: The digits to evaluate on, by the name of their split: `train`, the one the
+            network was fitted on, perhaps `validation`, and the test splits.
+
+    Returns:
+        How the ONNX file, which is what is served, did on each split; it is on the card, too.
+
+    Raises:
+        ExportError: PyTorch, TorchScript and ONNX disagree.
+    """
+    version = _version(trained.network)
+    served = PixelNetwork(trained.network).eval()
+    with replacing(models / trained.name) as folder:
+        torchscript.save(served, folder / TORCHSCRIPT_FILE)
+        onnx.save(_onnx_model(trained, served, version, splits["train"]), folder / ONNX_FILE)
+        check_parity(trained.network, folder, list(splits.values())[-1])
+
+        evaluations = evaluate_splits(onnx_predict(folder / ONNX_FILE), splits)
+        card = _card(trained, version, splits, evaluations)
+        card["files"] = {
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in (ONNX_FILE, TORCHSCRIPT_FILE)
+        }
+        text = json.dumps(card, indent=2) + "\n"
+        (folder / CARD_FILE).write_text(text, encoding="utf-8")
+    return evaluations
+
+
+def onnx_predict(path: Path) -> Predict:
+    """Make a `Predict` of an exported ONNX file."""
+    session = _session(path)
+
+    def predict(images: Tensor) -> NDArray[np.float32]:
+        probabilities: NDArray[np.float32]
+        (probabilities,) = session.run(["probabilities"], {"images": images.numpy()})
+        return probabilities
+
+    return predict
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more would only wait for each other in so small a network
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def check_parity(network: nn.Module, folder: Path, digits: Digits) -> None:
+    """Compare the exported files with the network they came from, on the same digits.
+
+    Raises:
+        ExportError: A logit differs by more than 1e-4, or a digit gets another class.
+    """
+    images = digits.images[:PARITY_DIGITS]
+    compiled = torchscript.load(folder / TORCHSCRIPT_FILE)
+    session = _session(folder / ONNX_FILE)
+    with torch.inference_mode():
+        expected = network(normalise(images)).numpy()
+        for size in PARITY_BATCHES:
+            batches = images.split(size)
+            outputs = {
+                "TorchScript": [compiled(x)[0].numpy() for x in batches],
+                "ONNX": [session.run(["logits"], {"images": x.numpy()})[0] for x in batches],
+            }
+            for format_, logits in outputs.items():
+                _compare(expected, np.concatenate(logits), f"{format_} in batches of {size}")
+
+
+def _compare(expected: NDArray[np.float32], logits: NDArray[np.float32], what: str) -> None:
+    difference = float(np.abs(expected - logits).max())
+    # Not "difference > …", which would let NaN through.
+    if not difference <= PARITY_TOLERANCE:
+        raise ExportError(f"{what}: a logit differs from PyTorch's by {difference:.2g}")
+    others = int((expected.argmax(1) != logits.argmax(1)).sum())
+    if others:
+        raise ExportError(f"{what}: {others} digits get another class than PyTorch gives them")
+
+
+def _onnx_model(
+    trained: Trained, served: nn.Module, version: str, train: Digits
+) -> onnx.ModelProto:
+    # Two pictures in the example, because a batch of one would be taken for a constant.
+    program = cast(
+        "torch.onnx.ONNXProgram",
+        torch.onnx.export(
+            served,
+            (torch.zeros(2, 28, 28, dtype=torch.uint8),),
+            dynamo=True,
+            dynamic_shapes={"images": {0: "N"}},
+            input_names=["images"],
+            output_names=["logits", "probabilities"],
+            verbose=False,
+        ),
+    )
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # stack traces, with the paths of this machine
+    onnx.helper.set_model_props(
+        model,
+        {
+            "name": trained.name,
+            "version": version,
+            "classes": ",".join(map(str, range(CLASSES))),
+            "trained_on": f"QMNIST, {len(train)} digits of the train split",
+        },
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _version(network: nn.Module) -> str:
+    """Name the weights by their content, so that an answer can be traced to what gave it."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _card(
+    trained: Trained,
+    version: str,
+    splits: Mapping[str, Digits],
+    evaluations: Mapping[str, Evaluation],
+) -> dict[str, Any]:
+    layers = [module for module in trained.network.children() if isinstance(module, nn.Linear)]
+    return {
+        "name": trained.name,
+        "version": version,
+        "architecture": {
+            "summary": (type(trained.network).__doc__ or "").strip(),
+            "layers": [layers[0].in_features, *(layer.out_features for layer in layers)],
+            "parameters": sum(p.numel() for p in trained.network.parameters()),
+        },
+        "training": {
+            "recipe": asdict(trained.recipe),
+            "seed": trained.seed,
+            "device": trained.device,
+            "libraries": _libraries(),
+        },
+        "data": {
+            "source": "QMNIST",
+            "splits": {
+                name: {"rows": len(digits), "sha256": digits.sha256()}
+                for name, digits in splits.items()
+            },
+        },
+        "evaluation": {name: _evaluation(result) for name, result in evaluations.items()},
+    }
+
+
+def _evaluation(result: Evaluation) -> dict[str, Any]:
+    counts = result.confusion.sum(axis=1)
+    errors = counts - result.confusion.diagonal()
+    return {
+        "correct": result.correct,
+        "total": result.total,
+        "accuracy": result.accuracy,
+        "errors_by_class": [
+            {"digit": digit, "errors": int(wrong), "total": int(count)}
+            for digit, (wrong, count) in enumerate(zip(errors, counts, strict=True))
+        ],
+        "calibration_error": result.calibration_error,
+    }
+
+
+def _libraries() -> dict[str, str]:
+    names = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Give an empty folder beside `folder` that takes its place once it is complete.
+
+    Whenever this is interrupted, `folder` is the old one or the new one, whole; killed between
+    the two renames, the old one is found under the name `.<name>-old`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    old = folder.with_name(f".{folder.name}-old")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        new = Path(scratch) / folder.name
+        new.mkdir()
+        yield new
+        for file in new.iterdir():
+            _flush_to_disk(file)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
+            raise
+        if old.exists():
+            shutil.rmtree(old)
+
+
+def _flush_to_disk(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())

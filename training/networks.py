@@ -1,0 +1,78 @@
+"""The notebook's three multi-layer perceptrons.
+
+Each takes normalised pixels, float32 `[N, 784]` in -1…1 (see `normalise`), and returns logits,
+float32 `[N, 10]`. The first layer is called `fc1` in all of them: `export` folds the
+normalisation into it.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PIXELS = 28 * 28
+CLASSES = 10
+
+# ToTensor, then Normalize((0.5,), (0.5,)): 0…255 becomes -1…1.
+MEAN = 0.5
+STD = 0.5
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Turn uint8 `[N, 28, 28]` into what the networks take: float32 `[N, 784]` in -1…1."""
+    return images.flatten(1).float().mul_(1 / (255 * STD)).sub_(MEAN / STD)
+
+
+class Baseline(nn.Module):
+    """784-128-64-10 with ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(PIXELS, 128)
+        self.fc2 = nn.Linear(128, 64)
+        self.fc3 = nn.Linear(64, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        x = torch.relu(self.fc1(x))
+        x = torch.relu(self.fc2(x))
+        logits: Tensor = self.fc3(x)
+        return logits
+
+
+class Deeper(nn.Module):
+    """784-128-128-64-10 with ReLU: the baseline and one more hidden layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(PIXELS, 128)
+        self.fc2 = nn.Linear(128, 128)
+        self.fc3 = nn.Linear(128, 64)
+        self.fc4 = nn.Linear(64, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        x = torch.relu(self.fc1(x))
+        x = torch.relu(self.fc2(x))
+        x = torch.relu(self.fc3(x))
+        logits: Tensor = self.fc4(x)
+        return logits
+
+
+class Dropout(nn.Module):
+    """784-128-128-64-10 with tanh, leaky ReLU and ReLU, and dropout after the first two."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(PIXELS, 128)
+        self.fc2 = nn.Linear(128, 128)
+        self.fc3 = nn.Linear(128, 64)
+        self.fc4 = nn.Linear(64, CLASSES)
+        self.dropout = nn.Dropout(rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        x = self.dropout(torch.tanh(self.fc1(x)))
+        x = self.dropout(F.leaky_relu(self.fc2(x)))
+        x = torch.relu(self.fc3(x))
+        logits: Tensor = self.fc4(x)
+        return logits
