@@ -1,0 +1,1 @@
+"""Reads `models/` and answers with digits."""

@@ -1,0 +1,116 @@
+"""Reads `models/` and verifies it: nothing is served whose bytes the card does not vouch for."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+ONNX_FILE = "model.onnx"
+CARD_FILE = "card.json"
+
+
+class ArtifactError(Exception):
+    """A model cannot be served; the message names the file and what is wrong with it."""
+
+
+class SplitResult(BaseModel):
+    """How a model did on one split of the data."""
+
+    model_config = ConfigDict(extra="allow")
+
+    correct: int
+    total: int
+    accuracy: float
+
+
+class Card(BaseModel):
+    """What `card.json` says; what is not used by name is kept and passed on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    version: str
+    evaluation: dict[str, SplitResult]
+    files: dict[str, str]
+    """SHA-256 in hexadecimal, by file name."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One verified model: its card, and the bytes of its ONNX file."""
+
+    card: Card
+    onnx: bytes
+
+    @property
+    def name(self) -> str:
+        """The model's name, which is its folder's too."""
+        return self.card.name
+
+
+def load(folder: Path) -> Artifact:
+    """Read one artifact and check every file that its card lists.
+
+    Raises:
+        ArtifactError: A file is missing, or is not what the card says.
+    """
+    if not folder.is_dir():
+        names = ", ".join(path.name for path in _folders(folder.parent)) or "none"
+        raise ArtifactError(
+            f"there is no model {folder.name!r} in {folder.parent}; there are {names}"
+        )
+    card = _read_card(folder / CARD_FILE)
+    if card.name != folder.name:
+        raise ArtifactError(f"{folder / CARD_FILE} is the card of {card.name!r}")
+    if ONNX_FILE not in card.files:
+        raise ArtifactError(f"{folder / CARD_FILE} lists no {ONNX_FILE}")
+    contents = {name: _read_verified(folder / name, digest) for name, digest in card.files.items()}
+    return Artifact(card, contents[ONNX_FILE])
+
+
+def load_all(models: Path) -> dict[str, Artifact]:
+    """Read every artifact in a folder, by name; folders with a leading dot are passed over.
+
+    Raises:
+        ArtifactError: There are none, or one of them is missing a file or damaged.
+    """
+    folders = _folders(models)
+    if not folders:
+        raise ArtifactError(f"there are no models in {models}")
+    return {folder.name: load(folder) for folder in folders}
+
+
+def _folders(models: Path) -> list[Path]:
+    return sorted(path for path in models.glob("[!.]*") if path.is_dir())
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        content: Any = json.loads(_read(path))
+        return Card.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise ArtifactError(f"{path} is not a model card: {field}: {first['msg']}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not JSON: {error}") from error
+
+
+def _read_verified(path: Path, digest: str) -> bytes:
+    content = _read(path)
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != digest:
+        raise ArtifactError(
+            f"{path} is damaged: its SHA-256 is {actual}, and {CARD_FILE} says {digest}"
+        )
+    return content
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,121 @@
+"""Pixels become predictions: ONNX Runtime, one session a model."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from serving.artifacts import Artifact
+from serving.settings import Provider
+
+logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+
+INPUT = ("images", "tensor(uint8)")
+OUTPUTS = ("logits", "probabilities")
+
+# What ONNX Runtime calls them.
+EXECUTION_PROVIDERS = {
+    Provider.CPU: "CPUExecutionProvider",
+    Provider.CUDA: "CUDAExecutionProvider",
+}
+
+
+class ProviderError(Exception):
+    """The provider that was asked for cannot be had on this machine."""
+
+
+class ContractError(Exception):
+    """The ONNX file does not take and return what an artifact's must."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model makes of N pictures.
+
+    Attributes:
+        logits: float32 `[N, 10]`.
+        probabilities: float32 `[N, 10]`; each row sums to 1.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def digits(self) -> NDArray[np.int64]:
+        """The likeliest digit of each picture, int64 `[N]`."""
+        digits: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return digits
+
+    @property
+    def confidences(self) -> NDArray[np.float32]:
+        """The likeliest digit's probability, float32 `[N]`."""
+        confidences: NDArray[np.float32] = self.probabilities.max(axis=1)
+        return confidences
+
+
+class Classifier:
+    """One model in one ONNX Runtime session.
+
+    Raises:
+        ProviderError: The provider cannot be had.
+        ContractError: The file's inputs and outputs are not an artifact's.
+    """
+
+    def __init__(self, artifact: Artifact, provider: Provider) -> None:
+        self.card = artifact.card
+        self.provider = provider
+        self._session = _session(artifact, provider)
+
+    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
+        logits, probabilities = self._session.run(OUTPUTS, {INPUT[0]: images})
+        return Predictions(logits, probabilities)
+
+
+def choose_provider(wanted: Provider, artifact: Artifact) -> Provider:
+    """Decide what `auto` means here, by trying; what it took is logged."""
+    if wanted is not Provider.AUTO:
+        return wanted
+    try:
+        _session(artifact, Provider.CUDA)
+    except ProviderError as error:
+        logger.info("QMNIST_PROVIDER=auto: running on the CPU, because %s", error)
+        return Provider.CPU
+    logger.info("QMNIST_PROVIDER=auto: running on CUDA")
+    return Provider.CUDA
+
+
+def _session(artifact: Artifact, provider: Provider) -> onnxruntime.InferenceSession:
+    wanted = EXECUTION_PROVIDERS[provider]
+    if wanted not in onnxruntime.get_available_providers():
+        raise ProviderError(f"this build of ONNX Runtime has no {wanted}")
+    options = onnxruntime.SessionOptions()
+    # These networks take microseconds: more threads would only wait for each other.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    if provider is not Provider.CPU:
+        # Or ONNX Runtime would run on the CPU and not say so.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = onnxruntime.InferenceSession(artifact.onnx, options, providers=[wanted])
+    except Exception as error:
+        # ONNX Runtime's exceptions share no base class, and with CPU there is nothing to have.
+        if provider is Provider.CPU:
+            raise
+        raise ProviderError(f"{wanted} does not work here: {error}") from error
+    if session.get_providers()[0] != wanted:
+        raise ProviderError(f"ONNX Runtime took {session.get_providers()[0]} in place of {wanted}")
+    _check_contract(artifact.name, session)
+    return session
+
+
+def _check_contract(name: str, session: onnxruntime.InferenceSession) -> None:
+    inputs = [(node.name, node.type) for node in session.get_inputs()]
+    outputs = {node.name for node in session.get_outputs()}
+    if inputs != [INPUT] or not outputs.issuperset(OUTPUTS):
+        raise ContractError(
+            f"the ONNX file of {name!r} takes {inputs} and returns {sorted(outputs)}; "
+            f"it must take {INPUT[0]} as uint8 and return {' and '.join(OUTPUTS)}"
+        )

@@ -1,0 +1,75 @@
+"""What goes in and what comes out over HTTP, as BentoML's client and Swagger page know it."""
+
+from typing import Annotated, Any, ClassVar
+
+import bentoml
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from starlette.requests import Request
+
+from serving.artifacts import Card
+from serving.settings import Provider
+
+
+class UnreadRequest(bentoml.IODescriptor):
+    """An HTTP request handed to an API as it came."""
+
+    request: Any
+
+
+class PictureInput(bentoml.IODescriptor):
+    """One picture, as a file, and the name of the model that is to answer."""
+
+    # In JSON schema "file" is BentoML's word and "string" OpenAPI's.
+    image: Annotated[
+        bytes,
+        WithJsonSchema({"type": "file", "format": "image"}, mode="validation"),
+        WithJsonSchema({"type": "string", "format": "binary"}, mode="serialization"),
+    ]
+    model: str | None = None
+
+    media_type: ClassVar[str | None] = "multipart/form-data"
+
+    @classmethod
+    async def from_http_request(cls, request: Request, _serde: object) -> bentoml.IODescriptor:
+        """Leave the request unread: `serving.requests` reads it, with limits and no URLs."""
+        return UnreadRequest.model_construct(request=request)
+
+
+class Prediction(BaseModel):
+    """The digit in a picture."""
+
+    digit: Annotated[int, Field(ge=0, le=9)]
+    confidence: Annotated[float, Field(description="The digit's probability, 0…1.")]
+    probabilities: Annotated[
+        list[float], Field(min_length=10, max_length=10, description="Of the digits 0 to 9.")
+    ]
+    model: Annotated[str, Field(description="The model that answered.")]
+    version: Annotated[str, Field(description="The model's version: its weights' fingerprint.")]
+
+
+class ServedModel(Card):
+    """A model that is served: where it runs, and its card."""
+
+    model_config = ConfigDict(extra="allow")
+
+    provider: Provider
+
+
+class ModelList(BaseModel):
+    """The models that are served."""
+
+    default: Annotated[str, Field(description="The model that answers when none is named.")]
+    models: list[ServedModel]
+
+
+class Error(BaseModel):
+    """What was wrong with a request."""
+
+    code: Annotated[str, Field(description="One word for programs.")]
+    message: Annotated[str, Field(description="A sentence for people.")]
+
+
+class ErrorBody(BaseModel):
+    """The body of every 4xx answer."""
+
+    error: Error
