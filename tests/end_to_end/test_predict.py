@@ -1,0 +1,183 @@
+"""A running server, and the clients that people have."""
+
+import http.client
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import bentoml
+import httpx
+import pytest
+from PIL import Image
+
+from serving.evaluate import open_sources
+from tests import drawn
+from tests.conftest import COMMITTED_MODELS, StartServer
+
+NAMES = ("baseline", "deeper", "dropout")
+SEVEN = drawn.encode(drawn.on_paper(7))
+
+
+def card(models: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((models / name / "card.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_every_test_digit_over_http_counts_as_the_card_does(
+    start_server: StartServer, models: Path, data_root: Path
+) -> None:
+    """Each one POSTed as PNG to each model: on QMNIST, that is 30,000 requests."""
+    sources = open_sources(data_root, max_pixels=28 * 28)
+    batches = [(source.name, *batch) for source in sources for batch in source.batches]
+    pictures = [
+        (split, drawn.encode(image), int(label))
+        for split, images, labels in batches
+        for image, label in zip(images, labels, strict=True)
+    ]
+
+    def count(url: str, name: str) -> dict[str, int]:
+        """Over one connection, since opening thousands is not what is tested."""
+        correct = dict.fromkeys((source.name for source in sources), 0)
+        connection = http.client.HTTPConnection(urlsplit(url).netloc)
+        for split, picture, label in pictures:
+            connection.request("POST", f"/predict?model={name}", picture)
+            response = connection.getresponse()
+            answer = json.load(response)
+            assert response.status == 200, answer
+            correct[split] += answer["digit"] == label
+        connection.close()
+        return correct
+
+    with start_server(models) as url, ThreadPoolExecutor(len(NAMES)) as pool:
+        counts = dict(zip(NAMES, pool.map(lambda name: count(url, name), NAMES), strict=True))
+    expected = {
+        name: {s.name: card(models, name)["evaluation"][s.name]["correct"] for s in sources}
+        for name in NAMES
+    }
+    assert counts == expected
+
+
+def test_the_raw_body_and_the_form_are_answered_alike(server: str) -> None:
+    raw = httpx.post(
+        f"{server}/predict", content=SEVEN, headers={"Content-Type": "image/png"}
+    ).json()
+    form = httpx.post(f"{server}/predict", files={"image": ("7.png", SEVEN, "image/png")}).json()
+    assert raw == form
+    assert list(raw) == ["digit", "confidence", "probabilities", "model", "version"]
+    assert raw["digit"] == 7
+    assert raw["confidence"] == max(raw["probabilities"]) == raw["probabilities"][7]
+    assert sum(raw["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert raw["model"] == "deeper"
+    assert raw["version"] == card(COMMITTED_MODELS, "deeper")["version"]
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_a_drawing_is_read(server: str, digit: int) -> None:
+    picture = drawn.encode(drawn.on_paper(digit, side=600), "JPEG")
+    assert httpx.post(f"{server}/predict", content=picture).json()["digit"] == digit
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_is_picked_by_name(server: str, name: str) -> None:
+    by_query = httpx.post(f"{server}/predict?model={name}", content=SEVEN).json()
+    by_form = httpx.post(f"{server}/predict", files={"image": SEVEN}, data={"model": name}).json()
+    assert by_query == by_form
+    assert by_query["model"] == name
+    assert by_query["version"] == card(COMMITTED_MODELS, name)["version"]
+
+
+def test_bentomls_own_client(server: str, tmp_path: Path) -> None:
+    path = tmp_path / "seven.png"
+    path.write_bytes(SEVEN)
+    expected = httpx.post(f"{server}/predict?model=baseline", content=SEVEN).json()
+    with bentoml.SyncHTTPClient(server) as client:
+        assert client.predict(image=path, model="baseline") == expected
+        assert client.predict(path)["digit"] == 7
+        with pytest.raises(bentoml.exceptions.NotFound, match="There is no model 'other'"):
+            client.predict(image=path, model="other")
+
+
+def test_an_unknown_model_is_404_and_lists_the_names(server: str) -> None:
+    response = httpx.post(f"{server}/predict?model=other", content=SEVEN)
+    assert response.status_code == 404
+    assert response.json() == {
+        "error": {
+            "code": "unknown_model",
+            "message": "There is no model 'other'; there are baseline, deeper, dropout.",
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "invalid_request"),
+        (b"{}", 415, "not_an_image"),
+        (b"hello", 415, "not_an_image"),
+        (b'"http://localhost/7.png"', 415, "not_an_image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "not_an_image"),
+        (SEVEN[: len(SEVEN) // 2], 422, "damaged_image"),
+        (SEVEN[:20], 422, "damaged_image"),
+        (drawn.encode(Image.new("L", (100, 100), 255)), 422, "no_digit"),
+        (drawn.encode(Image.new("1", (10_000, 5_000))), 413, "image_too_large"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 10_000_000, 413, "image_too_large"),
+    ],
+    ids=["empty", "json", "text", "url", "svg", "half", "header", "blank", "bomb", "too long"],
+)
+def test_what_is_wrong_is_said_and_hurts_nobody(
+    server: str, body: bytes, status: int, code: str
+) -> None:
+    response = httpx.post(f"{server}/predict", content=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert response.json()["error"]["message"].endswith(".")
+    assert httpx.post(f"{server}/predict", content=SEVEN).json()["digit"] == 7
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/vnd.bentoml+pickle"])
+def test_the_content_type_does_not_choose_a_parser(server: str, content_type: str) -> None:
+    response = httpx.post(
+        f"{server}/predict", content=b"{}", headers={"Content-Type": content_type}
+    )
+    assert 400 <= response.status_code < 500
+
+
+def test_a_url_is_never_fetched(server: str) -> None:
+    connections: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            try:
+                connections.append(listener.accept())
+            except OSError:  # closed, because nobody came
+                return
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/7.png"
+        for response in (
+            httpx.post(f"{server}/predict", content=url.encode()),
+            httpx.post(f"{server}/predict", json=url),
+            httpx.post(f"{server}/predict", json={"image": url}),
+            httpx.post(f"{server}/predict", data={"image": url}),
+            httpx.post(f"{server}/predict", files={"image": (None, url)}),
+        ):
+            assert 400 <= response.status_code < 500, response.text
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert connections == []
+
+
+def test_a_large_picture_holds_up_nobody(server: str) -> None:
+    """Pictures as large as photographs come with small ones, and all are answered."""
+    large = drawn.encode(drawn.on_paper(7).resize((4_200, 4_200)))
+    with ThreadPoolExecutor(8) as pool:
+        bodies = [large, SEVEN] * 10
+        digits = pool.map(
+            lambda body: httpx.post(f"{server}/predict", content=body, timeout=60).json()["digit"],
+            bodies,
+        )
+        assert list(digits) == [7] * len(bodies)

@@ -1,0 +1,87 @@
+import logging
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from serving import artifacts
+from serving.artifacts import Artifact
+from serving.classifier import Classifier, ContractError, ProviderError, choose_provider
+from serving.settings import Provider
+from tests import drawn
+from tests.conftest import COMMITTED_MODELS
+
+
+@pytest.fixture(params=["baseline", "deeper", "dropout"])
+def artifact(request: pytest.FixtureRequest) -> Artifact:
+    return artifacts.load(COMMITTED_MODELS / request.param)
+
+
+def test_drawn_digits_are_read(artifact: Artifact) -> None:
+    images, labels = drawn.digits(500, seed=11)
+    predictions = Classifier(artifact, Provider.CPU).predict(images)
+    assert (predictions.digits == labels).mean() > 0.95
+
+
+def test_predictions_hold_together(artifact: Artifact) -> None:
+    images, _ = drawn.digits(20, seed=11)
+    predictions = Classifier(artifact, Provider.CPU).predict(images)
+    assert predictions.logits.shape == predictions.probabilities.shape == (20, 10)
+    assert predictions.logits.dtype == predictions.probabilities.dtype == np.float32
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, rtol=1e-5)
+    rows = np.arange(20)
+    assert np.array_equal(
+        predictions.confidences, predictions.probabilities[rows, predictions.digits]
+    )
+
+
+def test_a_picture_gets_the_same_answer_alone_and_in_a_batch(artifact: Artifact) -> None:
+    images, _ = drawn.digits(20, seed=11)
+    classifier = Classifier(artifact, Provider.CPU)
+    together = classifier.predict(images).probabilities
+    alone = np.concatenate([classifier.predict(image[None]).probabilities for image in images])
+    np.testing.assert_allclose(alone, together, atol=1e-6)
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_cuda_that_cannot_be_had_is_an_error(artifact: Artifact) -> None:
+    with pytest.raises(ProviderError, match="CUDAExecutionProvider"):
+        Classifier(artifact, Provider.CUDA)
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_cuda_that_is_built_in_and_does_not_work_is_an_error(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine with onnxruntime-gpu and no GPU, where ONNX Runtime would take the CPU."""
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(ProviderError, match="CUDAExecutionProvider"),
+    ):
+        Classifier(artifact, Provider.CUDA)
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_auto_says_which_provider_it_took(
+    artifact: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert choose_provider(Provider.AUTO, artifact) is Provider.CPU
+    assert "QMNIST_PROVIDER=auto: running on the CPU, because" in caplog.text
+
+
+def test_another_functions_file_is_refused(artifact: Artifact) -> None:
+    model = onnx.load_model_from_string(artifact.onnx)
+    model.graph.input[0].name = "pixels"
+    for node in model.graph.node:
+        node.input[:] = ["pixels" if name == "images" else name for name in node.input]
+    with pytest.raises(ContractError, match="pixels"):
+        Classifier(replace(artifact, onnx=model.SerializeToString()), Provider.CPU)

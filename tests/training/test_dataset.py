@@ -1,0 +1,103 @@
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import QMNIST
+
+from tests import drawn
+from training import dataset
+from training.dataset import DatasetError, Digits
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A small data set to damage."""
+    drawn.write_qmnist(tmp_path, train=60, test=30)
+    return tmp_path
+
+
+def raw(root: Path, name: str) -> Path:
+    return root / "QMNIST" / "raw" / name
+
+
+def test_load_gives_the_files_pixels_and_labels(root: Path) -> None:
+    digits = dataset.load(root, "test")
+    images, labels = drawn.digits(30, seed=2)
+    assert digits.images.dtype == torch.uint8
+    assert np.array_equal(digits.images.numpy(), images)
+    assert digits.labels.tolist() == labels.tolist()
+
+
+def test_qmnist_is_whole(data_root: Path) -> None:
+    train, test = dataset.load(data_root, "train"), dataset.load(data_root, "test")
+    assert len(train) > len(test) > 0
+    assert set(train.labels.tolist()) == set(test.labels.tolist()) == set(range(10))
+
+
+def test_a_missing_data_set_that_cannot_be_downloaded_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(_: QMNIST) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(QMNIST, "download", offline)
+    with pytest.raises(DatasetError, match=r"not in .* could not be downloaded: .*no network"):
+        dataset.load(tmp_path, "train")
+
+
+@pytest.mark.parametrize("length", [0, 3, 10, 16, 17, 1_000])
+@pytest.mark.parametrize("name", ["qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"])
+def test_a_truncated_file_is_one_sentence(root: Path, name: str, length: int) -> None:
+    content = raw(root, name).read_bytes()
+    raw(root, name).write_bytes(content[: min(length, len(content) - 4)])
+    with pytest.raises(DatasetError, match=r"test split in .* is damaged"):
+        dataset.load(root, "test")
+
+
+def test_files_that_do_not_belong_together_are_one_sentence(root: Path) -> None:
+    labels = raw(root, "qmnist-train-labels-idx2-int").read_bytes()
+    raw(root, "qmnist-test-labels-idx2-int").write_bytes(labels)
+    with pytest.raises(DatasetError, match="30 pictures, but labels"):
+        dataset.load(root, "test")
+
+
+def test_a_label_that_is_no_digit_is_one_sentence(root: Path) -> None:
+    drawn.write_idx(
+        raw(root, "qmnist-test-labels-idx2-int"), 0x0C, np.full((30, 8), 11, np.dtype(">i4"))
+    )
+    with pytest.raises(DatasetError, match="a label is not a digit"):
+        dataset.load(root, "test")
+
+
+def test_no_writer_is_on_both_sides_of_a_split(root: Path) -> None:
+    digits = dataset.load(root, "train")
+    rest, held_out = dataset.hold_out_writers(digits, 1 / 3)
+    assert len(held_out) == 20
+    assert len(rest) == 40
+    assert not set(rest.writers.tolist()) & set(held_out.writers.tolist())
+
+
+def test_the_same_writers_are_held_out_every_time(root: Path) -> None:
+    digits = dataset.load(root, "train")
+    torch.manual_seed(1)
+    _, first = dataset.hold_out_writers(digits, 1 / 3)
+    torch.manual_seed(2)
+    _, second = dataset.hold_out_writers(digits, 1 / 3)
+    assert first.sha256() == second.sha256()
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [
+        (10_000, {"test10k": 10_000}),
+        (60_000, {"test10k": 10_000, "test50k": 50_000, "test60k": 60_000}),
+        (500, {"test": 500}),
+    ],
+)
+def test_test_digits_are_named_as_their_authors_do(rows: int, sizes: dict[str, int]) -> None:
+    zeros = torch.zeros(rows, dtype=torch.int64)
+    digits = Digits(torch.zeros(rows, 1, 1, dtype=torch.uint8), zeros, zeros)
+    splits = dataset.test_splits(digits)
+    assert {name: len(split) for name, split in splits.items()} == sizes

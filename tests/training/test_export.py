@@ -1,0 +1,246 @@
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+
+from tests import drawn
+from tests.conftest import COMMITTED_MODELS, ROOT
+from training import dataset, torchscript
+from training.dataset import Digits
+from training.export import (
+    ExportError,
+    PixelNetwork,
+    Trained,
+    check_parity,
+    export,
+    fold_normalisation,
+    onnx_predict,
+    replacing,
+)
+from training.fit import build
+from training.networks import normalise
+from training.recipes import RECIPES, NetworkName
+
+FILES = {"card.json", "model.onnx", "model.torchscript.pt"}
+NAMES: list[NetworkName] = ["baseline", "deeper", "dropout"]
+
+
+def fresh(name: NetworkName) -> Trained:
+    torch.manual_seed(5)
+    recipe = RECIPES["notebook"][name]
+    return Trained(name, build(name, recipe).eval(), recipe, seed=5, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def splits(drawn_root: Path) -> dict[str, Digits]:
+    return {"train": dataset.load(drawn_root, "train"), "test": dataset.load(drawn_root, "test")}
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    return card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folding_keeps_the_function(name: NetworkName) -> None:
+    network = fresh(name).network.double()
+    images = torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8)
+    pixels = images.flatten(1).double()
+    expected = network((pixels / 255 - 0.5) / 0.5)
+    torch.testing.assert_close(fold_normalisation(network)(pixels), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_artifact_is_what_the_contract_says(name: NetworkName, drawn_models: Path) -> None:
+    folder = drawn_models / name
+    assert {file.name for file in folder.iterdir()} == FILES
+    card = read_card(folder)
+    assert card["name"] == name
+    for file in ("model.onnx", "model.torchscript.pt"):
+        assert card["files"][file] == hashlib.sha256((folder / file).read_bytes()).hexdigest()
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    assert all(not tensor.external_data for tensor in model.graph.initializer)
+    assert {p.key: p.value for p in model.metadata_props} == {
+        "name": name,
+        "version": card["version"],
+        "classes": "0,1,2,3,4,5,6,7,8,9",
+        "trained_on": "QMNIST, 2000 digits of the train split",
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_counts_what_the_onnx_file_gets_right(
+    name: NetworkName, drawn_models: Path, splits: dict[str, Digits]
+) -> None:
+    card = read_card(drawn_models / name)
+    predict = onnx_predict(drawn_models / name / "model.onnx")
+    for split, digits in splits.items():
+        predicted = predict(digits.images).argmax(axis=1)
+        labels = digits.labels.numpy()
+        result = card["evaluation"][split]
+        assert result["correct"] == int((predicted == labels).sum())
+        assert result["total"] == len(digits) == card["data"]["splits"][split]["rows"]
+        assert result["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+        wrong = {str(c): int(((labels == c) & (predicted != c)).sum()) for c in range(10)}
+        assert {str(c["digit"]): c["errors"] for c in result["errors_by_class"]} == wrong
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_torchscript_and_onnx_agree(name: NetworkName, size: int, models: Path) -> None:
+    images = torch.from_numpy(drawn.digits(size, seed=4)[0])
+    compiled = torchscript.load(models / name / "model.torchscript.pt")
+    with torch.inference_mode():
+        logits, probabilities = compiled(images)
+    np.testing.assert_allclose(
+        onnx_predict(models / name / "model.onnx")(images), probabilities.numpy(), atol=1e-5
+    )
+    torch.testing.assert_close(logits.softmax(1), probabilities)
+
+
+def test_a_disagreement_writes_nothing(
+    tmp_path: Path, splits: dict[str, Digits], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unfolded(network: torch.nn.Module) -> torch.nn.Module:
+        return network
+
+    monkeypatch.setattr("training.export.fold_normalisation", unfolded)
+    with pytest.raises(ExportError, match="differs from PyTorch's by"):
+        export(fresh("baseline"), tmp_path, splits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def baseline(drawn_models: Path) -> torch.nn.Module:
+    """The network of which `drawn_models` has the files, up to rounding: unfolded again."""
+    compiled = torchscript.load(drawn_models / "baseline" / "model.torchscript.pt")
+    network = fresh("baseline").network
+    network.load_state_dict(
+        {name.removeprefix("network."): tensor for name, tensor in compiled.state_dict().items()}
+    )
+    with torch.no_grad():
+        weight = network.get_parameter("fc1.weight").mul_(255 * 0.5)
+        network.get_parameter("fc1.bias").add_(weight.sum(1))
+    return network
+
+
+def test_files_that_agree_pass(
+    baseline: torch.nn.Module, drawn_models: Path, splits: dict[str, Digits]
+) -> None:
+    check_parity(baseline, drawn_models / "baseline", splits["test"])
+
+
+def test_another_class_is_a_disagreement_however_close_the_logits(
+    baseline: torch.nn.Module,
+    drawn_models: Path,
+    splits: dict[str, Digits],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("training.export.PARITY_TOLERANCE", 1e9)
+    with torch.no_grad():
+        baseline.get_parameter("fc3.bias")[3] += 100
+    with pytest.raises(ExportError, match="digits get another class"):
+        check_parity(baseline, drawn_models / "baseline", splits["test"])
+
+
+def test_nan_is_a_disagreement(
+    baseline: torch.nn.Module, drawn_models: Path, splits: dict[str, Digits]
+) -> None:
+    with torch.no_grad():
+        baseline.get_parameter("fc3.bias")[0] = float("nan")
+    with pytest.raises(ExportError, match="nan"):
+        check_parity(baseline, drawn_models / "baseline", splits["test"])
+
+
+def write(folder: Path, content: str) -> None:
+    for name in FILES:
+        (folder / name).write_text(content, encoding="utf-8")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+
+
+def test_a_new_artifact_takes_the_old_ones_place(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with replacing(tmp_path / "baseline") as folder:
+            write(folder, content)
+    assert contents(tmp_path / "baseline") == dict.fromkeys(FILES, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["baseline"]
+
+
+@pytest.mark.parametrize("step", ["writing", "flushing", "renaming"])
+def test_an_interrupted_export_leaves_the_old_artifact_whole(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with replacing(tmp_path / "baseline") as folder:
+        write(folder, "old")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    rename = Path.rename
+
+    def rename_old_only(self: Path, target: Path) -> Path:
+        if target.name == "baseline" and "old" not in self.name:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    def export_again() -> None:
+        with replacing(tmp_path / "baseline") as folder:
+            write(folder, "new")
+            if step == "writing":
+                raise KeyboardInterrupt
+
+    if step == "flushing":
+        monkeypatch.setattr("training.export._flush_to_disk", interrupt)
+    if step == "renaming":
+        monkeypatch.setattr(Path, "rename", rename_old_only)
+    with pytest.raises(KeyboardInterrupt):
+        export_again()
+    assert contents(tmp_path / "baseline") == dict.fromkeys(FILES, "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["baseline"]
+
+
+def test_pixel_network_answers_with_logits_and_probabilities() -> None:
+    trained = fresh("deeper")
+    images = torch.randint(0, 256, (7, 28, 28), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits, probabilities = PixelNetwork(trained.network)(images)
+        torch.testing.assert_close(logits, trained.network(normalise(images)))
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(7))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_files_do_not_tell_where_they_were_made(name: str, drawn_models: Path) -> None:
+    for folder in (drawn_models / name, COMMITTED_MODELS / name):
+        for file in FILES:
+            content = (folder / file).read_bytes()
+            assert not re.findall(rb"(?<![\w.-])/[\w.-]+/[\w./-]+\.py", content)
+            assert str(ROOT).encode() not in content
+
+
+def test_the_same_training_makes_the_same_artifact(
+    drawn_root: Path, drawn_models: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "training", "fit", "deeper", "--data", str(drawn_root)]
+    command += ["--models", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    subprocess.run(command, cwd=ROOT, check=True)
+    again, before = tmp_path / "deeper", drawn_models / "deeper"
+    assert (again / "model.onnx").read_bytes() == (before / "model.onnx").read_bytes()
+    # TorchScript numbers its classes by what else the process has compiled.
+    compiled, as_before = (torchscript.load(f / "model.torchscript.pt") for f in (again, before))
+    for name, tensor in compiled.state_dict().items():
+        assert torch.equal(tensor, as_before.state_dict()[name])
+    card, card_before = read_card(again), read_card(before)
+    del card["files"]["model.torchscript.pt"], card_before["files"]["model.torchscript.pt"]
+    assert card == card_before
