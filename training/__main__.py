@@ -1,9 +1,8 @@
 """The command line: `python -m training …`."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import typer
@@ -11,12 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from training import dataset, figures
-from training.dataset import DatasetError, Digits
+from training.dataset import DatasetError
 from training.export import ONNX_FILE, ExportError, Trained, export, onnx_predict
-from training.fit import Evaluation, evaluate_splits, fit, torch_predict
-from training.recipes import RECIPES, NetworkName, Recipe, RecipeName
-from training.report import Comparison
-from training.runs import Run, start_run
+from training.fit import fit
+from training.learner import CheckpointError
+from training.recipes import RECIPES, TYPICALITY, NetworkName, RecipeName
+from training.report import write_report
+from training.results import Result, save
+from training.runs import start_run
+from training.typicality import fit_typicality
 
 app = typer.Typer(
     help="Train, export and look at three small QMNIST networks.", no_args_is_help=True
@@ -28,6 +30,7 @@ Data = Annotated[
 ]
 Models = Annotated[Path, typer.Option(help="Where the artifacts are.")]
 Runs = Annotated[Path, typer.Option(help="Where the metrics of each run are kept.")]
+Results = Annotated[Path, typer.Option(help="Where what trainings came to is kept.")]
 Seed = Annotated[int, typer.Option(help="One seed makes one model, bit for bit.")]
 
 
@@ -37,49 +40,61 @@ Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train; ab
 @app.command(name="fit")
 def fit_command(
     network: Literal[NetworkName, "all"],
-    recipe: RecipeName = "notebook",
+    recipe: RecipeName = "strong",
     seed: Seed = 0,
     data: Data = Path("data"),
     models: Models = Path("models"),
+    results: Results = Path("results"),
     runs: Runs = Path("runs"),
     device: Device = "cpu",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was interrupted.")
+    ] = False,
 ) -> None:
-    """Train a network, or all three, and write `models/<name>/`."""
+    """Train a network, or all three, and write `models/<name>/` and the result."""
     chosen = _device(device)
     train, test = dataset.load(data, "train"), dataset.load(data, "test")
     names: tuple[NetworkName, ...] = get_args(NetworkName) if network == "all" else (network,)
     for name in names:
-        splits = _splits(train, test, RECIPES[recipe][name])
-        with start_run(runs, name, console) as run:
-            trained = _train(name, RECIPES[recipe][name], seed, splits["train"], chosen, run)
-            evaluations = export(trained, models, splits)
-            _record(run, evaluations)
-            console.print(_table(name, evaluations))
-            console.print(f"{name}: wrote {models / name}")
+        how = RECIPES[recipe][name]
+        fitted_on, validation = dataset.hold_out_writers(train, how.validation)
+        tests = dataset.test_splits(test)
+        splits = {"train": fitted_on, "validation": validation, **tests}
+        splits = {split: digits for split, digits in splits.items() if len(digits) > 0}
+        with start_run(runs, f"{recipe}-{name}-{seed}", console) as run:
+            fitted, history = fit(
+                name,
+                how,
+                fitted_on,
+                splits.get("validation"),
+                seed=seed,
+                device=chosen,
+                run=run,
+                checkpoint=runs / "checkpoints" / f"{recipe}-{name}-{seed}.pt",
+                resume=resume,
+            )
+            typicality = fit_typicality(
+                TYPICALITY, fitted_on, cache=runs / "checkpoints", console=console
+            )
+            trained = Trained(name, fitted, how, seed, chosen.type)
+            card, evaluations = export(trained, typicality, models, splits)
+            for split, evaluation in card["evaluation"].items():
+                run.record("evaluation", split=split, **evaluation)
+        test_name = next(iter(tests))
+        save(Result.of(card, history, test_name, evaluations[test_name]), results)
+        console.print(_table(name, card["evaluation"]))
+        console.print(f"{name}: wrote {models / name}\n")
 
 
 @app.command()
-def compare(
-    recipe: RecipeName = "notebook",
-    seeds: Annotated[int, typer.Option(help="How many: 0, 1, 2, ….", min=1)] = 3,
+def report(
     data: Data = Path("data"),
-    runs: Runs = Path("runs"),
-    device: Device = "cpu",
+    results: Results = Path("results"),
+    docs: Annotated[Path, typer.Option(help="Where report.md goes.")] = Path("docs"),
 ) -> None:
-    """Train all three networks from several seeds; print accuracies, mean and range."""
-    chosen = _device(device)
-    train, test = dataset.load(data, "train"), dataset.load(data, "test")
-    results: dict[NetworkName, dict[int, dict[str, Evaluation]]] = {
-        name: {} for name in RECIPES[recipe]
-    }
-    for name, by_seed in results.items():
-        splits = _splits(train, test, RECIPES[recipe][name])
-        for seed in range(seeds):
-            with start_run(runs, f"{name}-seed{seed}", console) as run:
-                trained = _train(name, RECIPES[recipe][name], seed, splits["train"], chosen, run)
-                by_seed[seed] = evaluate_splits(torch_predict(trained.network), splits)
-                _record(run, by_seed[seed])
-    sys.stdout.write(Comparison(recipe, results).markdown() + "\n")
+    """Write the report on all trainings whose results are there, and its pictures."""
+    write_report(results, dataset.load(data, "test"), docs)
+    console.print(f"wrote {docs / 'report.md'}")
 
 
 @app.command()
@@ -108,44 +123,25 @@ def predictions(
     console.print(f"wrote {output}")
 
 
-def _splits(train: Digits, test: Digits, recipe: Recipe) -> dict[str, Digits]:
-    fitted_on, validation = dataset.hold_out_writers(train, recipe.validation)
-    splits = {"train": fitted_on, "validation": validation, **dataset.test_splits(test)}
-    return {name: digits for name, digits in splits.items() if len(digits) > 0}
-
-
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise typer.BadParameter("there is no CUDA device here", param_hint="--device")
     return torch.device(name)
 
 
-def _train(
-    name: NetworkName, recipe: Recipe, seed: int, digits: Digits, device: torch.device, run: Run
-) -> Trained:
-    network = fit(name, recipe, digits, seed=seed, device=device, run=run)
-    return Trained(name, network, recipe, seed, device.type)
-
-
-def _record(run: Run, evaluations: Mapping[str, Evaluation]) -> None:
-    for split, result in evaluations.items():
-        run.record(
-            "evaluation",
-            split=split,
-            correct=result.correct,
-            total=result.total,
-            accuracy=result.accuracy,
-            calibration_error=result.calibration_error,
-        )
-
-
-def _table(title: str, evaluations: Mapping[str, Evaluation]) -> Table:
-    table = Table("split", "right", "of", "accuracy", title=title)
+def _table(title: str, evaluation: dict[str, Any]) -> Table:
+    table = Table("split", "right", "of", "accuracy", "accepted", "of these right", title=title)
     for column in table.columns[1:]:
         column.justify = "right"
-    for split, result in evaluations.items():
+    for split, result in evaluation.items():
+        accepted = result.get("accepted")
         table.add_row(
-            split, f"{result.correct:,}", f"{result.total:,}", f"{100 * result.accuracy:.2f} %"
+            split,
+            f"{result['correct']:,}",
+            f"{result['total']:,}",
+            f"{100 * result['accuracy']:.2f} %",
+            "—" if accepted is None else f"{100 * accepted / result['total']:.2f} %",
+            "—" if accepted is None else f"{100 * result['accepted_correct'] / accepted:.2f} %",
         )
     return table
 
@@ -154,7 +150,7 @@ def main() -> None:
     """Run a command; what a person can mend is one sentence and exit code 2."""
     try:
         app()
-    except DatasetError as error:
+    except (CheckpointError, DatasetError) as error:
         sys.exit(_complain(error, 2))
     except ExportError as error:
         sys.exit(_complain(error, 1))

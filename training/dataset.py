@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.datasets import QMNIST
 
 # The columns of QMNIST's extended labels that we use.
-CLASS, WRITER = 0, 2
+COLUMNS = CLASS, WRITER, SERIES = 0, 2, 1
 
 TEST10K = 10_000
 
@@ -27,17 +27,20 @@ class Digits:
         images: uint8 `[N, 28, 28]`, 255 is ink.
         labels: int64 `[N]`, the digit, 0…9.
         writers: int64 `[N]`, who wrote it.
+        series: int64 `[N]`, NIST's HSF series: 4 is of high-school students, the others of
+            employees of the Census Bureau.
     """
 
     images: Tensor
     labels: Tensor
     writers: Tensor
+    series: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, rows: slice | Tensor) -> "Digits":
-        return Digits(self.images[rows], self.labels[rows], self.writers[rows])
+        return Digits(self.images[rows], self.labels[rows], self.writers[rows], self.series[rows])
 
     def sha256(self) -> str:
         """Fingerprint of pixels and labels, whatever files they came from."""
@@ -68,10 +71,10 @@ def load(root: Path, split: Literal["train", "test"]) -> Digits:
         raise _damaged(root, split, f"the pictures' shape is {list(images.shape)}")
     if targets.shape != (len(images), 8):
         raise _damaged(root, split, f"{len(images)} pictures, but labels {list(targets.shape)}")
-    labels = targets[:, CLASS].contiguous()
+    labels, writers, series = (targets[:, column].contiguous() for column in COLUMNS)
     if not torch.all((labels >= 0) & (labels <= 9)):
         raise _damaged(root, split, "a label is not a digit")
-    return Digits(images, labels, targets[:, WRITER].contiguous())
+    return Digits(images, labels, writers, series)
 
 
 def _damaged(root: Path, split: str, what: str) -> DatasetError:

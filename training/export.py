@@ -1,8 +1,9 @@
 """A trained network becomes `models/<name>/`: ONNX, TorchScript and the card, checked and whole.
 
-The exported function takes `images`, uint8 `[N, 28, 28]` with 255 for ink, and returns `logits`
-and `probabilities`, float32 `[N, 10]` each. The normalisation is folded into the first layer, so
-nobody can feed it wrongly scaled pixels.
+The exported function takes `images`, uint8 `[N, 28, 28]` with 255 for ink. It returns `logits` and
+`probabilities`, float32 `[N, 10]` each, and `typicality`, float32 `[N]`. The normalisation is
+folded into the first layer, so nobody can feed it wrongly scaled pixels, and the temperature is
+inside, so the probabilities are calibrated.
 """
 
 import copy
@@ -27,14 +28,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training import torchscript
+from training.calibration import fit_acceptance, fit_temperature
 from training.dataset import Digits
-from training.fit import Evaluation, Predict, evaluate_splits
+from training.evaluation import Evaluation, Outputs, Predict, evaluate_splits, predict_all
 from training.networks import CLASSES, MEAN, STD, normalise
-from training.recipes import Recipe
+from training.recipes import NetworkName, Recipe
+from training.rejection import measure_rejection
 
 ONNX_FILE = "model.onnx"
 TORCHSCRIPT_FILE = "model.torchscript.pt"
 CARD_FILE = "card.json"
+
+OUTPUTS = ("logits", "probabilities", "typicality")
 
 PARITY_DIGITS = 1_000
 PARITY_BATCHES = (1, 7, 1_000)
@@ -49,24 +54,35 @@ class ExportError(Exception):
 class Trained:
     """A trained network and what its card has to say of the training."""
 
-    name: str
+    name: NetworkName
     network: nn.Module
     recipe: Recipe
     seed: int
     device: str
 
 
-class PixelNetwork(nn.Module):
-    """The network as it is served: from bytes of pixels to logits and probabilities."""
+class ServedNetwork(nn.Module):
+    """The network as it is served: from bytes of pixels to all that is answered.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: From normalised pixels to logits.
+        temperature: What the logits are divided by.
+        typicality: From pixels, float32 `[N, 784]` in 0…255, to float32 `[N]`.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, network: nn.Module, temperature: float, typicality: nn.Module) -> None:
         super().__init__()
         self.network = fold_normalisation(network)
+        self.register_buffer("temperature", torch.tensor(temperature))
+        self.typicality = typicality
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and probabilities."""
-        logits = self.network(images.flatten(1).float())
-        return logits, logits.softmax(1)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, probabilities and typicality."""
+        pixels = images.flatten(1).float()
+        logits = self.network(pixels)
+        return logits, (logits / self.temperature).softmax(1), self.typicality(pixels)
 
 
 def fold_normalisation(network: nn.Module) -> nn.Module:
@@ -83,47 +99,75 @@ def fold_normalisation(network: nn.Module) -> nn.Module:
     return folded
 
 
-def export(trained: Trained, models: Path, splits: Mapping[str, Digits]) -> dict[str, Evaluation]:
+def export(
+    trained: Trained, typicality: nn.Module, models: Path, splits: Mapping[str, Digits]
+) -> tuple[dict[str, Any], dict[str, Evaluation]]:
     """Write `models/<name>/`, all of it or nothing.
 
     Args:
         trained: What to write.
+        typicality: The module of that name in `ServedNetwork`.
         models: The folder of all artifacts.
         splits: The digits to evaluate on, by the name of their split: `train`, the one the
-            network was fitted on, perhaps `validation`, and the test splits.
+            network was fitted on, perhaps `validation`, on which temperature and thresholds are
+            fitted, and the test splits.
 
     Returns:
-        How the ONNX file, which is what is served, did on each split; it is on the card, too.
+        The card, and how the ONNX file, which is what is served, did on each split.
 
     Raises:
         ExportError: PyTorch, TorchScript and ONNX disagree.
     """
-    version = _version(trained.network)
-    served = PixelNetwork(trained.network).eval()
+    validation = splits.get("validation")
+    temperature = 1.0 if validation is None else _temperature(trained.network, validation)
+    served = ServedNetwork(trained.network, temperature, typicality).eval()
+    version = _version(served)
+    test = next(name for name in splits if name.startswith("test"))
     with replacing(models / trained.name) as folder:
         torchscript.save(served, folder / TORCHSCRIPT_FILE)
         onnx.save(_onnx_model(trained, served, version, splits["train"]), folder / ONNX_FILE)
-        check_parity(trained.network, folder, list(splits.values())[-1])
+        check_parity(trained.network, folder, splits[test])
 
-        evaluations = evaluate_splits(onnx_predict(folder / ONNX_FILE), splits)
-        card = _card(trained, version, splits, evaluations)
+        predict = onnx_predict(folder / ONNX_FILE)
+        acceptance = fit_acceptance(predict_all(predict, validation.images)) if validation else None
+        evaluations = evaluate_splits(predict, splits, acceptance)
+        card = _card(trained, version, splits)
+        card["calibration"] = {
+            "temperature": temperature,
+            "acceptance": asdict(acceptance) if acceptance else None,
+        }
+        card["evaluation"] = {name: result.to_json() for name, result in evaluations.items()}
+        card["rejection"] = (
+            measure_rejection(predict, acceptance, splits[test], evaluations[test].outputs)
+            if acceptance
+            else None
+        )
         card["files"] = {
             name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
             for name in (ONNX_FILE, TORCHSCRIPT_FILE)
         }
         text = json.dumps(card, indent=2) + "\n"
         (folder / CARD_FILE).write_text(text, encoding="utf-8")
-    return evaluations
+    return card, evaluations
+
+
+@torch.inference_mode()
+def _logits(network: nn.Module, images: Tensor) -> Tensor:
+    logits: Tensor = network(normalise(images))
+    return logits
+
+
+def _temperature(network: nn.Module, validation: Digits) -> float:
+    logits = _logits(network, validation.images).clone()
+    return fit_temperature(logits, validation.labels, validation.writers)
 
 
 def onnx_predict(path: Path) -> Predict:
     """Make a `Predict` of an exported ONNX file."""
     session = _session(path)
 
-    def predict(images: Tensor) -> NDArray[np.float32]:
-        probabilities: NDArray[np.float32]
-        (probabilities,) = session.run(["probabilities"], {"images": images.numpy()})
-        return probabilities
+    def predict(images: Tensor) -> Outputs:
+        return Outputs(*session.run(["probabilities", "typicality"], {"images": images.numpy()}))
 
     return predict
 
@@ -138,26 +182,32 @@ def check_parity(network: nn.Module, folder: Path, digits: Digits) -> None:
     """Compare the exported files with the network they came from, on the same digits.
 
     Raises:
-        ExportError: A logit differs by more than 1e-4, or a digit gets another class.
+        ExportError: A logit differs by more than 1e-4, or a digit gets another class, or
+            TorchScript and ONNX differ in another output.
     """
     images = digits.images[:PARITY_DIGITS]
     compiled = torchscript.load(folder / TORCHSCRIPT_FILE)
     session = _session(folder / ONNX_FILE)
-    with torch.inference_mode():
-        expected = network(normalise(images)).numpy()
-        for size in PARITY_BATCHES:
-            batches = images.split(size)
-            outputs = {
-                "TorchScript": [compiled(x)[0].numpy() for x in batches],
-                "ONNX": [session.run(["logits"], {"images": x.numpy()})[0] for x in batches],
-            }
-            for format_, logits in outputs.items():
-                _compare(expected, np.concatenate(logits), f"{format_} in batches of {size}")
+    expected = _logits(network, images).numpy()
+    for size in PARITY_BATCHES:
+        batches = images.split(size)
+        with torch.inference_mode():
+            from_torchscript = [[output.numpy() for output in compiled(x)] for x in batches]
+        from_onnx = [session.run(OUTPUTS, {"images": x.numpy()}) for x in batches]
+        script, onnx_ = (
+            [np.concatenate(output) for output in zip(*results, strict=True)]
+            for results in (from_torchscript, from_onnx)
+        )
+        _compare_logits(expected, script[0], f"TorchScript in batches of {size}")
+        _compare_logits(expected, onnx_[0], f"ONNX in batches of {size}")
+        for name, one, other in zip(OUTPUTS[1:], script[1:], onnx_[1:], strict=True):
+            # Not "difference > …", which would let NaN through.
+            if not float(np.abs(one - other).max()) <= PARITY_TOLERANCE:
+                raise ExportError(f"TorchScript and ONNX differ in {name} in batches of {size}")
 
 
-def _compare(expected: NDArray[np.float32], logits: NDArray[np.float32], what: str) -> None:
+def _compare_logits(expected: NDArray[np.float32], logits: NDArray[np.float32], what: str) -> None:
     difference = float(np.abs(expected - logits).max())
-    # Not "difference > …", which would let NaN through.
     if not difference <= PARITY_TOLERANCE:
         raise ExportError(f"{what}: a logit differs from PyTorch's by {difference:.2g}")
     others = int((expected.argmax(1) != logits.argmax(1)).sum())
@@ -177,7 +227,7 @@ def _onnx_model(
             dynamo=True,
             dynamic_shapes={"images": {0: "N"}},
             input_names=["images"],
-            output_names=["logits", "probabilities"],
+            output_names=list(OUTPUTS),
             verbose=False,
         ),
     )
@@ -198,7 +248,7 @@ def _onnx_model(
 
 
 def _version(network: nn.Module) -> str:
-    """Name the weights by their content, so that an answer can be traced to what gave it."""
+    """Name what is served by its numbers, so that an answer can be traced to what gave it."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -206,12 +256,7 @@ def _version(network: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def _card(
-    trained: Trained,
-    version: str,
-    splits: Mapping[str, Digits],
-    evaluations: Mapping[str, Evaluation],
-) -> dict[str, Any]:
+def _card(trained: Trained, version: str, splits: Mapping[str, Digits]) -> dict[str, Any]:
     layers = [module for module in trained.network.children() if isinstance(module, nn.Linear)]
     return {
         "name": trained.name,
@@ -234,22 +279,6 @@ def _card(
                 for name, digits in splits.items()
             },
         },
-        "evaluation": {name: _evaluation(result) for name, result in evaluations.items()},
-    }
-
-
-def _evaluation(result: Evaluation) -> dict[str, Any]:
-    counts = result.confusion.sum(axis=1)
-    errors = counts - result.confusion.diagonal()
-    return {
-        "correct": result.correct,
-        "total": result.total,
-        "accuracy": result.accuracy,
-        "errors_by_class": [
-            {"digit": digit, "errors": int(wrong), "total": int(count)}
-            for digit, (wrong, count) in enumerate(zip(errors, counts, strict=True))
-        ],
-        "calibration_error": result.calibration_error,
     }
 
 

@@ -1,13 +1,18 @@
-"""Pictures of digits, each with its own label and, where a model is asked, its own prediction."""
+"""Pictures: of digits, each with its own label and prediction; and the report's plots."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from training.dataset import Digits
-from training.fit import Predict
+from training.evaluation import Bin, Predict, calibration_error
+from training.recipes import NetworkName, RecipeName
+from training.results import Result
 
 ROWS, COLUMNS = 3, 3
 
@@ -21,8 +26,7 @@ def draw(digits: Digits, rows: torch.Tensor, titles: list[str], path: Path) -> N
         axes.imshow(digits.images[row].numpy(), cmap="gray_r", vmin=0, vmax=255)
         axes.set_title(title)
         axes.set_axis_off()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def choose(digits: Digits, seed: int) -> torch.Tensor:
@@ -40,9 +44,121 @@ def draw_samples(digits: Digits, seed: int, path: Path) -> None:
 def draw_predictions(digits: Digits, predict: Predict, seed: int, path: Path) -> None:
     """Draw nine digits, each under what the model made of that very digit."""
     rows = choose(digits, seed)
-    predicted = predict(digits.images[rows]).argmax(axis=1)
+    predicted = predict(digits.images[rows]).digits
     titles = [
         f"predicted {guess}, is {label}"
         for guess, label in zip(predicted, digits.labels[rows].tolist(), strict=True)
     ]
     draw(digits, rows, titles, path)
+
+
+def draw_curves(
+    results: Mapping[RecipeName, Mapping[NetworkName, Sequence[Result]]], path: Path
+) -> None:
+    """Draw each recipe's training loss, and validation accuracy where it has one, by epoch."""
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    axes = figure.subplots(2, 2)
+    for row, (recipe, networks) in zip(axes, results.items(), strict=True):
+        for network, found in networks.items():
+            history = found[0].history
+            epochs = range(1, len(history.losses) + 1)
+            row[0].plot(epochs, history.losses, label=network, linewidth=1.5)
+            if history.validation_accuracies:
+                accuracies = [100 * a for a in history.validation_accuracies]
+                row[1].plot(epochs, accuracies, label=network, linewidth=1)
+        row[0].set(
+            title=f"{recipe}: loss on the training digits",
+            xlabel="epoch",
+            ylabel="cross-entropy (nats)",
+            yscale="log",
+        )
+        row[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+        row[0].legend()
+        if history.validation_accuracies:
+            row[1].set(
+                title=f"{recipe}: accuracy on validation digits",
+                xlabel="epoch",
+                ylabel="right (%)",
+                ylim=(97.5, 100),
+            )
+            row[1].legend()
+        else:
+            row[1].set_axis_off()
+            row[1].text(0.5, 0.5, "no digits held out", ha="center", transform=row[1].transAxes)
+    _save(figure, path)
+
+
+def draw_confusions(
+    predictions: Mapping[NetworkName, NDArray[np.int64]], labels: NDArray[np.int64], path: Path
+) -> None:
+    """Draw a confusion matrix a network: the mistakes coloured, the right ones counted in grey."""
+    figure = Figure(figsize=(14, 5), layout="constrained")
+    for axes, (network, predicted) in zip(
+        np.ravel(figure.subplots(1, len(predictions))), predictions.items(), strict=True
+    ):
+        counts = np.zeros((10, 10), np.int64)
+        np.add.at(counts, (labels[: len(predicted)], predicted), 1)
+        mistakes = np.where(np.eye(10, dtype=bool), 0, counts)
+        axes.imshow(mistakes, cmap="Oranges", vmax=max(8, mistakes.max()))
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "grey" if row == column else "black"
+                axes.text(column, row, str(count), ha="center", va="center", size=8, color=colour)
+        wrong = int(mistakes.sum())
+        axes.set(
+            title=f"{network}: {wrong} of {len(predicted):,} wrong",
+            xlabel="predicted digit",
+            ylabel="true digit",
+            xticks=range(10),
+            yticks=range(10),
+        )
+    _save(figure, path)
+
+
+def draw_mistakes(
+    digits: Digits, rows: NDArray[np.int64], predicted: NDArray[np.int64], path: Path
+) -> None:
+    """Draw all given digits on one sheet, each over its true and its predicted class."""
+    columns = 12
+    height = max(1, -(-len(rows) // columns))
+    figure = Figure(figsize=(columns, 1.3 * height + 0.6), layout="constrained")
+    figure.suptitle("true → predicted")
+    for axes in np.ravel(figure.subplots(height, columns, squeeze=False)):
+        axes.set_axis_off()
+    for axes, row in zip(figure.axes, rows, strict=False):
+        axes.imshow(digits.images[row].numpy(), cmap="gray_r", vmin=0, vmax=255)
+        axes.set_title(f"{digits.labels[row]} → {predicted[row]}", size=10)
+    _save(figure, path)
+
+
+def draw_reliability(reliability: Mapping[NetworkName, Sequence[Bin]], path: Path) -> None:
+    """Draw accuracy against confidence, a point a bin, with the number of answers in it."""
+    figure = Figure(figsize=(14, 5), layout="constrained")
+    for axes, (network, bins) in zip(
+        np.ravel(figure.subplots(1, len(reliability))), reliability.items(), strict=True
+    ):
+        axes.plot([0, 100], [0, 100], color="grey", linestyle="--", linewidth=1)
+        filled = [b for b in bins if b.count]
+        confidence = [100 * b.confidence for b in filled]
+        accuracy = [100 * b.accuracy for b in filled]
+        # Of so few answers as there are in most bins, the share that is right varies this much.
+        spread = [100 * np.sqrt(b.confidence * (1 - b.confidence) / b.count) for b in filled]
+        axes.errorbar(confidence, accuracy, yerr=spread, fmt="o", markersize=4, capsize=3)
+        for x, y, b in zip(confidence, accuracy, filled, strict=True):
+            axes.annotate(
+                f"{b.count:,}", (x, y), xytext=(6, -9), textcoords="offset points", size=8
+            )
+        axes.set(
+            title=f"{network}: calibration error {100 * calibration_error(list(bins)):.2f} %",
+            xlabel="confidence (%)",
+            ylabel="right (%)",
+            xlim=(0, 120),
+            ylim=(-8, 112),
+        )
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The version of the library that drew it would make the file another one.
+    figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -1,62 +1,70 @@
-"""The training loop, and evaluation."""
+"""The training loop."""
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import nn
 
+from training.batches import ahead, epochs
 from training.dataset import Digits
-from training.networks import CLASSES, Baseline, Deeper, Dropout, normalise
+from training.learner import History, Learner
+from training.networks import normalise
 from training.recipes import NetworkName, Recipe
 from training.runs import Run
 
 LOG_EVERY = 100  # batches
-EVALUATION_BATCH = 1_000
-
-# uint8 [N, 28, 28] -> probabilities, float32 [N, 10]
-Predict = Callable[[Tensor], NDArray[np.float32]]
-
-
-def build(name: NetworkName, recipe: Recipe) -> nn.Module:
-    """Make the named network, with fresh weights from torch's global generator."""
-    match name:
-        case "baseline":
-            return Baseline()
-        case "deeper":
-            return Deeper()
-        case "dropout":
-            return Dropout(recipe.dropout)
 
 
 def fit(
-    name: NetworkName, recipe: Recipe, digits: Digits, *, seed: int, device: torch.device, run: Run
-) -> nn.Module:
+    name: NetworkName,
+    recipe: Recipe,
+    digits: Digits,
+    validation: Digits | None,
+    *,
+    seed: int,
+    device: torch.device,
+    run: Run,
+    checkpoint: Path,
+    resume: bool = False,
+) -> tuple[nn.Module, History]:
     """Train one network; the same seed on the same machine gives the same bits.
 
-    All pictures stay in the device's memory as bytes; a batch is gathered by a slice of the
-    epoch's shuffled row numbers, and normalised when its turn comes.
+    Args:
+        name: Which network.
+        recipe: How.
+        digits: What it learns from.
+        validation: Digits to evaluate it on after every epoch, for the curves alone.
+        seed: Of the weights, the shuffling, the augmentation and the dropout.
+        device: Where.
+        run: Where the metrics go.
+        checkpoint: The file that keeps the training's state after every epoch.
+        resume: Go on from that file, if it is there; there may be nothing left to do.
 
     Returns:
-        The trained network, in evaluation mode, on the CPU.
+        The trained network, in evaluation mode, on the CPU; and what it came through.
+
+    Raises:
+        CheckpointError: The file is another training's.
     """
     run.record("recipe", network=name, seed=seed, device=device.type, **asdict(recipe))
-    _make_deterministic(seed)
-    shuffle = torch.Generator().manual_seed(seed)
+    _make_deterministic()
+    steps = -(-len(digits) // recipe.batch_size)
+    learner = Learner(name, recipe, recipe.epochs * steps, seed=seed, device=device)
+    identity = {"network": name, "seed": seed, **asdict(recipe)}
+    history = History()
+    if resume and checkpoint.exists():
+        history = learner.load(checkpoint, identity)
+        run.console.print(f"{name}: going on after epoch {len(history.losses)}", highlight=False)
 
-    network = build(name, recipe).to(device)
-    optimizer = _optimizer(network, recipe, device)
-    loss_function = nn.CrossEntropyLoss()
-    images, labels = digits.images.to(device), digits.labels.to(device)
-    batches = -(-len(digits) // recipe.batch_size)
-
-    network.train()
-    start = perf_counter()
+    done = len(history.losses)
+    start = perf_counter() - history.seconds
+    stream = ahead(epochs(digits, recipe, seed=seed, device=device, first=done + 1))
     progress = Progress(
         TextColumn(f"{name}, epoch {{task.fields[epoch]}}/{recipe.epochs}"),
         BarColumn(),
@@ -65,18 +73,18 @@ def fit(
         console=run.console,
         transient=True,
     )
-    with progress:
-        task = progress.add_task("", total=recipe.epochs * batches, epoch=1)
-        for epoch in range(1, recipe.epochs + 1):
+    with progress, closing(stream):
+        task = progress.add_task("", total=learner.steps, completed=done * steps, epoch=done + 1)
+        for epoch in range(done + 1, recipe.epochs + 1):
             progress.update(task, epoch=epoch)
-            order = torch.randperm(len(digits), generator=shuffle).to(device)
+            torch.manual_seed(1_000_003 * seed + epoch)  # for dropout
+            learner.network.train()
             running_loss = torch.zeros((), device=device)
-            for batch, rows in enumerate(order.split(recipe.batch_size), start=1):
-                optimizer.zero_grad()
-                loss = loss_function(network(normalise(images[rows])), labels[rows])
-                loss.backward()
-                optimizer.step()
-                running_loss += loss.detach()
+            epoch_loss = torch.zeros((), device=device)
+            for batch, (x, y) in enumerate(islice(stream, steps), start=1):
+                loss = learner.step(x, y)
+                running_loss += loss
+                epoch_loss += loss
                 if batch % LOG_EVERY == 0:
                     mean_loss = running_loss.item() / LOG_EVERY
                     running_loss.zero_()
@@ -85,106 +93,38 @@ def fit(
                         f"{name}: epoch {epoch}, batch {batch}, loss {mean_loss:.4f}",
                         highlight=False,
                     )
-                    progress.update(task, completed=(epoch - 1) * batches + batch)
-            progress.update(task, completed=epoch * batches)
-    seconds = perf_counter() - start
-    run.record("fitted", seconds=seconds)
-    run.console.print(f"{name}: trained in {seconds:.1f} s", highlight=False)
-    return network.cpu().eval()
+                    progress.update(task, completed=(epoch - 1) * steps + batch)
+            progress.update(task, completed=epoch * steps)
+            history.losses.append(epoch_loss.item() / steps)
+            if validation is not None:
+                history.validation_accuracies.append(accuracy(learner.network, validation))
+            history.seconds = perf_counter() - start
+            run.record("epoch", epoch=epoch, **{k: v[-1] for k, v in _curves(history).items()})
+            learner.save(checkpoint, identity, history)
+    run.record("fitted", seconds=history.seconds)
+    run.console.print(f"{name}: trained in {history.seconds:.1f} s", highlight=False)
+    return learner.network.cpu().eval(), history
 
 
-def _make_deterministic(seed: int) -> None:
-    torch.manual_seed(seed)
+def _curves(history: History) -> dict[str, list[float]]:
+    curves = {"loss": history.losses, "validation_accuracy": history.validation_accuracies}
+    return {name: values for name, values in curves.items() if values}
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, digits: Digits) -> float:
+    """Return the share of the digits that a network gets right, 0…1."""
+    device = next(network.parameters()).device
+    network.eval()
+    logits = network(normalise(digits.images.to(device)))
+    return int((logits.argmax(1).cpu() == digits.labels).sum()) / len(digits)
+
+
+def _make_deterministic() -> None:
     torch.use_deterministic_algorithms(True)
     # cuBLAS is deterministic with a workspace of its own only.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # So small batches gain little from a second thread, and where one is held up, all wait.
     torch.set_num_threads(1)
-    # Adam's averages of the gradients of dead units decay to denormals, which are slow.
+    # The optimizers' averages of the gradients of dead units decay to denormals, which are slow.
     torch.set_flush_denormal(True)
-
-
-def _optimizer(
-    network: nn.Module, recipe: Recipe, device: torch.device
-) -> torch.optim.Adam | torch.optim.RMSprop:
-    match recipe.optimizer:
-        case "adam":
-            return torch.optim.Adam(network.parameters(), recipe.learning_rate, fused=True)
-        case "rmsprop":
-            # Several tensors at once pays on a GPU only.
-            foreach = device.type == "cuda"
-            return torch.optim.RMSprop(network.parameters(), recipe.learning_rate, foreach=foreach)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How right, and how sure, a model was on some digits.
-
-    Attributes:
-        confusion: int64 `[10, 10]`, rows are the true classes, columns the predicted ones.
-        calibration_error: The expected calibration error in 15 bins, 0…1.
-    """
-
-    confusion: NDArray[np.int64]
-    calibration_error: float
-
-    @property
-    def correct(self) -> int:
-        """How many digits were right."""
-        return int(np.trace(self.confusion))
-
-    @property
-    def total(self) -> int:
-        """How many digits there were."""
-        return int(self.confusion.sum())
-
-    @property
-    def accuracy(self) -> float:
-        """The share that was right, 0…1."""
-        return self.correct / self.total
-
-
-def evaluate(predict: Predict, digits: Digits) -> Evaluation:
-    """Compare predictions with the labels, in batches."""
-    probabilities = np.concatenate([predict(x) for x in digits.images.split(EVALUATION_BATCH)])
-    labels = digits.labels.numpy()
-    predicted = probabilities.argmax(axis=1)
-    confusion = np.zeros((CLASSES, CLASSES), np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
-    return Evaluation(
-        confusion,
-        expected_calibration_error(probabilities.max(axis=1), predicted == labels),
-    )
-
-
-def evaluate_splits(predict: Predict, splits: Mapping[str, Digits]) -> dict[str, Evaluation]:
-    """Evaluate on several splits, by name."""
-    return {name: evaluate(predict, digits) for name, digits in splits.items()}
-
-
-def expected_calibration_error(
-    confidence: NDArray[np.float32], correct: NDArray[np.bool_], bins: int = 15
-) -> float:
-    """How far confidence is from accuracy, on average over equally wide bins of confidence.
-
-    Guo et al., On Calibration of Modern Neural Networks, 2017, equation 3.
-
-    Args:
-        confidence: The winning class's probability, float32 `[N]`, 0…1.
-        correct: Whether that class was the right one, bool `[N]`.
-        bins: How many; each is open on its left and closed on its right.
-    """
-    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(index, weights=correct - confidence.astype(np.float64), minlength=bins)
-    return float(np.abs(gaps).sum() / len(confidence))
-
-
-def torch_predict(network: nn.Module) -> Predict:
-    """Make a `Predict` of a trained network."""
-
-    @torch.inference_mode()
-    def predict(images: Tensor) -> NDArray[np.float32]:
-        probabilities: NDArray[np.float32] = network(normalise(images)).softmax(1).numpy()
-        return probabilities
-
-    return predict

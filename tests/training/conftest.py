@@ -1,8 +1,17 @@
 import pytest
 import torch
 
+from tests import drawn
+from training.dataset import Digits
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """As in training: two threads would only wait for each other in networks so small."""
     torch.set_num_threads(1)
+
+
+def drawn_digits(count: int, seed: int) -> Digits:
+    images, labels = drawn.digits(count, seed)
+    writers = torch.arange(count) // 20
+    return Digits(torch.from_numpy(images), torch.from_numpy(labels), writers, writers % 5)

@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from tests import drawn
 from tests.conftest import ROOT
 
 
@@ -24,27 +26,24 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_fit_writes_the_artifact_the_metrics_and_the_counts(
     drawn_root: Path, tmp_path: Path
 ) -> None:
-    models, runs = tmp_path / "models", tmp_path / "runs"
-    done = run("fit", "baseline", "--data", drawn_root, "--models", models, "--runs", runs)
+    models, runs, results = tmp_path / "models", tmp_path / "runs", tmp_path / "results"
+    where = ("--data", drawn_root, "--models", models, "--runs", runs, "--results", results)
+    done = run("fit", "baseline", "--recipe", "notebook", "--seed", "4", *where)
     assert done.returncode == 0, done.stderr
     card = json.loads((models / "baseline" / "card.json").read_text(encoding="utf-8"))
     test = card["evaluation"]["test"]
     assert f"{test['correct']:,}" in done.stdout
     assert f"{100 * test['accuracy']:.2f} %" in done.stdout
 
-    (metrics,) = runs.glob("*-baseline/metrics.jsonl")
+    (metrics,) = runs.glob("*-notebook-baseline-4/metrics.jsonl")
     events = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     counts = {e["split"]: e["correct"] for e in events if e["event"] == "evaluation"}
     assert counts == {name: split["correct"] for name, split in card["evaluation"].items()}
 
-
-def test_compare_prints_a_table_of_all_three(drawn_root: Path, tmp_path: Path) -> None:
-    done = run("compare", "--seeds", "2", "--data", drawn_root, "--runs", tmp_path)
-    assert done.returncode == 0, done.stderr
-    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert table[0] == "| network, recipe `notebook` | train | test |"
-    assert [line.split("`")[1] for line in table[2:]] == ["baseline", "deeper", "dropout"]
-    assert len(list(tmp_path.iterdir())) == 6
+    result = json.loads((results / "notebook" / "baseline-4.json").read_text(encoding="utf-8"))
+    labels = drawn.digits(1_000, seed=2)[1]
+    predicted = np.array(list(result["predictions"]), int)
+    assert (predicted == labels).sum() == test["correct"]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

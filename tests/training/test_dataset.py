@@ -98,6 +98,6 @@ def test_the_same_writers_are_held_out_every_time(root: Path) -> None:
 )
 def test_test_digits_are_named_as_their_authors_do(rows: int, sizes: dict[str, int]) -> None:
     zeros = torch.zeros(rows, dtype=torch.int64)
-    digits = Digits(torch.zeros(rows, 1, 1, dtype=torch.uint8), zeros, zeros)
+    digits = Digits(torch.zeros(rows, 1, 1, dtype=torch.uint8), zeros, zeros, zeros)
     splits = dataset.test_splits(digits)
     assert {name: len(split) for name, split in splits.items()} == sizes

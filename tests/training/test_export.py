@@ -16,9 +16,10 @@ from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT
 from training import dataset, torchscript
 from training.dataset import Digits
+from training.evaluation import Outputs
 from training.export import (
     ExportError,
-    PixelNetwork,
+    ServedNetwork,
     Trained,
     check_parity,
     export,
@@ -26,7 +27,7 @@ from training.export import (
     onnx_predict,
     replacing,
 )
-from training.fit import build
+from training.learner import build
 from training.networks import normalise
 from training.recipes import RECIPES, NetworkName
 
@@ -84,7 +85,7 @@ def test_the_card_counts_what_the_onnx_file_gets_right(
     card = read_card(drawn_models / name)
     predict = onnx_predict(drawn_models / name / "model.onnx")
     for split, digits in splits.items():
-        predicted = predict(digits.images).argmax(axis=1)
+        predicted = predict(digits.images).digits
         labels = digits.labels.numpy()
         result = card["evaluation"][split]
         assert result["correct"] == int((predicted == labels).sum())
@@ -100,11 +101,18 @@ def test_torchscript_and_onnx_agree(name: NetworkName, size: int, models: Path) 
     images = torch.from_numpy(drawn.digits(size, seed=4)[0])
     compiled = torchscript.load(models / name / "model.torchscript.pt")
     with torch.inference_mode():
-        logits, probabilities = compiled(images)
-    np.testing.assert_allclose(
-        onnx_predict(models / name / "model.onnx")(images), probabilities.numpy(), atol=1e-5
-    )
-    torch.testing.assert_close(logits.softmax(1), probabilities)
+        _, probabilities, typicality = compiled(images)
+    outputs = onnx_predict(models / name / "model.onnx")(images)
+    np.testing.assert_allclose(outputs.probabilities, probabilities.numpy(), atol=1e-5)
+    np.testing.assert_allclose(outputs.typicality, typicality.numpy(), atol=1e-4)
+    assert outputs.typicality.shape == (size,)
+
+
+class Ink(torch.nn.Module):
+    """A stand-in for what is learned: how much ink there is."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.mean(1) / 255
 
 
 def test_a_disagreement_writes_nothing(
@@ -115,7 +123,7 @@ def test_a_disagreement_writes_nothing(
 
     monkeypatch.setattr("training.export.fold_normalisation", unfolded)
     with pytest.raises(ExportError, match="differs from PyTorch's by"):
-        export(fresh("baseline"), tmp_path, splits)
+        export(fresh("baseline"), Ink(), tmp_path, splits)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,7 +133,11 @@ def baseline(drawn_models: Path) -> torch.nn.Module:
     compiled = torchscript.load(drawn_models / "baseline" / "model.torchscript.pt")
     network = fresh("baseline").network
     network.load_state_dict(
-        {name.removeprefix("network."): tensor for name, tensor in compiled.state_dict().items()}
+        {
+            name.removeprefix("network."): tensor
+            for name, tensor in compiled.state_dict().items()
+            if name.startswith("network.")
+        }
     )
     with torch.no_grad():
         weight = network.get_parameter("fc1.weight").mul_(255 * 0.5)
@@ -211,13 +223,61 @@ def test_an_interrupted_export_leaves_the_old_artifact_whole(
     assert [path.name for path in tmp_path.iterdir()] == ["baseline"]
 
 
-def test_pixel_network_answers_with_logits_and_probabilities() -> None:
+def test_what_is_served_answers_with_three_things() -> None:
     trained = fresh("deeper")
     images = torch.randint(0, 256, (7, 28, 28), dtype=torch.uint8)
     with torch.inference_mode():
-        logits, probabilities = PixelNetwork(trained.network)(images)
+        logits, probabilities, typicality = ServedNetwork(trained.network, 2.0, Ink())(images)
         torch.testing.assert_close(logits, trained.network(normalise(images)))
-    torch.testing.assert_close(probabilities.sum(1), torch.ones(7))
+    torch.testing.assert_close(probabilities, (logits / 2).softmax(1))
+    torch.testing.assert_close(typicality, images.float().mean((1, 2)) / 255)
+
+
+@pytest.fixture(scope="module")
+def calibrated(
+    splits: dict[str, Digits], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Outputs]:
+    """An artifact that had digits to be calibrated on: its card, and its outputs on them."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    with_validation = {
+        "train": splits["train"][:1_000],
+        "validation": splits["train"][1_000:],
+        "test": splits["test"],
+    }
+    card, evaluations = export(fresh("baseline"), Ink(), folder, with_validation)
+    assert card == read_card(folder / "baseline")
+    return card, evaluations["validation"].outputs
+
+
+def test_a_card_has_the_temperature_and_the_thresholds(
+    calibrated: tuple[dict[str, Any], Outputs],
+) -> None:
+    card, outputs = calibrated
+    # A network that has learned nothing is sure of nothing, and still surer than it should be.
+    assert card["calibration"]["temperature"] > 1
+    accepted = card["evaluation"]["validation"]["accepted"]
+    thresholds = card["calibration"]["acceptance"]
+    sure = outputs.confidence >= thresholds["confidence"]
+    typical = outputs.typicality >= thresholds["typicality"]
+    assert accepted == (sure & typical).sum()
+    assert accepted / 1_000 == pytest.approx(0.96, abs=0.01)
+
+
+def test_a_card_counts_what_is_refused(calibrated: tuple[dict[str, Any], Outputs]) -> None:
+    rejection = calibrated[0]["rejection"]
+    kinds = ["letters", "halves", "noise", "scribbles", "textures"]
+    assert list(rejection) == [*kinds, "lookalikes", "printed digits"]
+    assert rejection["letters"]["total"] == 20 * 52
+    for result in rejection.values():
+        assert 0 <= result["refused"] <= result["total"]
+        assert 0 <= result["auroc_typicality"] <= 1
+
+
+def test_without_validation_digits_nothing_is_accepted_or_refused(drawn_models: Path) -> None:
+    card = read_card(drawn_models / "baseline")
+    assert card["calibration"] == {"temperature": 1.0, "acceptance": None}
+    assert card["rejection"] is None
+    assert "accepted" not in card["evaluation"]["test"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -232,8 +292,9 @@ def test_the_files_do_not_tell_where_they_were_made(name: str, drawn_models: Pat
 def test_the_same_training_makes_the_same_artifact(
     drawn_root: Path, drawn_models: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "training", "fit", "deeper", "--data", str(drawn_root)]
-    command += ["--models", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "training", "fit", "deeper", "--recipe", "notebook"]
+    command += ["--data", str(drawn_root), "--models", str(tmp_path)]
+    command += ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     subprocess.run(command, cwd=ROOT, check=True)
     again, before = tmp_path / "deeper", drawn_models / "deeper"
     assert (again / "model.onnx").read_bytes() == (before / "model.onnx").read_bytes()

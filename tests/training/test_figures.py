@@ -1,21 +1,19 @@
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from torch import Tensor
 
-from tests import drawn
+from tests.training.conftest import drawn_digits
 from training import figures
 from training.dataset import Digits
+from training.evaluation import Outputs
 
 
 @pytest.fixture
 def digits() -> Digits:
-    images, labels = drawn.digits(40, seed=9)
-    return Digits(torch.from_numpy(images), torch.from_numpy(labels), torch.zeros(40))
+    return drawn_digits(40, seed=9)
 
 
 @pytest.fixture
@@ -47,11 +45,10 @@ def test_predictions_are_each_digits_own(
 ) -> None:
     """The notebook's mistake: a prediction of one digit over the picture of another."""
 
-    def brightest(images: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def brightest(images: Tensor) -> Outputs:
         # A stand-in for a model, whose answer depends on the picture alone.
         answers = images.sum(dim=(1, 2)).numpy() % 10
-        scores: np.ndarray[Any, np.dtype[np.float32]] = np.eye(10, dtype=np.float32)[answers]
-        return scores
+        return Outputs(np.eye(10, dtype=np.float32)[answers], np.zeros(len(images), np.float32))
 
     figures.draw_predictions(digits, brightest, seed=0, path=tmp_path / "predictions.png")
     for row, title in drawn_titles:

@@ -1,31 +1,56 @@
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from sklearn.metrics import confusion_matrix
-from torch import Tensor, nn
+from torch import nn
 
-from tests import drawn
-from training.dataset import Digits
-from training.fit import build, evaluate, expected_calibration_error, fit, torch_predict
-from training.recipes import RECIPES, NetworkName, Recipe
+from tests.training.conftest import drawn_digits
+from training.fit import accuracy, fit
+from training.learner import CheckpointError, Learner, build
+from training.recipes import RECIPES, NetworkName, Recipe, RecipeName
 from training.runs import Run
 
 CPU = torch.device("cpu")
 
 
-def digits(count: int, seed: int) -> Digits:
-    images, labels = drawn.digits(count, seed)
-    return Digits(torch.from_numpy(images), torch.from_numpy(labels), torch.zeros(count))
+# Every part of the strong recipe, in little time.
+QUICK = replace(RECIPES["strong"]["baseline"], epochs=8, batch_size=64)
 
 
-def train(name: NetworkName, recipe: Recipe, seed: int = 0, count: int = 1_000) -> nn.Module:
-    run = Run(StringIO(), Console(file=StringIO()))
-    return fit(name, recipe, digits(count, 1), seed=seed, device=CPU, run=run)
+def silent() -> Run:
+    return Run(StringIO(), Console(file=StringIO()))
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., nn.Module]:
+    def train(
+        name: NetworkName,
+        recipe: Recipe,
+        seed: int = 0,
+        count: int = 1_000,
+        *,
+        resume: bool = False,
+    ) -> nn.Module:
+        network, _ = fit(
+            name,
+            recipe,
+            drawn_digits(count, 1),
+            None,
+            seed=seed,
+            device=CPU,
+            run=silent(),
+            checkpoint=tmp_path / "checkpoint.pt",
+            resume=resume,
+        )
+        return network
+
+    return train
 
 
 def weights(network: nn.Module) -> bytes:
@@ -33,34 +58,73 @@ def weights(network: nn.Module) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["baseline", "deeper", "dropout"])
-def test_one_seed_makes_one_model_bit_for_bit(name: NetworkName) -> None:
-    recipe = RECIPES["notebook"][name]
-    first, same, other = (weights(train(name, recipe, seed)) for seed in (0, 0, 1))
+@pytest.mark.parametrize("recipe", ["notebook", "strong"])
+def test_one_seed_makes_one_model_bit_for_bit(
+    name: NetworkName, recipe: RecipeName, train: Callable[..., nn.Module]
+) -> None:
+    recipe_ = replace(RECIPES[recipe][name], epochs=2, dropout=0.5)
+    first, same, other = (weights(train(name, recipe_, seed)) for seed in (0, 0, 1))
     assert first == same
     assert first != other
 
 
-def test_training_learns() -> None:
-    network = train("baseline", RECIPES["notebook"]["baseline"])
-    unseen = digits(500, seed=7)
-    assert evaluate(torch_predict(network), unseen).accuracy > 0.9
+@pytest.mark.parametrize("recipe", [RECIPES["notebook"]["baseline"], QUICK])
+def test_training_learns(recipe: Recipe, train: Callable[..., nn.Module]) -> None:
+    network = train("baseline", recipe)
+    assert accuracy(network, drawn_digits(500, seed=7)) > 0.9
 
 
-def test_a_trained_network_no_longer_drops() -> None:
+def test_a_trained_network_no_longer_drops(train: Callable[..., nn.Module]) -> None:
     network = train("dropout", RECIPES["notebook"]["dropout"])
-    predict = torch_predict(network)
-    images = digits(50, seed=7).images
-    assert np.array_equal(predict(images), predict(images))
+    x = torch.randn(50, 784)
+    assert torch.equal(network(x), network(x))
 
 
-def test_adam_trains_as_written_out_by_hand() -> None:
+@pytest.mark.parametrize("stopped_after", [1, 2])
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+    stopped_after: int, train: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(QUICK, epochs=3, dropout=0.5)
+    expected = weights(train("dropout", recipe))
+
+    save, saved = Learner.save, []
+
+    def interrupted_save(self: Learner, *arguments: Any) -> None:  # noqa: ANN401
+        save(self, *arguments)
+        saved.append(1)
+        if len(saved) == stopped_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Learner, "save", interrupted_save)
+    with pytest.raises(KeyboardInterrupt):
+        train("dropout", recipe)
+    monkeypatch.undo()
+    assert weights(train("dropout", recipe, resume=True)) == expected
+    # Nothing is left to do, and the network is there all the same.
+    assert weights(train("dropout", recipe, resume=True)) == expected
+
+
+def test_another_trainings_checkpoint_is_refused(train: Callable[..., nn.Module]) -> None:
+    train("baseline", replace(QUICK, epochs=1))
+    with pytest.raises(CheckpointError, match="another recipe"):
+        train("baseline", replace(QUICK, epochs=2), resume=True)
+    with pytest.raises(CheckpointError, match="another recipe"):
+        train("baseline", replace(QUICK, epochs=1), seed=1, resume=True)
+
+
+def test_without_resume_a_training_begins_anew(train: Callable[..., nn.Module]) -> None:
+    recipe = replace(QUICK, epochs=1)
+    assert weights(train("baseline", recipe)) == weights(train("baseline", recipe))
+
+
+def test_adam_trains_as_written_out_by_hand(train: Callable[..., nn.Module]) -> None:
     recipe = Recipe("notebook", "adam", epochs=1, batch_size=8)
     trained = train("baseline", recipe, count=20)
 
     torch.manual_seed(0)
     network = build("baseline", recipe)
-    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
-    data = digits(20, 1)[order]
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(1))  # epoch 1 of seed 0
+    data = drawn_digits(20, 1)[order]
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
     for start in (0, 8, 16):
         x = (data.images[start : start + 8].reshape(-1, 784) / 255 - 0.5) / 0.5
@@ -71,51 +135,29 @@ def test_adam_trains_as_written_out_by_hand() -> None:
         torch.testing.assert_close(mine, theirs)
 
 
-def test_the_loss_is_recorded_every_hundred_batches_and_shown() -> None:
+def test_the_loss_is_recorded_every_hundred_batches_and_shown(tmp_path: Path) -> None:
     metrics, shown = StringIO(), StringIO()
     recipe = Recipe("notebook", "adam", epochs=2, batch_size=8)
-    run = Run(metrics, Console(file=shown))
-    fit("baseline", recipe, digits(900, 1), seed=3, device=CPU, run=run)
+    _, history = fit(
+        "baseline",
+        recipe,
+        drawn_digits(900, 1),
+        drawn_digits(100, 2),
+        seed=3,
+        device=CPU,
+        run=Run(metrics, Console(file=shown)),
+        checkpoint=tmp_path / "checkpoint.pt",
+    )
 
     events: list[dict[str, Any]] = [json.loads(line) for line in metrics.getvalue().splitlines()]
-    assert [event["event"] for event in events] == ["recipe", "loss", "loss", "fitted"]
+    kinds = [event["event"] for event in events]
+    assert kinds == ["recipe", "loss", "epoch", "loss", "epoch", "fitted"]
     assert events[0]["seed"] == 3
     assert events[0]["epochs"] == 2
-    first, second = events[1:3]
+    first, epoch, second = events[1:4]
     assert (first["epoch"], first["batch"]) == (1, 100)
     assert (second["epoch"], second["batch"]) == (2, 100)
     assert second["loss"] < first["loss"] < 2.5
+    assert epoch["loss"] == history.losses[0]
+    assert epoch["validation_accuracy"] == history.validation_accuracies[0]
     assert f"epoch 1, batch 100, loss {first['loss']:.4f}" in shown.getvalue()
-
-
-def test_evaluation_counts_as_scikit_learn_does() -> None:
-    rng = np.random.default_rng(0)
-    data = digits(2_500, seed=3)
-    probabilities = rng.dirichlet(np.ones(10), size=2_500).astype(np.float32)
-    rows = iter(np.split(probabilities, [1_000, 2_000]))
-
-    def predict(_: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return next(rows)
-
-    result = evaluate(predict, data)
-    expected = confusion_matrix(data.labels.numpy(), probabilities.argmax(axis=1))
-    assert np.array_equal(result.confusion, expected)
-    assert result.correct == expected.trace()
-    assert result.total == 2_500
-    assert result.accuracy == result.correct / 2_500
-
-
-def test_calibration_error_of_a_worked_case() -> None:
-    # Two bins of the fifteen: 0.4 to 0.4667 with confidence 0.45 and half right, and the last
-    # with confidence 1.0 and all right; weights 2/4 each.
-    confidence = np.array([0.45, 0.45, 1.0, 1.0], np.float32)
-    correct = np.array([True, False, True, True])
-    error = expected_calibration_error(confidence, correct)
-    assert error == pytest.approx(0.5 * 0.05 + 0.5 * 0)
-
-
-def test_a_confidence_on_a_bins_edge_belongs_to_the_lower_bin() -> None:
-    # In one bin the two would cancel out: (0.5 - 0) + (0.6 - 1) is not 0.5 and 0.4 apart.
-    confidence = np.array([0.5, 0.6], np.float32)
-    correct = np.array([False, True])
-    assert expected_calibration_error(confidence, correct, bins=2) == pytest.approx(0.45)

@@ -1,0 +1,361 @@
+"""Pictures that are not digits, made by the project and brought into QMNIST's form.
+
+They come in two sets that share nothing: one to learn from, one to be measured on. The letters are
+of other fonts, the scribbles are drawn in another way, the halves are of other digits, and the
+random numbers are others everywhere.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import matplotlib as mpl
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Generator, Tensor
+
+from training.dataset import Digits
+
+Kind = Literal["letters", "halves", "noise", "scribbles", "textures"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+CANVAS = 64  # pixels along a side, before a picture is brought into QMNIST's form
+SIDE, INK_SIDE = 28, 20
+CHUNK = 1_000
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LOOKALIKES = "OolISsZzBbgq"  # digits in shape
+DIGITS = "0123456789"
+
+# Fonts that come with matplotlib.
+FIT_FONTS = ("DejaVuSans", "DejaVuSerif-Italic")
+TEST_FONTS = (
+    *("DejaVuSans-Bold", "DejaVuSans-BoldOblique", "DejaVuSans-Oblique", "DejaVuSansMono"),
+    *("DejaVuSansMono-Oblique", "DejaVuSansMono-Bold", "DejaVuSansMono-BoldOblique"),
+    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-BoldItalic", "STIXGeneral"),
+    *("STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta", "cmb10", "cmmi10"),
+    *("cmr10", "cmss10", "cmti10", "cmtt10"),
+)
+
+
+def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
+    """Make pictures for the fit, uint8 `[count, 28, 28]`; halves are of the given digits."""
+    match kind:
+        case "letters":
+            plain = glyphs(FIT_FONTS, LETTERS)
+            chosen = torch.randint(len(plain), (count,), generator=generator)
+            return torch.cat(
+                [qmnist_form(_distorted(plain[rows], generator)) for rows in chosen.split(CHUNK)]
+            )
+        case "scribbles":
+            return qmnist_form(_paint(count, generator, _walk))
+    return _made(kind, count, digits, generator)
+
+
+def to_measure(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
+    """Make pictures for the evaluation, uint8 `[N, 28, 28]`; of the letters, each in each font."""
+    match kind:
+        case "letters":
+            return printed(LETTERS)
+        case "scribbles":
+            return qmnist_form(_paint(count, generator, _spline))
+    return _made(kind, count, digits, generator)
+
+
+def printed(characters: str) -> Tensor:
+    """Make each character in each font of the evaluation, uint8 `[N, 28, 28]`."""
+    return qmnist_form(glyphs(TEST_FONTS, characters))
+
+
+def _made(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
+    match kind:
+        case "halves":
+            return qmnist_form(_halves(count, digits, generator))
+        case "noise":
+            return qmnist_form(_noise(count, generator))
+        case "textures":
+            return qmnist_form(_textures(count, generator))
+    raise ValueError(kind)
+
+
+@cache
+def glyphs(fonts: tuple[str, ...], characters: str) -> Tensor:
+    """Draw each character in each font, as large as fits: float32 `[N, 64, 64]`, 255 is ink."""
+    drawn = [_glyph(font, character) for font in fonts for character in characters]
+    return torch.from_numpy(np.stack(drawn)).float()
+
+
+def _glyph(font: str, character: str) -> NDArray[np.uint8]:
+    folder = Path(mpl.get_data_path(), "fonts", "ttf")
+    typeface = ImageFont.truetype(folder / f"{font}.ttf", 40)
+    image = Image.new("L", (96, 96))
+    ImageDraw.Draw(image).text((24, 24), character, fill=255, font=typeface)
+    image = image.crop(image.getbbox())
+    scale = 44 / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    canvas = Image.new("L", (CANVAS, CANVAS))
+    canvas.paste(image.resize(size), ((CANVAS - size[0]) // 2, (CANVAS - size[1]) // 2))
+    return np.asarray(canvas)
+
+
+def _distorted(pictures: Tensor, generator: Generator) -> Tensor:
+    """Turn, scale, shear, bend, thicken and thin pictures at random, each in its own way."""
+    count = len(pictures)
+    u = torch.rand(count, 4, generator=generator) * 2 - 1
+    angle, shear = 0.3 * u[:, 0], 0.25 * u[:, 1]
+    x, y = (0.2 * u[:, 2]).exp(), (0.2 * u[:, 3]).exp()
+    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros(count)
+    across = [cosine * x, cosine * x * shear - sine * y, zero]
+    down = [sine * x, sine * x * shear + cosine * y, zero]
+    affine = torch.stack([*across, *down], dim=1).view(count, 2, 3)
+    grid = F.affine_grid(affine, [count, 1, CANVAS, CANVAS], align_corners=False)
+    bend = 0.05 * torch.randn(count, 2, 4, 4, generator=generator)
+    grid += F.interpolate(bend, (CANVAS, CANVAS), mode="bicubic", align_corners=True).permute(
+        0, 2, 3, 1
+    )
+    pictures = F.grid_sample(pictures.unsqueeze(1), grid, align_corners=False)
+    width = torch.rand(count, generator=generator)
+    for some in (width < 0.3, width < 0.1):
+        pictures[some] = F.max_pool2d(pictures[some], 3, 1, 1)
+    thinned = width > 0.75
+    pictures[thinned] = -F.max_pool2d(-pictures[thinned], 3, 1, 1)
+    return pictures.squeeze(1)
+
+
+def _halves(count: int, digits: Digits, generator: Generator) -> Tensor:
+    """Join halves of two digits of different classes, side by side or one above the other."""
+    first, second = torch.randint(len(digits), (2, 2 * count), generator=generator)
+    different = (digits.labels[first] != digits.labels[second]).nonzero()[:, 0]
+    # Drawn twice as often as needed, nine in ten of the pairs are of different classes.
+    different = different[:count]
+    joined = digits.images[first[different]].clone()
+    other = digits.images[second[different]]
+    beside = torch.rand(len(joined), generator=generator) < 0.5
+    joined[beside, :, SIDE // 2 :] = other[beside, :, SIDE // 2 :]
+    joined[~beside, SIDE // 2 :] = other[~beside, SIDE // 2 :]
+    return joined.float()
+
+
+def _noise(count: int, generator: Generator) -> Tensor:
+    """Uniform, Gaussian, salt and pepper, and smooth noise, a quarter of each."""
+    quarter = -(-count // 4)
+    shape = (quarter, SIDE, SIDE)
+
+    def one_each() -> Tensor:
+        return torch.rand(quarter, 1, 1, generator=generator)
+
+    uniform = torch.rand(shape, generator=generator)
+    gaussian = 0.6 * one_each() + (0.1 + 0.3 * one_each()) * torch.randn(shape, generator=generator)
+    salt = (torch.rand(shape, generator=generator) < 0.05 + 0.3 * one_each()).float()
+    smooth = _stretched(
+        torch.cat(
+            [
+                _blurred(torch.randn(part, SIDE, SIDE, generator=generator), sigma)
+                for part, sigma in _parts(quarter, (0.7, 1.0, 1.5, 2.0, 3.0))
+            ]
+        )
+    )
+    smooth[::2] = (smooth[::2] > 0.6).float()
+    pictures = torch.cat([uniform, gaussian, salt, smooth])
+    return _shuffled(pictures, count, generator).clamp(0, 1) * 255
+
+
+def _parts(count: int, values: tuple[float, ...]) -> list[tuple[int, float]]:
+    sizes = [len(part) for part in torch.arange(count).tensor_split(len(values))]
+    return list(zip(sizes, values, strict=True))
+
+
+def _textures(count: int, generator: Generator) -> Tensor:
+    """Patches as of photographs: gradients, 1/f noise, blobs, edges and stripes, simple scenes."""
+    side = 48
+    axis = torch.linspace(-1, 1, side)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    part = -(-count // 5)
+
+    def uniform(low: float = 0.0, high: float = 1.0) -> Tensor:
+        return low + (high - low) * torch.rand(part, 1, 1, generator=generator)
+
+    def ramp() -> Tensor:
+        angle = uniform(0, 2 * math.pi)
+        return angle.cos() * x + angle.sin() * y
+
+    def pink(low: float, high: float) -> Tensor:
+        frequency = torch.fft.fftfreq(side)
+        radius = (frequency[:, None] ** 2 + frequency**2).sqrt()
+        radius[0, 0] = math.inf  # no constant part
+        real, imaginary = torch.randn(2, part, side, side, generator=generator)
+        spectrum = torch.complex(real, imaginary) * radius ** -uniform(low, high)
+        return _stretched(torch.fft.ifft2(spectrum).real)
+
+    gradients = ramp()
+    gradients[::2] = ((x - uniform(-1, 1)) ** 2 + (y - uniform(-1, 1)) ** 2).sqrt()[::2]
+    gradients = _stretched(gradients) ** uniform(0.5, 2)
+
+    blobs = torch.zeros(part, side, side)
+    for _ in range(8):
+        stretch = uniform(0.5, 1.5)
+        distance = ((x - uniform(-1, 1)) * stretch) ** 2 + ((y - uniform(-1, 1)) / stretch) ** 2
+        blobs += uniform(-0.7, 1.3) * torch.exp(-0.5 * distance / uniform(0.08, 0.48) ** 2)
+
+    edges = torch.zeros(part, side, side)
+    for _ in range(3):
+        line = ramp() + uniform(-0.6, 0.6)
+        edges += uniform(-0.3, 0.7) * torch.sigmoid(line * uniform(8, 68))
+        edges += (uniform() > 0.7) * 0.4 * torch.sin(line * uniform(4, 24))
+
+    scenes = torch.where(y > uniform(-0.5, 0.5), uniform(), uniform() + 0.3 * uniform() * y)
+    for _ in range(5):
+        across, down = x - uniform(-1, 1), y - uniform(-1, 1)
+        width, height = uniform(0.1, 0.6), uniform(0.1, 0.6)
+        box = (across.abs() < width) & (down.abs() < height)
+        ellipse = (across / width) ** 2 + (down / height) ** 2 < 1
+        shape = torch.where(uniform() < 0.5, box, ellipse)
+        scenes = torch.where(shape, uniform() + 0.2 * across, scenes)
+    scenes = scenes + uniform(0, 0.25) * (pink(0.8, 1.6) - 0.5)
+
+    kinds = [gradients, pink(0.6, 2.2), _stretched(blobs), _stretched(edges), _stretched(scenes)]
+    pictures = _shuffled(torch.cat(kinds), count, generator)
+    share = torch.rand(count, generator=generator)
+    threshold = pictures.flatten(1).quantile(0.55, dim=1).view(-1, 1, 1)
+    pictures = torch.where(share.view(-1, 1, 1) < 0.4, (pictures > threshold).float(), pictures)
+    negative = torch.rand(count, 1, 1, generator=generator) < 0.5
+    return torch.where(negative, 1 - pictures, pictures) * 255
+
+
+def _stretched(pictures: Tensor) -> Tensor:
+    low, high = pictures.amin((1, 2), keepdim=True), pictures.amax((1, 2), keepdim=True)
+    return (pictures - low) / (high - low).clamp(min=1e-6)
+
+
+def _blurred(pictures: Tensor, sigma: float) -> Tensor:
+    reach = math.ceil(3 * sigma)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    padded = F.pad(pictures.unsqueeze(1), (reach, reach, reach, reach), mode="reflect")
+    rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return F.conv2d(rows, kernel.view(1, 1, -1, 1)).squeeze(1)
+
+
+def _shuffled(pictures: Tensor, count: int, generator: Generator) -> Tensor:
+    return pictures[torch.randperm(len(pictures), generator=generator)[:count]]
+
+
+def _paint(
+    count: int,
+    generator: Generator,
+    path: Callable[[np.random.Generator], NDArray[np.float64]],
+) -> Tensor:
+    """Paint scribbles: one to three strokes, whose points `path` makes, with pens of any width."""
+    rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+    scribbles = np.zeros((count, CANVAS, CANVAS), np.float32)
+    for scribble in scribbles:
+        image = Image.new("L", (CANVAS, CANVAS))
+        pen = ImageDraw.Draw(image)
+        width = int(rng.integers(2, 11))
+        for _ in range(rng.integers(1, 4)):
+            points = np.clip(path(rng), 4, CANVAS - 5)
+            pen.line(list(map(tuple, points)), fill=255, width=width, joint="curve")
+        scribble[:] = np.asarray(image)
+    return torch.from_numpy(scribbles)
+
+
+def _walk(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Walk with a heading that changes, or round off the corners of a random polygon."""
+    turns = int(rng.integers(4, 13))
+    if rng.random() < 0.5:
+        steps = 12 * turns
+        curvature = np.repeat(rng.normal(0, 0.35, turns), 12) + rng.normal(0, 0.1, steps)
+        heading = np.cumsum(curvature) + rng.uniform(0, 2 * math.pi)
+        points = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
+        points -= points.min(axis=0)
+        points *= (CANVAS - 14) / max(points.max(), 1)
+        return points + 7
+    points = rng.uniform(6, CANVAS - 6, (turns, 2))
+    for _ in range(rng.integers(0, 4)):  # Chaikin's corner cutting
+        cut = [0.75 * points[:-1] + 0.25 * points[1:], 0.25 * points[:-1] + 0.75 * points[1:]]
+        points = np.concatenate([points[:1], np.stack(cut, axis=1).reshape(-1, 2), points[-1:]])
+    return points
+
+
+def _spline(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw a Catmull-Rom spline through random points."""
+    points = rng.uniform(6, CANVAS - 6, (int(rng.integers(7, 12)), 2))
+    p0, p1, p2, p3 = points[:-3], points[1:-2], points[2:-1], points[3:]
+    t = np.linspace(0, 1, 8, endpoint=False)[:, None, None]
+    curve: NDArray[np.float64] = 0.5 * (
+        2 * p1
+        + (p2 - p0) * t
+        + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2
+        + (3 * p1 - p0 - 3 * p2 + p3) * t**3
+    )
+    flat: NDArray[np.float64] = curve.transpose(1, 0, 2).reshape(-1, 2)
+    return flat
+
+
+def qmnist_form(pictures: Tensor) -> Tensor:
+    """Bring pictures into the form that the service gives the networks, many at once.
+
+    Ink high; the box of the ink, its longest side scaled to 20 pixels; its centre of mass in the
+    centre of 28 x 28.
+
+    Args:
+        pictures: float32 `[N, S, S]` in 0…255, dark on light or light on dark.
+
+    Returns:
+        uint8 `[N, 28, 28]`.
+    """
+    return torch.cat([_qmnist_form(chunk) for chunk in pictures.split(CHUNK)])
+
+
+def _qmnist_form(pictures: Tensor) -> Tensor:
+    border = torch.cat(
+        [pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1]], dim=1
+    )
+    paper = border.median(dim=1).values.view(-1, 1, 1)
+    ink = torch.where(paper < 128, pictures - paper, paper - pictures).clamp(min=0)
+    ink = (ink * (255 / ink.amax((1, 2), keepdim=True).clamp(min=1))).floor()
+    marked = ink >= 0.25 * 255
+
+    low_y, size_y = _extent(marked.any(dim=2))
+    low_x, size_x = _extent(marked.any(dim=1))
+    longest = torch.maximum(size_y, size_x)
+    rows, height = _resampling(low_y, size_y, longest, ink.shape[1])
+    columns, width = _resampling(low_x, size_x, longest, ink.shape[2])
+    small = (rows @ ink @ columns.transpose(1, 2)).round()
+    placed = _placing(small.sum(dim=2), height) @ small
+    placed = placed @ _placing(small.sum(dim=1), width).transpose(1, 2)
+    return placed.round().clamp(0, 255).byte()
+
+
+def _extent(marked: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the first marked place and the length to the last one, for each row of `[N, S]`."""
+    first = marked.int().argmax(dim=1)
+    after = marked.shape[1] - marked.flip(1).int().argmax(dim=1)
+    return first, after - first
+
+
+def _resampling(low: Tensor, size: Tensor, longest: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Make the matrices `[N, 20, S]` that scale boxes bilinearly, and the sizes they scale to."""
+    scaled = (size * INK_SIDE / longest).round().clamp(min=1)
+    ratio = size / scaled
+    reach = ratio.clamp(min=1).view(-1, 1, 1)
+    places = torch.arange(INK_SIDE)
+    sources = torch.arange(side)
+    centres = (places + 0.5) * ratio[:, None] + low[:, None]
+    weights = (1 - ((sources + 0.5) - centres.unsqueeze(2)).abs() / reach).clamp(min=0)
+    inside = (sources >= low[:, None]) & (sources < (low + size)[:, None])
+    weights *= inside.unsqueeze(1) & (places < scaled[:, None]).unsqueeze(2)
+    return weights / weights.sum(dim=2, keepdim=True).clamp(min=1e-6), scaled
+
+
+def _placing(mass: Tensor, size: Tensor) -> Tensor:
+    """Make the matrices `[N, 28, 20]` that move each picture's centre of mass to the centre."""
+    places = torch.arange(INK_SIDE)
+    centre = (mass * (places + 0.5)).sum(dim=1) / mass.sum(dim=1).clamp(min=1)
+    offset = torch.minimum((SIDE / 2 - centre).round().clamp(min=0), SIDE - size)
+    return (torch.arange(SIDE)[:, None] == (offset[:, None] + places)[:, None, :]).float()
