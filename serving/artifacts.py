@@ -26,6 +26,21 @@ class SplitResult(BaseModel):
     accuracy: float
 
 
+class Acceptance(BaseModel):
+    """The thresholds at and above which an answer is accepted."""
+
+    confidence: float
+    typicality: float
+
+
+class Calibration(BaseModel):
+    """What was fitted on validation digits."""
+
+    temperature: float
+    acceptance: Acceptance | None
+    """`None` where no digits were held out to fit it on."""
+
+
 class Card(BaseModel):
     """What `card.json` says; what is not used by name is kept and passed on."""
 
@@ -33,6 +48,7 @@ class Card(BaseModel):
 
     name: str
     version: str
+    calibration: Calibration
     evaluation: dict[str, SplitResult]
     files: dict[str, str]
     """SHA-256 in hexadecimal, by file name."""

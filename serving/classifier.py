@@ -7,13 +7,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.artifacts import Artifact
+from serving.artifacts import Acceptance, Artifact
 from serving.settings import Provider
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
 INPUT = ("images", "tensor(uint8)")
-OUTPUTS = ("logits", "probabilities")
+OUTPUTS = ("logits", "probabilities", "typicality")
 
 # What ONNX Runtime calls them.
 EXECUTION_PROVIDERS = {
@@ -37,10 +37,14 @@ class Predictions:
     Attributes:
         logits: float32 `[N, 10]`.
         probabilities: float32 `[N, 10]`; each row sums to 1.
+        typicality: float32 `[N]`, how much each looks like a digit at all; higher is more.
+        acceptance: The model's thresholds, if it has any.
     """
 
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
+    typicality: NDArray[np.float32]
+    acceptance: Acceptance | None
 
     @property
     def digits(self) -> NDArray[np.int64]:
@@ -53,6 +57,18 @@ class Predictions:
         """The likeliest digit's probability, float32 `[N]`."""
         confidences: NDArray[np.float32] = self.probabilities.max(axis=1)
         return confidences
+
+    @property
+    def accepted(self) -> NDArray[np.bool_] | None:
+        """Whether each answer is sure enough, of what is enough of a digit, bool `[N]`.
+
+        `None` where the model has no thresholds.
+        """
+        if self.acceptance is None:
+            return None
+        return (self.confidences >= self.acceptance.confidence) & (
+            self.typicality >= self.acceptance.typicality
+        )
 
 
 class Classifier:
@@ -70,8 +86,8 @@ class Classifier:
 
     def predict(self, images: NDArray[np.uint8]) -> Predictions:
         """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
-        logits, probabilities = self._session.run(OUTPUTS, {INPUT[0]: images})
-        return Predictions(logits, probabilities)
+        logits, probabilities, typicality = self._session.run(OUTPUTS, {INPUT[0]: images})
+        return Predictions(logits, probabilities, typicality, self.card.calibration.acceptance)
 
 
 def choose_provider(wanted: Provider, artifact: Artifact) -> Provider:
@@ -117,5 +133,5 @@ def _check_contract(name: str, session: onnxruntime.InferenceSession) -> None:
     if inputs != [INPUT] or not outputs.issuperset(OUTPUTS):
         raise ContractError(
             f"the ONNX file of {name!r} takes {inputs} and returns {sorted(outputs)}; "
-            f"it must take {INPUT[0]} as uint8 and return {' and '.join(OUTPUTS)}"
+            f"it must take {INPUT[0]} as uint8 and return {', '.join(OUTPUTS)}"
         )

@@ -40,6 +40,13 @@ class Prediction(BaseModel):
 
     digit: Annotated[int, Field(ge=0, le=9)]
     confidence: Annotated[float, Field(description="The digit's probability, 0…1.")]
+    accepted: Annotated[
+        bool | None,
+        Field(
+            description="Whether the answer is sure enough and the picture enough of a digit, by "
+            "the thresholds on the model's card; null if it has none."
+        ),
+    ]
     probabilities: Annotated[
         list[float], Field(min_length=10, max_length=10, description="Of the digits 0 to 9.")
     ]

@@ -73,10 +73,12 @@ def answering_errors(
 def answer(classifier: Classifier, image: Image.Image) -> Response:
     """Answer one picture."""
     predictions = classifier.predict(to_pixels(image)[None])
+    accepted = predictions.accepted
     return JSONResponse(
         {
             "digit": int(predictions.digits[0]),
             "confidence": round(float(predictions.confidences[0]), DECIMALS),
+            "accepted": None if accepted is None else bool(accepted[0]),
             "probabilities": [round(p, DECIMALS) for p in predictions.probabilities[0].tolist()],
             "model": classifier.card.name,
             "version": classifier.card.version,

@@ -43,8 +43,9 @@ def drawn_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn_models(drawn_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three models, trained on drawn digits by the command that trains the real ones."""
     folder = tmp_path_factory.mktemp("models-of-drawn")
-    command = [sys.executable, "-m", "training", "fit", "all", "--data", str(drawn_root)]
-    command += ["--models", str(folder), "--runs", str(folder / ".runs")]
+    command = [sys.executable, "-m", "training", "fit", "all", "--recipe", "notebook"]
+    command += ["--data", str(drawn_root), "--models", str(folder)]
+    command += ["--runs", str(folder / ".runs"), "--results", str(folder / ".results")]
     subprocess.run(command, cwd=ROOT, check=True)
     return folder
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import bentoml
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -39,23 +40,30 @@ def test_every_test_digit_over_http_counts_as_the_card_does(
         for image, label in zip(images, labels, strict=True)
     ]
 
-    def count(url: str, name: str) -> dict[str, int]:
+    def count(url: str, name: str) -> dict[str, dict[str, int]]:
         """Over one connection, since opening thousands is not what is tested."""
-        correct = dict.fromkeys((source.name for source in sources), 0)
+        counts = {source.name: {"correct": 0, "accepted": 0} for source in sources}
         connection = http.client.HTTPConnection(urlsplit(url).netloc)
         for split, picture, label in pictures:
             connection.request("POST", f"/predict?model={name}", picture)
             response = connection.getresponse()
             answer = json.load(response)
             assert response.status == 200, answer
-            correct[split] += answer["digit"] == label
+            counts[split]["correct"] += answer["digit"] == label
+            counts[split]["accepted"] += bool(answer["accepted"])
         connection.close()
-        return correct
+        return counts
 
     with start_server(models) as url, ThreadPoolExecutor(len(NAMES)) as pool:
         counts = dict(zip(NAMES, pool.map(lambda name: count(url, name), NAMES), strict=True))
     expected = {
-        name: {s.name: card(models, name)["evaluation"][s.name]["correct"] for s in sources}
+        name: {
+            source.name: {
+                "correct": card(models, name)["evaluation"][source.name]["correct"],
+                "accepted": card(models, name)["evaluation"][source.name].get("accepted", 0),
+            }
+            for source in sources
+        }
         for name in NAMES
     }
     assert counts == expected
@@ -67,7 +75,7 @@ def test_the_raw_body_and_the_form_are_answered_alike(server: str) -> None:
     ).json()
     form = httpx.post(f"{server}/predict", files={"image": ("7.png", SEVEN, "image/png")}).json()
     assert raw == form
-    assert list(raw) == ["digit", "confidence", "probabilities", "model", "version"]
+    assert list(raw) == ["digit", "confidence", "accepted", "probabilities", "model", "version"]
     assert raw["digit"] == 7
     assert raw["confidence"] == max(raw["probabilities"]) == raw["probabilities"][7]
     assert sum(raw["probabilities"]) == pytest.approx(1, abs=1e-5)
@@ -79,6 +87,17 @@ def test_the_raw_body_and_the_form_are_answered_alike(server: str) -> None:
 def test_a_drawing_is_read(server: str, digit: int) -> None:
     picture = drawn.encode(drawn.on_paper(digit, side=600), "JPEG")
     assert httpx.post(f"{server}/predict", content=picture).json()["digit"] == digit
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_digit_is_not_accepted(server: str, name: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
+    noise[:, [0, -1]] = noise[:, :, [0, -1]] = 0
+    answers = [
+        httpx.post(f"{server}/predict?model={name}", content=drawn.encode(picture)).json()
+        for picture in noise
+    ]
+    assert not any(answer["accepted"] for answer in answers)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,11 +5,15 @@ import re
 import shlex
 import subprocess
 import sys
+from statistics import mean
+from typing import get_args
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import COMMITTED_MODELS, ROOT
+from tests.conftest import ROOT
+from training import results
+from training.recipes import NetworkName, RecipeName
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -59,10 +63,12 @@ def test_the_python_example_prints_what_is_shown(server: str) -> None:
     assert float(confidence) == pytest.approx(float(confidence_shown), abs=2e-6)
 
 
-def test_the_committed_models_accuracies_are_the_cards() -> None:
-    (shown,) = re.findall(
-        r"The committed models are seed 0: (.+?) on\s+`test10k`", README, re.DOTALL
+@pytest.mark.parametrize("network", get_args(NetworkName))
+def test_the_accuracies_are_the_results(network: NetworkName) -> None:
+    ((notebook, strong),) = re.findall(
+        rf"^\| `{network}` \| [\d-]+ \| ([\d.]+) % \| \*\*([\d.]+) %\*\* \|$", README, re.MULTILINE
     )
-    for name in ("baseline", "deeper", "dropout"):
-        card = json.loads((COMMITTED_MODELS / name / "card.json").read_text(encoding="utf-8"))
-        assert f"`{name}` {100 * card['evaluation']['test10k']['accuracy']:.2f} %" in shown
+    shown: dict[RecipeName, str] = {"notebook": notebook, "strong": strong}
+    for recipe, accuracy in shown.items():
+        found = results.load(ROOT / "results", recipe, network)
+        assert accuracy == f"{100 * mean(result.accuracy('test10k') for result in found):.2f}"

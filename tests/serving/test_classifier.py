@@ -36,6 +36,25 @@ def test_predictions_hold_together(artifact: Artifact) -> None:
     )
 
 
+def test_an_answer_is_accepted_at_the_thresholds_and_above(artifact: Artifact) -> None:
+    images, _ = drawn.digits(200, seed=11)
+    predictions = Classifier(artifact, Provider.CPU).predict(images)
+    thresholds = artifact.card.calibration.acceptance
+    assert thresholds is not None
+    sure = predictions.confidences >= thresholds.confidence
+    typical = predictions.typicality >= thresholds.typicality
+    assert predictions.accepted is not None
+    assert np.array_equal(predictions.accepted, sure & typical)
+    assert 0.5 < predictions.accepted.mean() < 1
+
+
+def test_without_thresholds_nothing_is_said_of_acceptance(artifact: Artifact) -> None:
+    calibration = artifact.card.calibration.model_copy(update={"acceptance": None})
+    card = artifact.card.model_copy(update={"calibration": calibration})
+    images, _ = drawn.digits(5, seed=11)
+    assert Classifier(replace(artifact, card=card), Provider.CPU).predict(images).accepted is None
+
+
 def test_a_picture_gets_the_same_answer_alone_and_in_a_batch(artifact: Artifact) -> None:
     images, _ = drawn.digits(20, seed=11)
     classifier = Classifier(artifact, Provider.CPU)
