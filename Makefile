@@ -1,7 +1,9 @@
 # make serve   answer digits on http://localhost:3000 (PORT= changes it; GPU=1 runs on CUDA)
 # make test    run every test
 # make check   what CI runs besides: lint, types
-# make train   train the three models that are committed, from the data in DATA
+# make train   train all that the report is about, the models in models/ among it, from DATA; what
+#              was interrupted goes on where it stopped
+# make report  write docs/report.md anew from results/
 # make lock    resolve the lock files anew
 
 PORT ?= 3000
@@ -26,7 +28,7 @@ DEV := .venv-dev
 COMPILE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url pyproject.toml
 
-.PHONY: serve test check train lock
+.PHONY: serve test check train report lock
 
 serve: $(SERVE)/installed
 	exec $(SERVE)/bin/bentoml serve . --port $(PORT)
@@ -40,7 +42,16 @@ check: $(DEV)/installed
 	$(DEV)/bin/mypy
 
 train: $(DEV)/installed
-	$(DEV)/bin/python -m training fit all --data $(DATA)
+	set -e; for recipe in notebook strong; do for seed in 0 1 2; do \
+	    models=runs/models/$$recipe-$$seed; \
+	    if [ $$recipe-$$seed = strong-0 ]; then models=models; fi; \
+	    $(DEV)/bin/python -m training fit all --recipe $$recipe --seed $$seed --resume \
+	        --data $(DATA) --models $$models; \
+	done; done
+	$(MAKE) report
+
+report: $(DEV)/installed
+	$(DEV)/bin/python -m training report --data $(DATA)
 
 lock: $(DEV)/installed
 	$(COMPILE) --output-file requirements/serve.txt
