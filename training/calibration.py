@@ -7,13 +7,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.evaluation import Acceptance, Outputs
+from training.recipes import AcceptanceRecipe
 
 FOLDS = 5
-
-# The shares of the validation digits that the thresholds refuse: the least sure, and then, of the
-# others, the least typical, until so many are refused in all.
-UNSURE = 0.025
-REFUSED = 0.04
 
 
 def fit_temperature(logits: Tensor, labels: Tensor, writers: Tensor) -> float:
@@ -55,13 +51,14 @@ def _likeliest_temperature(logits: Tensor, labels: Tensor) -> float:
     return logarithm.exp().item()
 
 
-def fit_acceptance(outputs: Outputs) -> Acceptance:
-    """Set the thresholds so that a fixed small share of the validation digits is refused.
+def fit_acceptance(recipe: AcceptanceRecipe, outputs: Outputs) -> Acceptance:
+    """Set the thresholds so that fixed small shares of the validation digits are refused.
 
     Args:
+        recipe: Which shares.
         outputs: A model's, of validation digits.
     """
-    confidence = float(np.quantile(outputs.confidence, UNSURE))
+    confidence = float(np.quantile(outputs.confidence, recipe.unsure))
     sure: NDArray[np.bool_] = outputs.confidence >= confidence
-    atypical = (REFUSED - (1 - sure.mean())) / sure.mean()
+    atypical = (recipe.refused - (1 - sure.mean())) / sure.mean()
     return Acceptance(confidence, float(np.quantile(outputs.typicality[sure], atypical)))

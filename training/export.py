@@ -32,7 +32,7 @@ from training.calibration import fit_acceptance, fit_temperature
 from training.dataset import Digits
 from training.evaluation import Evaluation, Outputs, Predict, evaluate_splits, predict_all
 from training.networks import CLASSES, MEAN, STD, normalise
-from training.recipes import NetworkName, Recipe
+from training.recipes import ACCEPTANCE, TYPICALITY, NetworkName, Recipe
 from training.rejection import measure_rejection
 
 ONNX_FILE = "model.onnx"
@@ -129,7 +129,11 @@ def export(
         check_parity(trained.network, folder, splits[test])
 
         predict = onnx_predict(folder / ONNX_FILE)
-        acceptance = fit_acceptance(predict_all(predict, validation.images)) if validation else None
+        acceptance = (
+            fit_acceptance(ACCEPTANCE, predict_all(predict, validation.images))
+            if validation
+            else None
+        )
         evaluations = evaluate_splits(predict, splits, acceptance)
         card = _card(trained, version, splits)
         card["calibration"] = {
@@ -268,6 +272,8 @@ def _card(trained: Trained, version: str, splits: Mapping[str, Digits]) -> dict[
         },
         "training": {
             "recipe": asdict(trained.recipe),
+            "typicality": asdict(TYPICALITY),
+            "acceptance": asdict(ACCEPTANCE),
             "seed": trained.seed,
             "device": trained.device,
             "libraries": _libraries(),

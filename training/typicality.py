@@ -17,7 +17,8 @@ from torch import Generator, Tensor, nn
 
 from training import negatives
 from training.dataset import Digits
-from training.negatives import KINDS, qmnist_form
+from training.form import qmnist_form
+from training.negatives import KINDS
 from training.recipes import TypicalityRecipe
 
 

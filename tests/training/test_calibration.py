@@ -4,6 +4,7 @@ import torch
 
 from training.calibration import fit_acceptance, fit_temperature
 from training.evaluation import Outputs
+from training.recipes import AcceptanceRecipe
 
 
 def overconfident(count: int, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,7 +32,7 @@ def test_the_thresholds_refuse_the_share_they_should() -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.full(10, 0.05), size=10_000).astype(np.float32)
     outputs = Outputs(probabilities, rng.normal(size=10_000).astype(np.float32))
-    acceptance = fit_acceptance(outputs)
+    acceptance = fit_acceptance(AcceptanceRecipe(unsure=0.025, refused=0.04), outputs)
     accepted = acceptance.accepts(outputs)
     assert (outputs.confidence >= acceptance.confidence).mean() == pytest.approx(0.975, abs=1e-3)
     assert accepted.mean() == pytest.approx(0.96, abs=1e-3)

@@ -10,7 +10,8 @@ from tests import drawn
 from tests.training.conftest import drawn_digits
 from training import negatives
 from training.dataset import Digits
-from training.negatives import KINDS, Kind, qmnist_form
+from training.form import qmnist_form
+from training.negatives import KINDS, Kind
 
 
 @pytest.mark.parametrize("make", [negatives.to_learn_from, negatives.to_measure])
