@@ -1,4 +1,4 @@
-"""The batches of a training: shuffled anew in every epoch, and prepared in a second thread."""
+"""The batches of a training, shuffled anew in every epoch; and a second thread to make them in."""
 
 import queue
 import threading
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 def epochs(
     digits: Digits, recipe: Recipe, *, seed: int, device: torch.device, first: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Give the batches of all epochs from number `first` on, one after the other.
 
     An epoch's batches depend on the seed and its number alone, so a training that was interrupted

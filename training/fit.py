@@ -64,7 +64,9 @@ def fit(
 
     done = len(history.losses)
     start = perf_counter() - history.seconds
-    stream = ahead(epochs(digits, recipe, seed=seed, device=device, first=done + 1))
+    stream = epochs(digits, recipe, seed=seed, device=device, first=done + 1)
+    if recipe.augmentation is not None:  # or there is too little to do for a second thread
+        stream = ahead(stream)
     progress = Progress(
         TextColumn(f"{name}, epoch {{task.fields[epoch]}}/{recipe.epochs}"),
         BarColumn(),

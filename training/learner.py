@@ -1,6 +1,7 @@
 """A network that learns: its optimizers, their schedule, and its state in a file."""
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,10 @@ class Learner:
         self.steps = steps
         self._loss = nn.CrossEntropyLoss()
         self._optimizers = _optimizers(self.network, recipe, device)
-        self._schedules = [
-            LambdaLR(optimizer, lambda step: _factor(recipe.warmup, step, steps))
-            for optimizer in self._optimizers
-        ]
+        self._schedules: list[LambdaLR] = []
+        if recipe.warmup is not None:
+            factor = partial(_factor, recipe.warmup, steps)
+            self._schedules = [LambdaLR(optimizer, factor) for optimizer in self._optimizers]
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
         """Learn from one batch.
@@ -113,10 +114,8 @@ class Learner:
         return [self.network, *self._optimizers, *self._schedules]
 
 
-def _factor(warmup: float | None, step: int, steps: int) -> float:
+def _factor(warmup: float, steps: int, step: int) -> float:
     """What the learning rates are multiplied by at a step: up for a while, then down to zero."""
-    if warmup is None:
-        return 1.0
     done = step / steps
     return done / warmup if done < warmup else (1 - done) / (1 - warmup)
 
