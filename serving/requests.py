@@ -80,7 +80,8 @@ async def _parse_form(request: Request, body: bytes) -> FormData:
     try:
         return await parser.parse()
     except (MultiPartException, KeyError) as error:  # KeyError: no boundary
-        raise InvalidRequest(f"The form cannot be read: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise InvalidRequest(f"The form cannot be read: {reason}.") from error
 
 
 async def _file(form: FormData) -> bytes:

@@ -15,7 +15,7 @@ from training.export import ONNX_FILE, ExportError, Trained, export, onnx_predic
 from training.fit import fit
 from training.learner import CheckpointError
 from training.recipes import RECIPES, TYPICALITY, NetworkName, RecipeName
-from training.report import write_report
+from training.report import ReportError, write_report
 from training.results import Result, save
 from training.runs import start_run
 from training.typicality import fit_typicality
@@ -118,7 +118,10 @@ def predictions(
     output: Annotated[Path, typer.Option(help="The PNG file.")] = Path("runs/predictions.png"),
 ) -> None:
     """Draw nine random test digits, each with its own prediction."""
-    predict = onnx_predict(models / network / ONNX_FILE)
+    path = models / network / ONNX_FILE
+    if not path.exists():
+        raise typer.BadParameter(f"there is no {path}", param_hint="--models")
+    predict = onnx_predict(path)
     figures.draw_predictions(dataset.load(data, "test"), predict, seed, output)
     console.print(f"wrote {output}")
 
@@ -150,7 +153,7 @@ def main() -> None:
     """Run a command; what a person can mend is one sentence and exit code 2."""
     try:
         app()
-    except (CheckpointError, DatasetError) as error:
+    except (CheckpointError, DatasetError, ReportError) as error:
         sys.exit(_complain(error, 2))
     except ExportError as error:
         sys.exit(_complain(error, 1))

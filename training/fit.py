@@ -56,7 +56,7 @@ def fit(
     _make_deterministic()
     steps = -(-len(digits) // recipe.batch_size)
     learner = Learner(name, recipe, recipe.epochs * steps, seed=seed, device=device)
-    identity = {"network": name, "seed": seed, **asdict(recipe)}
+    identity = {"network": name, "seed": seed, "digits": digits.sha256(), **asdict(recipe)}
     history = History()
     if resume and checkpoint.exists():
         history = learner.load(checkpoint, identity)

@@ -104,7 +104,8 @@ class Learner:
         kept = torch.load(path, weights_only=True)
         if kept["identity"] != identity:
             raise CheckpointError(
-                f"{path} is of a training by another recipe; delete it, or do not resume"
+                f"{path} is of another training, by another recipe or on other digits; "
+                "delete it, or do not resume"
             )
         for part, state in zip(self._parts(), kept["state"], strict=True):
             part.load_state_dict(state)

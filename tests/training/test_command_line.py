@@ -88,6 +88,24 @@ def test_a_missing_data_set_is_one_sentence_and_exit_code_2(tmp_path: Path) -> N
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_report_without_results_is_one_sentence_and_exit_code_2(
+    drawn_root: Path, tmp_path: Path
+) -> None:
+    done = run("report", "--data", drawn_root, "--results", tmp_path, "--docs", tmp_path)
+    assert done.returncode == 2
+    assert "has no results of baseline by notebook; make train" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_predictions_of_a_model_that_is_not_there_are_an_error(
+    drawn_root: Path, tmp_path: Path
+) -> None:
+    done = run("predictions", "deeper", "--data", drawn_root, "--models", tmp_path)
+    assert done.returncode == 2
+    assert "there is no" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_cuda_that_is_absent_is_an_error(drawn_root: Path) -> None:
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "training", "fit", "baseline", "--device", "cuda"]

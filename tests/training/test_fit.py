@@ -110,6 +110,8 @@ def test_another_trainings_checkpoint_is_refused(train: Callable[..., nn.Module]
         train("baseline", replace(QUICK, epochs=2), resume=True)
     with pytest.raises(CheckpointError, match="another recipe"):
         train("baseline", replace(QUICK, epochs=1), seed=1, resume=True)
+    with pytest.raises(CheckpointError, match="other digits"):
+        train("baseline", replace(QUICK, epochs=1), count=900, resume=True)
 
 
 def test_without_resume_a_training_begins_anew(train: Callable[..., nn.Module]) -> None:
