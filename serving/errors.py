@@ -6,7 +6,8 @@ RequestError
 ├── PictureTooLarge      413  too many bytes or too many pixels
 ├── NotAPicture          415  in none of the formats that are read
 ├── DamagedPicture       422  a picture that cannot be decoded
-└── NoDigit              422  a picture with nothing on it
+├── NoDigit              422  a picture with nothing on it
+└── SeveralDigits        422  a picture with more digits than the one that is asked for
 """
 
 from typing import ClassVar
@@ -59,3 +60,10 @@ class NoDigit(RequestError):
 
     status = 422
     code = "no_digit"
+
+
+class SeveralDigits(RequestError):
+    """There are several digits in the picture; `/read` reads them."""
+
+    status = 422
+    code = "several_digits"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from serving.classifier import Classifier
 from serving.errors import RequestError
-from serving.imaging import open_picture, to_pixels
+from serving.imaging import look, open_picture
 
 CLASSES = 10
 BATCH = 1_000
@@ -203,7 +203,7 @@ def _pictures(data: Path, max_pixels: int) -> Source:
 
 def _read_picture(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     try:
-        return to_pixels(open_picture(path.read_bytes(), max_pixels))
+        return look(open_picture(path.read_bytes(), max_pixels)).pixels
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     except RequestError as error:

@@ -1,139 +1,125 @@
 """Bytes of any picture become pixels as QMNIST has them: uint8 `[28, 28]`, 255 is ink.
 
-QMNIST's form is NIST's and MNIST's: the box of the ink, its longest side scaled to 20 pixels with
-the aspect kept, placed so that the ink's centre of mass is the centre of 28 x 28 (LeCun et al.,
-Gradient-Based Learning Applied to Document Recognition, 1998, section III-A).
+Four steps, each in its own module: `decoding` (bytes to shades), `ink` (shades to ink),
+`strokes` (ink to the digit's ink), `form` (the digit's ink to 28 x 28). Where there are several
+digits, `reading` tells them apart.
 """
 
-import struct
-import zlib
-from io import BytesIO
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+import cv2
+from PIL import Image
 
-from serving.errors import DamagedPicture, NoDigit, NotAPicture, PictureTooLarge
+from serving.decoding import decode, open_picture
+from serving.errors import NoDigit
+from serving.form import SIDE, is_form, to_form
+from serving.ink import Ink, Pixels, Polarity, find_ink
+from serving.reading import find_digits
+from serving.strokes import Box, Strokes, find_strokes, one_digit
 
-SIDE = 28
-INK_SIDE = 20  # the longest side of the ink's box
-INK = 0.25  # what counts as ink, as a share of the darkest ink there is
-CONTRAST = 12  # of 255; fainter marks than this are paper
+__all__ = ["Polarity", "View", "Ways", "look", "look_for_all", "open_picture"]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# Pixels, the longest side of the picture in which one digit, or several, are looked for.
+LONGEST, LONGEST_OF_SEVERAL = 1_000, 2_000
 
-# Pillow's own limit warns and raises in its own words; ours is checked just as early.
-Image.MAX_IMAGE_PIXELS = None
-
-# What Pillow's decoders raise for damaged files; it documents no common base.
-DECODE_ERRORS = (
-    EOFError,
-    IndexError,
-    OSError,
-    OverflowError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+# OpenCV's threads would take turns with the server's own, and these pictures are small.
+cv2.setNumThreads(1)
 
 
-def open_picture(data: bytes, max_pixels: int) -> Image.Image:
-    """Read what kind of picture the bytes are, and how large; decode nothing yet.
+@dataclass(frozen=True, eq=False)
+class View:
+    """What is seen of one digit.
 
-    Args:
-        data: An encoded picture in one of `FORMATS`.
-        max_pixels: The largest width times height that is allowed.
+    Attributes:
+        pixels: uint8 `[28, 28]`, 255 is ink: what the network gets.
+        box: Of the digit in the picture as it was sent, upright: x, y, width, height in pixels.
+        removed: What was taken for no part of it: `lines`, `edges`, `specks`.
+    """
+
+    pixels: Pixels
+    box: tuple[int, int, int, int]
+    polarity: Polarity
+    removed: tuple[str, ...]
+
+
+Ways = list[list[View]]
+
+
+def look(image: Image.Image) -> View:
+    """Decode an opened picture and find the digit in it.
+
+    A picture that is in QMNIST's form already comes out pixel for pixel.
 
     Raises:
-        NotAPicture: It is in none of the formats.
-        PictureTooLarge: It has more pixels than allowed.
-        DamagedPicture: Already its header cannot be read.
+        DamagedPicture: It cannot be decoded.
+        NoDigit: There is no ink on it.
+        SeveralDigits: There is more than one digit on it.
     """
-    try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise NotAPicture(
-            f"This is not a picture that can be read. Send one of {', '.join(FORMATS)}."
-        ) from error
-    except DECODE_ERRORS as error:
-        raise _damaged(error) from error
-    if image.width * image.height > max_pixels:
-        raise PictureTooLarge(
-            f"The picture has {image.width} x {image.height} pixels; "
-            f"at most {max_pixels:,} are read."
-        )
-    return image
+    picture, scale = decode(image, LONGEST)
+    as_sent = _in_form(picture)
+    if as_sent is not None:
+        return as_sent
+    ink, strokes = _ink_and_strokes(picture, image)
+    parts, box = one_digit(strokes)
+    pixels = to_form(strokes.cut_out(parts, box))
+    return View(pixels, _in_original(box, scale), ink.polarity, tuple(strokes.removed))
 
 
-def to_pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Decode an opened picture and bring it into QMNIST's form.
-
-    A 28 x 28 picture that is already in that form comes out pixel for pixel.
+def look_for_all(image: Image.Image) -> list[list[Ways]]:
+    """Decode an opened picture and find all digits in it.
 
     Returns:
-        uint8 `[28, 28]`, 255 is ink.
+        By line, from the left: for each piece of ink the ways to see it, as one digit or as several
+        that touch.
 
     Raises:
         DamagedPicture: It cannot be decoded.
         NoDigit: There is no ink on it.
     """
+    picture, scale = decode(image, LONGEST_OF_SEVERAL)
+    as_sent = _in_form(picture)
+    if as_sent is not None:
+        return [[[[as_sent]]]]
+    ink, strokes = _ink_and_strokes(picture, image)
+    removed = tuple(strokes.removed)
+    return [
+        [
+            [
+                [
+                    View(to_form(digit.ink), _in_original(digit.box, scale), ink.polarity, removed)
+                    for digit in way
+                ]
+                for way in ways
+            ]
+            for ways in line
+        ]
+        for line in find_digits(strokes)
+    ]
+
+
+def _in_form(picture: Pixels) -> View | None:
+    if picture.shape != (SIDE, SIDE):
+        return None
+    for pixels, polarity in (
+        (picture, Polarity.LIGHT_ON_DARK),
+        (cv2.bitwise_not(picture), Polarity.DARK_ON_LIGHT),
+    ):
+        if is_form(pixels):
+            return View(pixels, cv2.boundingRect(pixels), polarity, ())
+    return None
+
+
+def _ink_and_strokes(picture: Pixels, image: Image.Image) -> tuple[Ink, Strokes]:
     try:
-        grey = _grey(ImageOps.exif_transpose(image))
-    except DECODE_ERRORS as error:
-        raise _damaged(error) from error
-    return _as_qmnist(grey)
+        ink = find_ink(picture)
+        return ink, find_strokes(ink.strength)
+    except NoDigit as error:
+        raise NoDigit(
+            f"No digit found in {image.width} x {image.height} pixels: {error}"
+        ) from error
 
 
-def _damaged(error: Exception) -> DamagedPicture:
-    return DamagedPicture(f"The picture is damaged and cannot be decoded: {error}.")
-
-
-def _grey(image: Image.Image) -> NDArray[np.uint8]:
-    """Decode a picture to grey, uint8 `[height, width]`, transparency on white paper."""
-    if image.mode.startswith(("I", "F")):  # 16 or 32 bits a pixel
-        values = np.asarray(image, np.float64)
-        top = max(float(values.max()), 1.0) if values.max() > 65535 or image.mode == "F" else 65535
-        return (np.clip(values, 0, top) * (255 / top)).astype(np.uint8)
-    if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image.convert("RGBA"))
-    return np.asarray(image.convert("L"))
-
-
-def _as_qmnist(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    paper = int(np.median(border))
-    on_dark = paper < 128
-    ink = grey.astype(np.int16) - paper if on_dark else paper - grey.astype(np.int16)
-    strongest = int(ink.max())
-    if strongest < CONTRAST:
-        raise NoDigit("No digit found: the picture has the same shade everywhere.")
-    if grey.shape == (SIDE, SIDE) and on_dark:
-        return grey
-
-    scaled = (np.clip(ink, 0, None) * (255 / strongest)).astype(np.uint8)
-
-    rows, columns = np.nonzero(scaled >= INK * 255)
-    box = scaled[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    height, width = box.shape
-    scale = INK_SIDE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(Image.fromarray(box).resize(size, Image.Resampling.BILINEAR))
-    return _centred(small)
-
-
-def _centred(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Place a small picture on 28 x 28 so that its centre of mass is in the middle."""
-    total = small.sum(dtype=np.int64)
-    offsets = []
-    for axis in (0, 1):
-        length = small.shape[axis]
-        mass = small.sum(axis=1 - axis, dtype=np.int64)
-        centre = float(mass @ (np.arange(length) + 0.5) / total)
-        offsets.append(min(max(round(SIDE / 2 - centre), 0), SIDE - length))
-    top, left = offsets
-    pixels = np.zeros((SIDE, SIDE), np.uint8)
-    pixels[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return pixels
+def _in_original(box: Box, scale: float) -> tuple[int, int, int, int]:
+    left, top = int(box.left * scale), int(box.top * scale)
+    right, bottom = round(box.right * scale), round(box.bottom * scale)
+    return left, top, max(1, right - left), max(1, bottom - top)

@@ -10,13 +10,13 @@ from pydantic import BaseModel
 
 from serving import errors
 from serving.errors import RequestError
-from serving.schemas import ErrorBody, ModelList, Prediction
+from serving.schemas import ErrorBody, ModelList, Prediction, Reading
 
 TAG = "Service APIs"  # the heading under which BentoML puts its APIs
 
 PICTURE = {"type": "string", "format": "binary"}
 
-PREDICT_ERRORS = (
+PICTURE_ERRORS = (
     errors.InvalidRequest,
     errors.UnknownModel,
     errors.PictureTooLarge,
@@ -32,13 +32,23 @@ def complete(document: dict[str, Any], description: str) -> dict[str, Any]:
     del document["info"]["contact"]  # BentoML's makers
 
     schemas: dict[str, Any] = {}
-    for model in (ErrorBody, ModelList, Prediction):
+    for model in (ErrorBody, ModelList, Prediction, Reading):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
     document["components"]["schemas"] = schemas
 
     document["paths"] |= {
-        "/predict": {"post": _predict()},
+        "/predict": {
+            "post": _picture_endpoint(
+                "predict",
+                "The digit in one picture",
+                Prediction,
+                (*PICTURE_ERRORS, errors.SeveralDigits),
+            )
+        },
+        "/read": {
+            "post": _picture_endpoint("read", "All digits in one picture", Reading, PICTURE_ERRORS)
+        },
         "/models": {
             "get": {
                 "tags": [TAG],
@@ -51,30 +61,40 @@ def complete(document: dict[str, Any], description: str) -> dict[str, Any]:
     return document
 
 
-def _predict() -> dict[str, Any]:
-    form = {
-        "type": "object",
-        "required": ["image"],
-        "properties": {"image": PICTURE, "model": {"type": "string"}},
+def _picture_endpoint(
+    name: str, summary: str, answer: type[BaseModel], kinds: tuple[type[RequestError], ...]
+) -> dict[str, Any]:
+    properties = {
+        "image": PICTURE,
+        "model": {"type": "string"},
+        "explain": {"type": "boolean", "default": False},
     }
+    form = {"type": "object", "required": ["image"], "properties": properties}
     return {
         "tags": [TAG],
-        "operationId": "predict",
-        "summary": "The digit in one picture",
+        "operationId": name,
+        "summary": summary,
         "description": "Send the picture as the body, or as the file `image` of a form.",
         "parameters": [
             {
                 "name": "model",
                 "in": "query",
                 "description": "The model that answers; left out, the service's default.",
-                "schema": {"type": "string"},
-            }
+                "schema": properties["model"],
+            },
+            {
+                "name": "explain",
+                "in": "query",
+                "description": "Whether to show what was seen: the 28 x 28 picture that the "
+                "network got, the box, the polarity, and what was removed.",
+                "schema": properties["explain"],
+            },
         ],
         "requestBody": {
             "required": True,
             "content": {"multipart/form-data": {"schema": form}, "image/*": {"schema": PICTURE}},
         },
-        "responses": {"200": _json("The digit.", Prediction), **_errors(PREDICT_ERRORS)},
+        "responses": {"200": _json(f"{answer.__doc__}", answer), **_errors(kinds)},
     }
 
 

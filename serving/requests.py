@@ -16,6 +16,9 @@ from serving.errors import InvalidRequest, PictureTooLarge
 
 FILE = "image"
 MODEL = "model"
+EXPLAIN = "explain"
+
+SWITCH = {"true": True, "1": True, "": True, "false": False, "0": False}
 
 FORM_OVERHEAD = 10_000  # bytes for a form's boundaries, headers and other fields
 MAX_FIELDS = 10
@@ -23,10 +26,16 @@ MAX_FIELDS = 10
 
 @dataclass(frozen=True)
 class PictureRequest:
-    """One encoded picture, and the name of the model that is asked for, if any is."""
+    """One encoded picture, and what is asked for.
+
+    Attributes:
+        model: The name of the model that is to answer, if one is named.
+        explain: Whether the answer is to show what was seen.
+    """
 
     picture: bytes
     model: str | None
+    explain: bool
 
 
 async def read_picture(request: Request, max_bytes: int) -> PictureRequest:
@@ -39,6 +48,7 @@ async def read_picture(request: Request, max_bytes: int) -> PictureRequest:
         PictureTooLarge: It has more bytes than allowed; the rest was not read.
     """
     model = request.query_params.get(MODEL)
+    explain = request.query_params.get(EXPLAIN)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         body = await _read_body(request, max_bytes, max_bytes)
         if not body:
@@ -46,13 +56,15 @@ async def read_picture(request: Request, max_bytes: int) -> PictureRequest:
                 f"The request is empty. Send a picture as its body, or as the file {FILE!r} of a "
                 "form."
             )
-        return PictureRequest(body, model)
+        return PictureRequest(body, model, _switch(explain))
 
     body = await _read_body(request, max_bytes + FORM_OVERHEAD, max_bytes)
     form = await _parse_form(request, body)
     try:
         picture = await _file(form)
-        return PictureRequest(picture, model or _text(form.get(MODEL)))
+        if explain is None:
+            explain = _text(form.get(EXPLAIN))
+        return PictureRequest(picture, model or _text(form.get(MODEL)), _switch(explain))
     finally:
         await form.close()
 
@@ -95,6 +107,15 @@ async def _file(form: FormData) -> bytes:
         raise InvalidRequest(f"{FILE!r} must be a file, not text; a URL is not fetched.")
     names = ", ".join(repr(name) for name in form) or "nothing"
     raise InvalidRequest(f"The form has no file {FILE!r}; it has {names}.")
+
+
+def _switch(value: str | None) -> bool:
+    if value is None:
+        return False
+    try:
+        return SWITCH[value.lower()]
+    except KeyError:
+        raise InvalidRequest(f"{EXPLAIN!r} is true or false, not {value!r}.") from None
 
 
 def _text(field: UploadFile | str | None) -> str | None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
 
 from serving.artifacts import Card
+from serving.ink import Polarity
 from serving.settings import Provider
 
 
@@ -17,7 +18,7 @@ class UnreadRequest(bentoml.IODescriptor):
 
 
 class PictureInput(bentoml.IODescriptor):
-    """One picture, as a file, and the name of the model that is to answer."""
+    """One picture, as a file, the model that is to answer, and whether to show what was seen."""
 
     # In JSON schema "file" is BentoML's word and "string" OpenAPI's.
     image: Annotated[
@@ -26,6 +27,7 @@ class PictureInput(bentoml.IODescriptor):
         WithJsonSchema({"type": "string", "format": "binary"}, mode="serialization"),
     ]
     model: str | None = None
+    explain: bool = False
 
     media_type: ClassVar[str | None] = "multipart/form-data"
 
@@ -33,6 +35,27 @@ class PictureInput(bentoml.IODescriptor):
     async def from_http_request(cls, request: Request, _serde: object) -> bentoml.IODescriptor:
         """Leave the request unread: `serving.requests` reads it, with limits and no URLs."""
         return UnreadRequest.model_construct(request=request)
+
+
+BOX = Field(
+    min_length=4,
+    max_length=4,
+    description="x, y, width and height, in the upright picture's pixels.",
+)
+
+
+class Explanation(BaseModel):
+    """What was seen of a digit."""
+
+    pixels: Annotated[
+        str, Field(description="The 28 x 28 picture that the network got: PNG, in base64.")
+    ]
+    box: Annotated[list[int], BOX]
+    polarity: Polarity
+    removed: Annotated[
+        list[str],
+        Field(description="What was taken for no part of it: `lines`, `edges`, `specks`."),
+    ]
 
 
 class Prediction(BaseModel):
@@ -50,6 +73,26 @@ class Prediction(BaseModel):
     probabilities: Annotated[
         list[float], Field(min_length=10, max_length=10, description="Of the digits 0 to 9.")
     ]
+    model: Annotated[str, Field(description="The model that answered.")]
+    version: Annotated[str, Field(description="The model's version: its weights' fingerprint.")]
+    explanation: Annotated[Explanation | None, Field(description="If it was asked for.")] = None
+
+
+class ReadDigit(BaseModel):
+    """One of several digits in a picture."""
+
+    digit: Annotated[int, Field(ge=0, le=9)]
+    confidence: Annotated[float, Field(description="The digit's probability, 0…1.")]
+    accepted: Annotated[bool | None, Field(description="As of a prediction.")]
+    box: Annotated[list[int], BOX]
+    explanation: Annotated[Explanation | None, Field(description="If it was asked for.")] = None
+
+
+class Reading(BaseModel):
+    """The digits in a picture, in reading order."""
+
+    text: Annotated[str, Field(description="The digits; each line of writing is a line.")]
+    digits: list[ReadDigit]
     model: Annotated[str, Field(description="The model that answered.")]
     version: Annotated[str, Field(description="The model's version: its weights' fingerprint.")]
 

@@ -2,7 +2,9 @@
 
 import functools
 import sys
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
+from io import BytesIO
 from typing import Any, ParamSpec
 
 import anyio.to_thread
@@ -13,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serving import artifacts, openapi, settings
+from serving import artifacts, openapi, reader, settings
 from serving.artifacts import ArtifactError
 from serving.classifier import Classifier, ContractError, ProviderError, choose_provider
 from serving.errors import RequestError, UnknownModel
-from serving.imaging import open_picture, to_pixels
+from serving.imaging import View, look, open_picture
 from serving.requests import read_picture
-from serving.schemas import PictureInput, Prediction
+from serving.schemas import PictureInput, Prediction, Reading
 from serving.settings import Settings, SettingsError
 
 # Pictures up to this many pixels are decoded where they arrive, because a thread would cost more
@@ -29,6 +31,8 @@ INLINE_PIXELS = 100_000
 DECIMALS = 6  # of a probability in an answer
 
 P = ParamSpec("P")
+
+Answer = Callable[[Classifier, Image.Image, bool], dict[str, Any]]
 
 
 class StartError(Exception):
@@ -70,20 +74,55 @@ def answering_errors(
     return wrapped
 
 
-def answer(classifier: Classifier, image: Image.Image) -> Response:
-    """Answer one picture."""
-    predictions = classifier.predict(to_pixels(image)[None])
+def predict(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
+    """Answer with the one digit in a picture."""
+    view = look(image)
+    predictions = classifier.predict(view.pixels[None])
     accepted = predictions.accepted
-    return JSONResponse(
-        {
-            "digit": int(predictions.digits[0]),
-            "confidence": round(float(predictions.confidences[0]), DECIMALS),
-            "accepted": None if accepted is None else bool(accepted[0]),
-            "probabilities": [round(p, DECIMALS) for p in predictions.probabilities[0].tolist()],
-            "model": classifier.card.name,
-            "version": classifier.card.version,
+    return {
+        "digit": int(predictions.digits[0]),
+        "confidence": round(float(predictions.confidences[0]), DECIMALS),
+        "accepted": None if accepted is None else bool(accepted[0]),
+        "probabilities": [round(p, DECIMALS) for p in predictions.probabilities[0].tolist()],
+        "model": classifier.card.name,
+        "version": classifier.card.version,
+        **(explanation(view) if explain else {}),
+    }
+
+
+def read(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
+    """Answer with all digits in a picture."""
+    lines = reader.read(classifier, image)
+    return {
+        "text": "\n".join("".join(str(digit.digit) for digit in line) for line in lines),
+        "digits": [
+            {
+                "digit": digit.digit,
+                "confidence": round(digit.confidence, DECIMALS),
+                "accepted": digit.accepted,
+                "box": digit.view.box,
+                **(explanation(digit.view) if explain else {}),
+            }
+            for line in lines
+            for digit in line
+        ],
+        "model": classifier.card.name,
+        "version": classifier.card.version,
+    }
+
+
+def explanation(view: View) -> dict[str, Any]:
+    """Show what was seen."""
+    png = BytesIO()
+    Image.fromarray(view.pixels).save(png, "PNG")
+    return {
+        "explanation": {
+            "pixels": b64encode(png.getvalue()).decode("ascii"),
+            "box": view.box,
+            "polarity": view.polarity,
+            "removed": view.removed,
         }
-    )
+    }
 
 
 async def list_models(_: Request) -> Response:
@@ -127,12 +166,23 @@ class DigitClassifier:
     @answering_errors
     async def predict(self, request: Request) -> Response:
         """Find the digit in one picture, sent as the body or as the file `image` of a form."""
+        return await self.answer(request, predict)
+
+    @bentoml.api(input_spec=PictureInput, output_spec=Reading)
+    @answering_errors
+    async def read(self, request: Request) -> Response:
+        """Read all digits in one picture, line by line, each from the left."""
+        return await self.answer(request, read)
+
+    async def answer(self, request: Request, answer: Answer) -> Response:
+        """Read the picture in a request, and answer it."""
         sent = await read_picture(request, self.settings.max_image_bytes)
         classifier = self.classifier(sent.model)
         image = open_picture(sent.picture, self.settings.max_image_pixels)
         if image.width * image.height <= INLINE_PIXELS:
-            return answer(classifier, image)
-        return await anyio.to_thread.run_sync(answer, classifier, image)
+            return JSONResponse(answer(classifier, image, sent.explain))
+        body = await anyio.to_thread.run_sync(answer, classifier, image, sent.explain)
+        return JSONResponse(body)
 
     def classifier(self, name: str | None) -> Classifier:
         """Look a model up; `None` is the default one."""

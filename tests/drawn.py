@@ -1,6 +1,7 @@
 """Digits drawn by the project, for tests that need pictures and for people who have no data set.
 
-`python -m tests.drawn 7 seven.png` draws one as a person would: dark ink on white paper.
+`python -m tests.drawn 7 seven.png` draws one as a person would: dark ink on white paper;
+`python -m tests.drawn 902/10 numbers.png` draws several, on two lines.
 """
 
 import sys
@@ -71,11 +72,11 @@ def pixels(digit: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     width = rng.uniform(1.8, 3.2)
     points = np.concatenate(strokes)
     low, high = points.min(axis=0), points.max(axis=0)
-    scale = (20 - width) / (high - low).max()
+    scale = (18.3 - width) / (high - low).max()  # whose edge is blurred over a pixel or two
     drawn = paint([(s - (low + high) / 2) * scale + 14 for s in strokes], (28, 28), width)
     weights = drawn / drawn.sum()
     centre = [weights.sum(axis=1 - axis) @ (np.arange(28) + 0.5) for axis in (0, 1)]
-    shifted: NDArray[np.uint8] = np.roll(drawn, [round(14 - c) for c in centre], axis=(0, 1))
+    shifted: NDArray[np.uint8] = np.roll(drawn, [round(14.5 - c) for c in centre], axis=(0, 1))
     return shifted
 
 
@@ -103,6 +104,13 @@ def encode(
     return buffer.getvalue()
 
 
+def encode_all(pictures: Sequence[Image.Image], form: str) -> bytes:
+    """Encode several pictures as the frames, or pages, of one file."""
+    buffer = BytesIO()
+    pictures[0].save(buffer, form, save_all=True, append_images=pictures[1:])
+    return buffer.getvalue()
+
+
 def write_qmnist(root: Path, train: int, test: int) -> None:
     """Write drawn digits as the files of a QMNIST data set, below a torchvision root."""
     raw = root / "QMNIST" / "raw"
@@ -121,5 +129,19 @@ def write_idx(path: Path, code: int, array: NDArray[np.generic]) -> None:
     path.write_bytes(header + array.tobytes())
 
 
+def page(*lines: str, side: int = 120, pitch: int = 100) -> Image.Image:
+    """Write lines of digits, a space leaving a gap."""
+    width = side + pitch * max(map(len, lines))
+    sheet = Image.new("L", (width, side + side * len(lines)), 255)
+    for row, line in enumerate(lines):
+        for column, character in enumerate(line):
+            if character != " ":
+                place = (side // 2 + column * pitch, side // 2 + row * side)
+                sheet.paste(on_paper(int(character), side), place)
+    return sheet
+
+
 if __name__ == "__main__":
-    on_paper(int(sys.argv[1])).save(sys.argv[2], optimize=True)
+    text = sys.argv[1]
+    drawing = on_paper(int(text)) if len(text) == 1 else page(*text.split("/"))
+    drawing.save(sys.argv[2], optimize=True)

@@ -1,6 +1,7 @@
-"""Pictures brought into QMNIST's form, many at once: what the service does to each it is sent.
+"""Pictures brought into QMNIST's form, many at once.
 
-LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998, section III-A.
+LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998, section III-A. The
+service does more with each picture that it is sent, so that it comes out nearer to this form.
 """
 
 import torch
@@ -11,7 +12,7 @@ CHUNK = 1_000
 
 
 def qmnist_form(pictures: Tensor) -> Tensor:
-    """Bring pictures into the form that the service gives the networks, many at once.
+    """Bring pictures into the form that QMNIST has, many at once.
 
     Ink high; the box of the ink, its longest side scaled to 20 pixels; its centre of mass in the
     centre of 28 x 28.

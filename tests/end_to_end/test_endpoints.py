@@ -37,15 +37,17 @@ def test_the_swagger_page_shows_the_endpoints(server: str) -> None:
     assert script in page.text
     assert "docs.json" in httpx.get(f"{server}/{script}").text
     paths = httpx.get(f"{server}/docs.json").json()["paths"]
-    assert paths.keys() >= {"/predict", "/models", "/livez", "/readyz", "/metrics"}
+    assert paths.keys() >= {"/predict", "/read", "/models", "/livez", "/readyz", "/metrics"}
 
 
-def test_the_openapi_document_describes_predict(server: str) -> None:
+def test_the_openapi_document_describes_what_takes_pictures(server: str) -> None:
     document = httpx.get(f"{server}/docs.json").json()
-    predict = document["paths"]["/predict"]["post"]
-    assert predict["requestBody"]["content"].keys() == {"multipart/form-data", "image/*"}
-    assert [parameter["name"] for parameter in predict["parameters"]] == ["model"]
-    assert predict["responses"].keys() == {"200", "400", "404", "413", "415", "422"}
+    for path in ("/predict", "/read"):
+        endpoint = document["paths"][path]["post"]
+        assert endpoint["requestBody"]["content"].keys() == {"multipart/form-data", "image/*"}
+        names = [parameter["name"] for parameter in endpoint["parameters"]]
+        assert names == ["model", "explain"]
+        assert endpoint["responses"].keys() == {"200", "400", "404", "413", "415", "422"}
     assert "BentoML Team" not in json.dumps(document)
     for reference in _references(document):
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]

@@ -1,10 +1,12 @@
 """A running server, and the clients that people have."""
 
+import base64
 import http.client
 import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -93,11 +95,9 @@ def test_a_drawing_is_read(server: str, digit: int) -> None:
 def test_what_is_no_digit_is_not_accepted(server: str, name: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
     noise[:, [0, -1]] = noise[:, :, [0, -1]] = 0
-    answers = [
-        httpx.post(f"{server}/predict?model={name}", content=drawn.encode(picture)).json()
-        for picture in noise
-    ]
-    assert not any(answer["accepted"] for answer in answers)
+    for picture in noise:
+        response = httpx.post(f"{server}/predict?model={name}", content=drawn.encode(picture))
+        assert response.status_code == 422 or not response.json()["accepted"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -200,3 +200,24 @@ def test_a_large_picture_holds_up_nobody(server: str) -> None:
             bodies,
         )
         assert list(digits) == [7] * len(bodies)
+
+
+def test_an_explanation_shows_what_was_seen(server: str) -> None:
+    sheet = Image.new("L", (600, 400), 255)
+    sheet.paste(drawn.on_paper(7), (280, 60))
+    sheet.paste(0, (10, 10, 14, 14))  # a speck
+    answer = httpx.post(f"{server}/predict?explain=true", content=drawn.encode(sheet)).json()
+    explanation = answer["explanation"]
+    seen = Image.open(BytesIO(base64.b64decode(explanation["pixels"])))
+    assert (seen.size, seen.mode) == ((28, 28), "L")
+    again = httpx.post(f"{server}/predict", content=drawn.encode(seen)).json()
+    assert again["probabilities"] == answer["probabilities"]
+    left, top, width, height = explanation["box"]
+    assert 280 < left < left + width < 560
+    assert 60 < top < top + height < 340
+    assert explanation["polarity"] == "dark on light"
+    assert explanation["removed"] == ["specks"]
+
+
+def test_no_explanation_is_given_unasked(server: str) -> None:
+    assert "explanation" not in httpx.post(f"{server}/predict", content=SEVEN).json()

@@ -127,7 +127,7 @@ def test_the_command_prints_a_table_and_writes_json(drawn_root: Path, tmp_path: 
     done = run("-m serving", *command)
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(output.read_text(encoding="utf-8"))
-    assert f"{result['correct']} of 1,000 right" in done.stdout
+    assert f"{result['correct']:,} of 1,000 right" in done.stdout
     assert "images a second" in done.stdout
 
 

@@ -48,15 +48,15 @@ def form(*parts: tuple[str, str | bytes]) -> HttpxRequest:
 )
 def test_a_body_is_the_picture(content_type: str) -> None:
     request = post(content=b"picture", headers={"Content-Type": content_type})
-    assert read(request) == PictureRequest(b"picture", None)
+    assert read(request) == PictureRequest(b"picture", None, explain=False)
 
 
 def test_a_body_without_a_type_is_the_picture() -> None:
-    assert read(post(content=b"picture")) == PictureRequest(b"picture", None)
+    assert read(post(content=b"picture")) == PictureRequest(b"picture", None, explain=False)
 
 
 def test_a_forms_file_is_the_picture() -> None:
-    assert read(form(("image", b"picture"))) == PictureRequest(b"picture", None)
+    assert read(form(("image", b"picture"))) == PictureRequest(b"picture", None, explain=False)
 
 
 def test_the_model_is_in_the_query() -> None:
@@ -67,6 +67,18 @@ def test_the_model_is_in_the_query() -> None:
 @pytest.mark.parametrize("text", ["deeper", '"deeper"'])
 def test_or_the_model_is_in_the_form_also_as_json(text: str) -> None:
     assert read(form(("image", b"picture"), ("model", text))).model == "deeper"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("true", True), ("1", True), ("False", False)])
+def test_an_explanation_is_asked_for_in_the_query_or_the_form(text: str, expected: bool) -> None:
+    in_query = HttpxRequest("POST", f"{URL}?explain={text}", content=b"picture")
+    assert read(in_query).explain is expected
+    assert read(form(("image", b"picture"), ("explain", text))).explain is expected
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_said() -> None:
+    with pytest.raises(InvalidRequest, match="'explain' is true or false, not 'maybe'"):
+        read(HttpxRequest("POST", f"{URL}?explain=maybe", content=b"picture"))
 
 
 def test_the_query_goes_before_the_form() -> None:
