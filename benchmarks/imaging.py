@@ -1,0 +1,298 @@
+"""How right the service is on pictures that differ from QMNIST's, and how fast it reads them.
+
+    python benchmarks/imaging.py --data DIR [--pictures docs/imaging]
+
+Makes every condition of `conditions.py` from QMNIST's validation digits, the same ones for each,
+and prints its accuracy beside the same digits' as QMNIST has them; strings of digits for `/read`;
+and times beside Pillow's own. No test digit is read. `--pictures` draws examples.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Annotated
+from unittest import mock
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from rich.console import Console
+from rich.progress import track
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import conditions
+from benchmarks.conditions import CONDITIONS, Condition
+from serving import artifacts, form, reader
+from serving.classifier import Classifier
+from serving.errors import NoDigit, SeveralDigits
+from serving.imaging import View, look, open_picture
+from serving.settings import Provider
+from tests import drawn
+from training import dataset
+from training.recipes import STRONG
+
+MODELS = Path(__file__).parent.parent / "models"
+MAX_PIXELS = 40_000_000
+SEED = 3
+
+GOALS = {"exact": 0.3, "rough": 1.0}  # points that a condition may cost
+
+# How far apart digits of a string are, in heights; below zero they touch and overlap.
+GAPS = {"wide gaps": (0.3, 1.2), "narrow gaps": (0.05, 0.4), "touching": (-0.12, 0.0)}
+
+console = Console(stderr=True)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="A torchvision root with QMNIST.")] = Path("data"),
+    model: Annotated[str, typer.Option(help="Of models/.")] = "deeper",
+    count: Annotated[int, typer.Option(help="Digits for each condition.", min=10)] = 2_000,
+    strings: Annotated[int, typer.Option(help="Strings for each gap.", min=10)] = 500,
+    pictures: Annotated[Path | None, typer.Option(help="Draw examples into this folder.")] = None,
+) -> None:
+    """Print the tables."""
+    cv2.setNumThreads(1)
+    classifier = Classifier(artifacts.load(MODELS / model), Provider.CPU)
+    _, validation = dataset.hold_out_writers(dataset.load(data, "train"), STRONG.validation)
+    digits, labels = validation.images.numpy(), validation.labels.numpy()
+    chosen = np.random.default_rng(SEED).permutation(len(digits))[:count]
+    if pictures is not None:
+        pictures.mkdir(parents=True, exist_ok=True)
+        draw_conditions(classifier, digits[chosen], labels[chosen], pictures)
+        draw_strings(classifier, digits, labels, pictures)
+    print_conditions(classifier, digits[chosen], labels[chosen])
+    print_thickness(classifier, digits[chosen[: count // 4]], labels[chosen[: count // 4]])
+    print_strings(classifier, digits, labels, strings)
+    print_times(digits[chosen[0]])
+
+
+def print_conditions(
+    classifier: Classifier, digits: NDArray[np.uint8], labels: NDArray[np.int64]
+) -> None:
+    """Print what share of the digits is right in each condition."""
+    native = classifier.predict(digits)
+    right = float((native.digits == labels).mean())
+    print(
+        f"{len(digits):,} validation digits, each in every condition; the model is "
+        f"`{classifier.card.name}`.\n"
+    )
+    print("| condition | right | points | goal | accepted |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    print(f"| as QMNIST has them | {right:.2%} | | | {_accepted(native.accepted):.1%} |")
+    for condition in track(CONDITIONS, "conditions", console=console, transient=True):
+        share, accepted = _evaluate(classifier, condition, digits, labels)
+        points = 100 * (share - right)
+        goal = GOALS[condition.group]
+        met = "" if points >= -goal - 1e-9 else " **missed**"
+        print(
+            f"| {condition.name} | {share:.2%} | {points:+.2f} | -{goal}{met} | {accepted:.1%} |",
+            flush=True,
+        )
+
+
+def print_thickness(
+    classifier: Classifier, digits: NDArray[np.uint8], labels: NDArray[np.int64]
+) -> None:
+    """Print what it brings to bring strokes to QMNIST's thickness."""
+    print("\n| condition | strokes as they are | of QMNIST's thickness |")
+    print("| --- | ---: | ---: |")
+    for condition in CONDITIONS:
+        if condition.name.startswith("pen") or condition.name == "280 px":
+            with mock.patch.multiple(form, THINNEST=0.0, THICKEST=np.inf):
+                without, _ = _evaluate(classifier, condition, digits, labels)
+            brought, _ = _evaluate(classifier, condition, digits, labels)
+            print(f"| {condition.name} | {without:.2%} | {brought:.2%} |", flush=True)
+
+
+def _evaluate(
+    classifier: Classifier,
+    condition: Condition,
+    digits: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+) -> tuple[float, float]:
+    """Return which shares of the digits are right, and accepted, in a condition."""
+    rng = np.random.default_rng(SEED)
+    pixels = np.zeros_like(digits)
+    seen = np.zeros(len(digits), bool)
+    for i, digit in enumerate(digits):
+        try:
+            pixels[i] = look(open_picture(condition.render(digit, rng), MAX_PIXELS)).pixels
+            seen[i] = True
+        except (NoDigit, SeveralDigits):
+            pass  # which counts as wrong
+    predictions = classifier.predict(pixels)
+    right = float((seen & (predictions.digits == labels)).mean())
+    return right, _accepted(predictions.accepted)
+
+
+def _accepted(accepted: NDArray[np.bool_] | None) -> float:
+    return 0.0 if accepted is None else float(accepted.mean())
+
+
+def print_strings(
+    classifier: Classifier, digits: NDArray[np.uint8], labels: NDArray[np.int64], count: int
+) -> None:
+    """Print what share of strings is read without any mistake."""
+    print("\n| strings of 3 to 8 digits | read without a mistake | as many digits as written |")
+    print("| --- | ---: | ---: |")
+    for name, gap in GAPS.items():
+        made = conditions.lines(digits, labels, np.random.default_rng(SEED), gap)
+        right = as_many = 0
+        for line in islice(made, count):
+            text = _read(classifier, line.picture)
+            right += text == line.text
+            as_many += len(text) == len(line.text)
+        print(f"| {name} | {right / count:.1%} | {as_many / count:.1%} |", flush=True)
+
+
+def _read(classifier: Classifier, picture: bytes) -> str:
+    lines = reader.read(classifier, open_picture(picture, MAX_PIXELS))
+    return "\n".join("".join(str(digit.digit) for digit in line) for line in lines)
+
+
+def print_times(digit: NDArray[np.uint8]) -> None:
+    """Print how long pictures take from their bytes to pixels, and Pillow to decode them."""
+    drawing = drawn.on_paper(3)
+    scribbled = {
+        "28 x 28 PNG": drawn.encode(digit),
+        "280 x 280 drawing, grey PNG": drawn.encode(drawing),
+        "280 x 280 drawing, RGBA PNG": drawn.encode(drawing.convert("RGBA")),
+        "12-megapixel JPEG photograph": _photograph(),
+    }
+    print("\n| picture | bytes to 28 x 28 | Pillow's decoding alone |")
+    print("| --- | ---: | ---: |")
+    for name, picture in scribbled.items():
+        repeat = 9 if len(picture) > 100_000 else 500
+        both: tuple[list[float], list[float]] = ([], [])
+        for _ in range(repeat):  # interleaved, so that both meet the same noise
+            both[0].append(_seconds(_see, picture))
+            both[1].append(_seconds(_load, picture))
+        ours, bare = (median(times) for times in both)
+        print(f"| {name} | {_time(ours)} | {_time(bare)} |")
+
+
+def _see(picture: bytes) -> None:
+    look(open_picture(picture, MAX_PIXELS))
+
+
+def _load(picture: bytes) -> None:
+    Image.open(BytesIO(picture)).load()
+
+
+def _seconds(work: Callable[[bytes], None], picture: bytes) -> float:
+    start = perf_counter()
+    work(picture)
+    return perf_counter() - start
+
+
+def _time(seconds: float) -> str:
+    return f"{1e3 * seconds:.0f} ms" if seconds >= 0.01 else f"{1e6 * seconds:.0f} µs"
+
+
+def _photograph() -> bytes:
+    """Make a sheet with a digit as a camera has it: 4000 x 3000, noise, falling light."""
+    rng = np.random.default_rng(SEED)
+    sheet = Image.new("L", (4000, 3000), 225)
+    sheet.paste(drawn.on_paper(3, 1200).point(lambda v: int(v * 225 / 255)), (1400, 900))
+    light = np.linspace(1, 0.6, 4000, dtype=np.float32)
+    grey = np.asarray(sheet, np.float32) * light
+    noisy = grey[..., None] + rng.normal(0, 5, (3000, 4000, 3)).astype(np.float32)
+    return conditions.encode(noisy, "JPEG", quality=90)
+
+
+def draw_conditions(
+    classifier: Classifier, digits: NDArray[np.uint8], labels: NDArray[np.int64], folder: Path
+) -> None:
+    """Draw, for each condition, three pictures, what the network saw of them, and the answers."""
+    for group in GOALS:
+        chosen = [condition for condition in CONDITIONS if condition.group == group]
+        rows = [_row(classifier, condition, digits, labels) for condition in chosen]
+        half = -(-len(rows) // 2)
+        columns = [rows[:half], rows[half:]]
+        width, height = rows[0].size
+        sheet = Image.new("RGB", (2 * width, half * height), "white")
+        for x, column in enumerate(columns):
+            for y, row in enumerate(column):
+                sheet.paste(row, (x * width, y * height))
+        sheet.save(folder / f"{group}.png", optimize=True)
+
+
+def _row(
+    classifier: Classifier,
+    condition: Condition,
+    digits: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+) -> Image.Image:
+    row = Image.new("RGB", (700, 96), "white")
+    pen = ImageDraw.Draw(row)
+    pen.text((8, 38), condition.name, "black", ImageFont.load_default(15))
+    rng = np.random.default_rng(SEED)
+    for i in range(3):
+        picture = condition.render(digits[i], rng)
+        left = 170 + 176 * i
+        row.paste(_shown(picture, (84, 84)), (left, 6))
+        view = _look(picture)
+        if view is None:
+            pen.text((left + 92, 38), "none", "red", ImageFont.load_default(15))
+            continue
+        answer = int(classifier.predict(view.pixels[None]).digits[0])
+        seen = Image.fromarray(view.pixels).resize((56, 56), Image.Resampling.NEAREST)
+        row.paste(seen, (left + 90, 20))
+        colour = "green" if answer == labels[i] else "red"
+        pen.text((left + 152, 38), str(answer), colour, ImageFont.load_default(18))
+    return row
+
+
+def _look(picture: bytes) -> View | None:
+    try:
+        return look(open_picture(picture, MAX_PIXELS))
+    except (NoDigit, SeveralDigits):
+        return None
+
+
+def _shown(picture: bytes, size: tuple[int, int]) -> Image.Image:
+    """Show a picture as large as there is room, transparency as a grey."""
+    image = Image.open(BytesIO(picture)).convert("RGBA")
+    behind = Image.new("RGBA", image.size, (150, 150, 150, 255))
+    image = Image.alpha_composite(behind, image).convert("RGB")
+    return ImageOps.expand(ImageOps.contain(image, size), 1, (200, 200, 200))
+
+
+def draw_strings(
+    classifier: Classifier, digits: NDArray[np.uint8], labels: NDArray[np.int64], folder: Path
+) -> None:
+    """Draw strings with the boxes of what was read in them, and the text."""
+    sheet = Image.new("RGB", (1400, 5 * 100), "white")
+    pen = ImageDraw.Draw(sheet)
+    for x, gap in enumerate((GAPS["narrow gaps"], GAPS["touching"])):
+        made = conditions.lines(digits, labels, np.random.default_rng(SEED), gap)
+        for y, line in enumerate(islice(made, 5)):
+            image = open_picture(line.picture, MAX_PIXELS)
+            lines = reader.read(classifier, image)
+            shown = image.convert("RGB")
+            boxes = ImageDraw.Draw(shown)
+            for digit in (digit for found in lines for digit in found):
+                left, top, width, height = digit.view.box
+                colour = "green" if digit.accepted else "orange"
+                boxes.rectangle((left, top, left + width, top + height), outline=colour, width=2)
+            shown = ImageOps.contain(shown, (560, 92))
+            sheet.paste(shown, (x * 700 + 8, y * 100 + 5))
+            text = "\n".join(_texts(lines))
+            colour = "green" if text == line.text else "red"
+            pen.text((x * 700 + 580, y * 100 + 34), text, colour, ImageFont.load_default(20))
+    sheet.save(folder / "read.png", optimize=True)
+
+
+def _texts(lines: list[list[reader.ReadDigit]]) -> Iterator[str]:
+    return ("".join(str(digit.digit) for digit in line) for line in lines)
+
+
+if __name__ == "__main__":
+    typer.run(main)
