@@ -36,6 +36,7 @@ from serving.imaging import View, look, open_picture
 from serving.settings import Provider
 from tests import drawn
 from training import dataset
+from training.negatives import LETTERS, LOOKALIKES, TEST_FONTS, glyphs
 from training.recipes import STRONG
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -70,6 +71,7 @@ def main(
     print_conditions(classifier, digits[chosen], labels[chosen])
     print_thickness(classifier, digits[chosen[: count // 4]], labels[chosen[: count // 4]])
     print_strings(classifier, digits, labels, strings)
+    print_letters(classifier)
     print_times(digits[chosen[0]])
 
 
@@ -134,6 +136,23 @@ def _evaluate(
 
 def _accepted(accepted: NDArray[np.bool_] | None) -> float:
     return 0.0 if accepted is None else float(accepted.mean())
+
+
+def print_letters(classifier: Classifier) -> None:
+    """Print what share of printed letters is refused, looked at as the service does."""
+    print("\n| 20 fonts' letters, 64 x 64 | refused |")
+    print("| --- | ---: |")
+    others = "".join(letter for letter in LETTERS if letter not in LOOKALIKES)
+    for name, characters in (("that look like no digit", others), ("that do", LOOKALIKES)):
+        pictures = glyphs(TEST_FONTS, characters).byte().numpy()
+        refused = 0
+        for picture in pictures:
+            view = _look(drawn.encode(picture))
+            if view is None:
+                refused += 1
+                continue
+            refused += not _accepted(classifier.predict(view.pixels[None]).accepted)
+        print(f"| {name}: `{characters}` | {refused / len(pictures):.1%} |")
 
 
 def print_strings(
