@@ -9,7 +9,6 @@ OpenCV does the work: its filters on bytes take a fraction of the time of Pillow
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isqrt
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ Pixels = NDArray[np.uint8]
 
 THUMBNAIL = 64  # pixels, the longest side of the small picture in which the paper is looked at
 GREY = 10  # of 255; channels that differ by less are one
+HIDDEN = 0.3  # of the strongest mark's contrast: the small picture's, where it hides the ink
 EVEN = 0.2  # paper is even where its spread is below this share of the ink's contrast
 WIDEST = 0.3  # no stroke has a radius above this share of the picture's longer side
 ONE_SHADE = 0.5  # of the contrast: wide marks with stronger ones among them are shadows
@@ -32,7 +32,7 @@ CORNERS = 0.04  # of the outline's length: what is nearer to a line between corn
 CONTRAST = 12  # of 255; fainter marks than this are paper
 DEVIATIONS = 1.4826  # a normal distribution's standard deviation, in median deviations
 NOISE = 4.0  # marks are at least this many standard deviations of the paper's grain
-SAMPLE = 10_000  # pixels; so many and a few more are counted to find how strong the ink is
+SAMPLE = 10_000  # pixels of ink; about so many are counted to find how strong it is
 NOISY = 4.0  # of 255, the deviation above which a picture is smoothed first
 
 
@@ -83,7 +83,7 @@ def find_ink(picture: Pixels) -> Ink:
     if noise > NOISY and min(grey.shape) > THUMBNAIL:
         grey = _smoothed(grey)
         noise = _noise(grey)
-    paper = _find_paper(small)
+    paper = _find_paper(small, grey)
     marks = _marks(grey, paper)
     floor = round(max(CONTRAST, NOISE * noise))
     level = _level(marks, floor)
@@ -139,8 +139,10 @@ def _smoothed(grey: Pixels) -> Pixels:
     return cv2.GaussianBlur(grey, (0, 0), max(1.0, max(grey.shape) / 300))
 
 
-def _find_paper(small: Pixels) -> Paper:
+def _find_paper(small: Pixels, grey: Pixels) -> Paper:
     _, dark = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
+    if _hides(small, dark, grey):
+        return _uneven_paper(small, grey, None)
     on_dark = _borders(dark)
     marked = 1 - dark if on_dark else dark
     sheet = _find_sheet(small, marked)
@@ -150,13 +152,33 @@ def _find_paper(small: Pixels) -> Paper:
         marked = sheet & (1 - marked)
         inside = np.where(sheet == 1, small, np.uint8(np.median(small[(sheet > marked)])))
     shade = _even_shade(inside, marked, on_dark)
-    if shade is not None:
-        shades = np.full_like(small, shade)
-    else:
-        shades = cv2.medianBlur(inside, _window(small))
-        difference = inside.astype(np.float32) - shades
-        on_dark = bool(np.power(difference, 3).sum() > 0)
-    return Paper(shades, Polarity.LIGHT_ON_DARK if on_dark else Polarity.DARK_ON_LIGHT, sheet)
+    if shade is None:
+        return _uneven_paper(inside, grey, sheet)
+    polarity = Polarity.LIGHT_ON_DARK if on_dark else Polarity.DARK_ON_LIGHT
+    return Paper(np.full_like(small, shade), polarity, sheet)
+
+
+def _hides(small: Pixels, dark: Pixels, grey: Pixels) -> bool:
+    """Whether the ink is too little, or too thin, to show in the small picture."""
+    shades = np.sort(small, axis=None)
+    shade, darker = int(shades[len(shades) // 2]), int(dark.sum())
+    contrast = int(shades[(darker + len(shades) - 1) // 2]) - int(shades[darker // 2])
+    return contrast < HIDDEN * max(shade - int(grey.min()), int(grey.max()) - shade)
+
+
+def _uneven_paper(small: Pixels, grey: Pixels, sheet: Pixels | None) -> Paper:
+    """Take the median around each place for the paper, and what differs more for the ink."""
+    shades = cv2.medianBlur(small, _window(small))
+    paper = cv2.resize(shades, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    lighter, darker = cv2.subtract(grey, paper), cv2.subtract(paper, grey)
+    if sheet is not None:
+        inside = cv2.resize(sheet, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        lighter, darker = lighter * inside, darker * inside
+    # The third power, in which the grain's two sides are the same and the ink's strength counts.
+    cubes = np.arange(256.0) ** 3
+    light, dark = (np.bincount(side.ravel(), minlength=256) @ cubes for side in (lighter, darker))
+    polarity = Polarity.LIGHT_ON_DARK if light > dark else Polarity.DARK_ON_LIGHT
+    return Paper(shades, polarity, sheet)
 
 
 def _even_shade(small: Pixels, marked: Pixels, on_dark: bool) -> int | None:
@@ -255,9 +277,9 @@ def _level(marks: Pixels, floor: int) -> float:
     x, y, width, height = cv2.boundingRect(cv2.threshold(marks, floor, 1, cv2.THRESH_BINARY)[1])
     if width == 0:
         raise NoDigit("all of them have about the same shade.")
-    step = 1 + isqrt(width * height // SAMPLE)
-    sample = marks[y : y + height : step, x : x + width : step]
-    counts = np.bincount(sample.ravel(), minlength=256)[floor + 1 :]
+    inside = marks[y : y + height, x : x + width]
+    marked = inside[inside > floor]
+    counts = np.bincount(marked[:: 1 + len(marked) // SAMPLE], minlength=256)[floor + 1 :]
     values = np.arange(floor + 1, 256)
     below, mass = np.cumsum(counts), np.cumsum(counts * values)
     above = below[-1] - below

@@ -142,6 +142,19 @@ def test_the_box_is_where_the_digit_is(paper: int, side: int) -> None:
     assert view.removed == ()
 
 
+@pytest.mark.parametrize("paper", [0, 255])
+def test_a_thin_digit_on_a_large_grainy_page_is_found(paper: int) -> None:
+    rng = np.random.default_rng(0)
+    drawing = drawn.on_paper(3, 100)
+    ink = pen(((255 - np.asarray(drawing)) / 255).astype(np.float32), 4)
+    page = np.full((1754, 1240), 240, np.float32)
+    page[1100 : 1100 + ink.shape[0], 300 : 300 + ink.shape[1]] -= 150 * ink
+    page = (page + rng.normal(0, 4, page.shape)).clip(0, 255)
+    view = see((page if paper else 255 - page).astype(np.uint8))
+    assert likeness(view.pixels, see(drawing).pixels) > 0.85
+    assert view.polarity is (Polarity.DARK_ON_LIGHT if paper else Polarity.LIGHT_ON_DARK)
+
+
 def test_what_was_removed_is_said() -> None:
     sheet = drawn.on_paper(3, 400)
     pencil = ImageDraw.Draw(sheet)
