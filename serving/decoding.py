@@ -5,6 +5,7 @@ fraction of the time.
 """
 
 import struct
+import warnings
 import zlib
 from io import BytesIO
 
@@ -18,6 +19,7 @@ from serving.errors import DamagedPicture, NotAPicture, PictureTooLarge
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 ORIENTATION = 0x0112  # the EXIF tag
+ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange width and height
 LIGHT = 200  # of 255; where all that is visible is lighter than this, the paper behind is dark
 BYTE = 255
 
@@ -25,6 +27,10 @@ DAMAGED = "The picture is damaged: it ends too early, or what is in it does not 
 
 # Pillow's own limit warns and raises in its own words; ours is checked just as early.
 Image.MAX_IMAGE_PIXELS = None
+
+# It also warns of what is odd in a picture, such as metadata. That is not for the server's log, and
+# Python would keep each such text, which a client may choose, for as long as the server runs.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 # What Pillow's decoders raise for damaged files; it documents no common base.
 DECODE_ERRORS = (
@@ -69,41 +75,48 @@ def open_picture(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def decode(image: Image.Image, longest: int) -> tuple[NDArray[np.uint8], float]:
+def decode(image: Image.Image, longest: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode an opened picture: turned upright, on paper where it is transparent, and reduced.
 
     Returns:
-        uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB), no side above `longest`; and how many pixels of
-        the picture one of its own is.
+        uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB), no side above `longest`; and the width and
+        height of the whole picture, upright.
 
     Raises:
         DamagedPicture: It cannot be decoded.
     """
-    full = max(image.size)
+    size = image.size
     try:
-        if image.format == "JPEG" and full > longest:
+        if image.format == "JPEG" and max(size) > longest:
             image.draft(None, (longest, longest))
         image.load()
-        if image.getexif().get(ORIENTATION, 1) != 1:
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation != 1:
             image = ImageOps.exif_transpose(image)
+        if orientation in ON_ITS_SIDE:
+            size = size[::-1]
         pixels = _pixels(image)
     except DECODE_ERRORS as error:
         raise DamagedPicture(DAMAGED) from error
     height, width = pixels.shape[:2]
     if max(height, width) > longest:
         share = longest / max(height, width)
-        size = (max(1, round(width * share)), max(1, round(height * share)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return pixels, full / max(pixels.shape[:2])
+        reduced = (max(1, round(width * share)), max(1, round(height * share)))
+        pixels = cv2.resize(pixels, reduced, interpolation=cv2.INTER_AREA)
+    if pixels.shape[2:] == (4,):
+        pixels = _on_paper(pixels)
+    return pixels, size
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return shades, colours, or colours times their alpha and the alpha, which can be reduced."""
     if image.mode == "L" and "transparency" not in image.info:
         return np.asarray(image)
     if image.mode.startswith(("I", "F")):
         return _to_bytes(np.asarray(image))
     if image.has_transparency_data:
-        return _on_paper(np.asarray(image if image.mode == "RGBA" else image.convert("RGBA")))
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        return np.asarray(image.convert("RGBa"))
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
@@ -111,7 +124,8 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 
 def _to_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Scale values of more than eight bits by the smallest depth that holds them."""
-    values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0).clip(min=0)
+    values = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0.0, neginf=0.0)
+    np.maximum(values, 0, out=values)
     largest = float(values.max())
     depth = 1.0 if largest <= 1 else 2 ** np.ceil(np.log2(largest + 1)) - 1
     return cv2.convertScaleAbs(values, alpha=BYTE / float(depth))
@@ -119,11 +133,12 @@ def _to_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _on_paper(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay what is visible on white paper, or on black where all of it is light."""
+    colours = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)  # each times its alpha
     alpha = cv2.extractChannel(rgba, 3)
     if alpha.min() == BYTE:
-        return cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
-    colours = rgba[..., :3]
-    visible = colours[alpha > BYTE // 2]
-    paper = 0.0 if len(visible) and visible.min() > LIGHT else 255.0
-    share = alpha[..., None] * np.float32(1 / BYTE)
-    return np.rint(paper + share * (colours - paper)).astype(np.uint8)
+        return colours
+    visible = alpha > BYTE // 2
+    lightest = alpha[visible] * (LIGHT / BYTE)
+    if len(lightest) and (colours[visible] > lightest[:, None]).all():
+        return colours
+    return cv2.add(colours, cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2RGB))

@@ -55,14 +55,14 @@ def look(image: Image.Image) -> View:
         NoDigit: There is no ink on it.
         SeveralDigits: There is more than one digit on it.
     """
-    picture, scale = decode(image, LONGEST)
+    picture, size = decode(image, LONGEST)
     as_sent = _in_form(picture)
     if as_sent is not None:
         return as_sent
     ink, strokes = _ink_and_strokes(picture, image)
     parts, box = one_digit(strokes)
     pixels = to_form(strokes.cut_out(parts, box))
-    return View(pixels, _in_original(box, scale), ink.polarity, tuple(strokes.removed))
+    return View(pixels, _in_original(box, picture, size), ink.polarity, tuple(strokes.removed))
 
 
 def look_for_all(image: Image.Image) -> list[list[Ways]]:
@@ -76,7 +76,7 @@ def look_for_all(image: Image.Image) -> list[list[Ways]]:
         DamagedPicture: It cannot be decoded.
         NoDigit: There is no ink on it.
     """
-    picture, scale = decode(image, LONGEST_OF_SEVERAL)
+    picture, size = decode(image, LONGEST_OF_SEVERAL)
     as_sent = _in_form(picture)
     if as_sent is not None:
         return [[[[as_sent]]]]
@@ -86,7 +86,12 @@ def look_for_all(image: Image.Image) -> list[list[Ways]]:
         [
             [
                 [
-                    View(to_form(digit.ink), _in_original(digit.box, scale), ink.polarity, removed)
+                    View(
+                        to_form(digit.ink),
+                        _in_original(digit.box, picture, size),
+                        ink.polarity,
+                        removed,
+                    )
                     for digit in way
                 ]
                 for way in ways
@@ -119,7 +124,9 @@ def _ink_and_strokes(picture: Pixels, image: Image.Image) -> tuple[Ink, Strokes]
         ) from error
 
 
-def _in_original(box: Box, scale: float) -> tuple[int, int, int, int]:
-    left, top = int(box.left * scale), int(box.top * scale)
-    right, bottom = round(box.right * scale), round(box.bottom * scale)
+def _in_original(box: Box, picture: Pixels, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    # A side of one pixel cannot shrink with the other, so each has its own scale.
+    across, down = size[0] / picture.shape[1], size[1] / picture.shape[0]
+    left, top = int(box.left * across), int(box.top * down)
+    right, bottom = round(box.right * across), round(box.bottom * down)
     return left, top, max(1, right - left), max(1, bottom - top)

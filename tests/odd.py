@@ -78,7 +78,7 @@ def no_pictures() -> dict[str, bytes]:
     rng = random.Random(1)
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w") as writer:
-        writer.writestr("5.png", plain("PNG"))
+        writer.writestr(zipfile.ZipInfo("5.png"), plain("PNG"))
     return {
         "empty": b"",
         "one-byte": b"\x89",
@@ -148,7 +148,7 @@ def bombs() -> dict[str, bytes]:
         f"{BOMB}tiff-of-the-largest-sides.tif": tiff(2**32 - 1, 2**32 - 1, bytes(99)),
         f"{BOMB}tiff-deflated.tif": tiff(side, side, zlib.compress(bytes(99)), compression=8),
         f"{BOMB}lossy.webp": riff(
-            (b"VP8 ", b"\x10\x10\x00\x9d\x01\x2a" + struct.pack("<HH", 16_383, 16_383) + bytes(99))
+            (b"VP8 ", b"\x10\x10\x00\x9d\x01\x2a" + struct.pack("<HH", 16_383, 16_383) + bytes(999))
         ),
         f"{BOMB}lossless.webp": riff(
             (b"VP8L", b"\x2f" + struct.pack("<I", 16_383 | 16_383 << 14) + bytes(99))
@@ -175,7 +175,7 @@ def shapes() -> dict[str, bytes]:
         grey[height // 3 : height // 2 + 1, width // 3 : width // 2 + 1] = 0
         made[f"{width}x{height}.png"] = encode(grey)
         made[f"{width}x{height}-of-one-shade.png"] = encode(np.zeros_like(grey))
-    made["1x39000000.png"] = png(1, 39_000_000, 8, repeated([b"\xff" * 1], 39_000_000))
+    made["1x39000000.png"] = png(1, 39_000_000, 8, repeated([(b"\0\xff" * 50_000)[1:]], 780))
     made["20x20.png"] = encode(digit().resize((20, 20)))
     made["9x9.gif"] = encode(digit().resize((9, 9)), "GIF")
     made["stretched.png"] = encode(digit().resize((3_000, 30)))
@@ -283,7 +283,7 @@ def colours() -> dict[str, bytes]:
         "cmyk.tif": encode(rgb.convert("CMYK"), "TIFF"),
         "ycbcr.jpg": encode(rgb.convert("YCbCr"), "JPEG"),
         "ycbcr.tif": encode(rgb.convert("YCbCr"), "TIFF"),
-        "lab.tif": encode(rgb.convert("LAB"), "TIFF"),
+        "lab.tif": save(rgb.convert("LAB"), "TIFF", icc_profile=None),
         "grey-and-alpha.png": encode(clear.convert("LA")),
         "grey-and-alpha.tif": encode(clear.convert("LA"), "TIFF"),
         "black-on-clear.png": encode(clear),

@@ -13,5 +13,7 @@ def test_every_odd_picture_is_answered_and_the_next_request_too(server: str) -> 
             response = client.post("/predict", content=data)
             assert response.status_code == 200 or 400 <= response.status_code < 500, name
             if response.status_code != 200:
-                assert response.json()["error"]["message"].endswith("."), name
+                error = response.json()["error"]
+                assert error.keys() == {"code", "message"}, name
+                assert error["message"].endswith("."), name
         assert client.post("/predict", content=SEVEN).json()["digit"] == 7
