@@ -59,7 +59,7 @@ def look(image: Image.Image) -> View:
     as_sent = _in_form(picture)
     if as_sent is not None:
         return as_sent
-    ink, strokes = _ink_and_strokes(picture, image)
+    ink, strokes = _ink_and_strokes(picture, size)
     parts, box = one_digit(strokes)
     pixels = to_form(strokes.cut_out(parts, box))
     return View(pixels, _in_original(box, picture, size), ink.polarity, tuple(strokes.removed))
@@ -80,7 +80,7 @@ def look_for_all(image: Image.Image) -> list[list[Ways]]:
     as_sent = _in_form(picture)
     if as_sent is not None:
         return [[[[as_sent]]]]
-    ink, strokes = _ink_and_strokes(picture, image)
+    ink, strokes = _ink_and_strokes(picture, size)
     removed = tuple(strokes.removed)
     return [
         [
@@ -114,14 +114,12 @@ def _in_form(picture: Pixels) -> View | None:
     return None
 
 
-def _ink_and_strokes(picture: Pixels, image: Image.Image) -> tuple[Ink, Strokes]:
+def _ink_and_strokes(picture: Pixels, size: tuple[int, int]) -> tuple[Ink, Strokes]:
     try:
         ink = find_ink(picture)
         return ink, find_strokes(ink.strength)
     except NoDigit as error:
-        raise NoDigit(
-            f"No digit found in {image.width} x {image.height} pixels: {error}"
-        ) from error
+        raise NoDigit(f"No digit found in {size[0]} x {size[1]} pixels: {error}") from error
 
 
 def _in_original(box: Box, picture: Pixels, size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -279,11 +279,7 @@ def _level(marks: Pixels, floor: int) -> float:
         raise NoDigit("all of them have about the same shade.")
     inside = marks[y : y + height, x : x + width]
     marked = inside[inside > floor]
-    counts = np.bincount(marked[:: 1 + len(marked) // SAMPLE], minlength=256)[floor + 1 :]
-    values = np.arange(floor + 1, 256)
-    below, mass = np.cumsum(counts), np.cumsum(counts * values)
-    above = below[-1] - below
-    between = (mass[-1] * below - below[-1] * mass) ** 2.0 / np.maximum(below * above, 1)
-    split = int(between.argmax()) + 1
-    upper = slice(split, None) if above[split - 1] else slice(None)
-    return float((counts * values)[upper].sum() / counts[upper].sum())
+    marked = marked[:: 1 + len(marked) // SAMPLE]
+    split, _ = cv2.threshold(marked, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    upper = marked[marked > split]
+    return float(upper.mean() if len(upper) else marked.mean())

@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 
 from serving.classifier import Classifier
-from serving.errors import NoDigit
 from serving.imaging import View, Ways, look_for_all
 
 BATCH = 1_000
@@ -34,15 +33,10 @@ def read(classifier: Classifier, image: Image.Image) -> list[list[ReadDigit]]:
 
     Raises:
         DamagedPicture: It cannot be decoded.
-        NoDigit: There is nothing on it that could be a digit.
+        NoDigit: There is no ink on it.
     """
     lines = look_for_all(image)
     views = [view for line in lines for ways in line for way in ways for view in way]
-    if not views:
-        raise NoDigit(
-            f"No digit found in {image.width} x {image.height} pixels: all marks are too small or "
-            "too flat for one."
-        )
     seen = {view: digit for chunk in _chunks(views) for view, digit in _classify(classifier, chunk)}
     return [[digit for ways in line for digit in _likeliest(ways, seen)] for line in lines]
 

@@ -6,7 +6,7 @@ only by what they look like then.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 
 import cv2
@@ -27,6 +27,7 @@ SAME_LINE = 0.6  # how far above or below its neighbour a digit of the same line
 SINGLE = 1.0  # a narrower piece of ink is one digit
 NARROWEST, WIDEST = 0.4, 1.5  # of digits that touch, on average
 MOST_TOUCHING = 8  # digits in one piece of ink
+OUTLINE = 100  # points of an outline, about, between which distances are measured
 CUT = 0.3  # of a digit's width: how far from an even share a cut may be
 
 
@@ -48,13 +49,6 @@ class Glyph:
         self.box = self.box.joined(other.box)
 
 
-@dataclass
-class Line:
-    """A line of writing, from left to right."""
-
-    glyphs: list[Glyph] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Digit:
     """The ink of one digit, uint8 `[H, W]`, and its box in the picture."""
@@ -72,7 +66,7 @@ def find_digits(strokes: Strokes) -> list[list[Ways]]:
     parts = _written(strokes)
     height = _height(parts)
     lines = _lines(_joined(parts, height), height)
-    return [[_ways(strokes, glyph, height) for glyph in line.glyphs] for line in lines]
+    return [[_ways(strokes, glyph, height) for glyph in line] for line in lines]
 
 
 def _written(strokes: Strokes) -> list[Part]:
@@ -131,23 +125,23 @@ def _apart(part: Part, others: Iterable[Part]) -> float:
 
 def _thinned(part: Part) -> NDArray[np.int32]:
     outline = part.outline[:, 0]
-    return outline[:: max(1, len(outline) // 200)]
+    return outline[:: max(1, len(outline) // OUTLINE)]
 
 
-def _lines(glyphs: list[Glyph], height: float) -> list[Line]:
+def _lines(glyphs: list[Glyph], height: float) -> list[list[Glyph]]:
     """Follow each line from left to right, as it may rise or fall."""
-    lines: list[Line] = []
+    lines: list[list[Glyph]] = []
     for glyph in sorted(glyphs, key=lambda glyph: glyph.box.left):
         near = [
-            (abs(line.glyphs[-1].middle - glyph.middle), line)
+            (abs(line[-1].middle - glyph.middle), line)
             for line in lines
-            if abs(line.glyphs[-1].middle - glyph.middle) <= SAME_LINE * height
+            if abs(line[-1].middle - glyph.middle) <= SAME_LINE * height
         ]
         if near:
-            min(near, key=lambda pair: pair[0])[1].glyphs.append(glyph)
+            min(near, key=lambda pair: pair[0])[1].append(glyph)
         else:
-            lines.append(Line([glyph]))
-    return sorted(lines, key=lambda line: np.mean([glyph.middle for glyph in line.glyphs]))
+            lines.append([glyph])
+    return sorted(lines, key=lambda line: np.mean([glyph.middle for glyph in line]))
 
 
 def _ways(strokes: Strokes, glyph: Glyph, height: float) -> Ways:

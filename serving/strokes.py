@@ -1,6 +1,6 @@
 """What of the ink is a digit: lines of the paper, a scanner's edges and specks are taken away.
 
-OpenCV's connected components and morphology are the fastest there are on bytes.
+OpenCV's contours and morphology are the fastest there are on bytes.
 """
 
 from collections.abc import Sequence
@@ -74,9 +74,8 @@ class Box:
 
     def gap(self, other: "Box") -> int:
         """Return how far apart two boxes are, across or down, in pixels; below 0 they overlap."""
-        across = max(self.left, other.left) - min(self.right, other.right)
         down = max(self.top, other.top) - min(self.bottom, other.bottom)
-        return max(across, down)
+        return max(self.beside(other), down)
 
     def beside(self, other: "Box") -> int:
         """Return how far apart two boxes are across, in pixels; below 0 they overlap."""

@@ -186,6 +186,12 @@ def test_no_ink_is_said_with_what_was_looked_at(shade: int, size: tuple[int, int
         see(Image.new("L", size, shade))
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_what_was_looked_at_is_the_picture_as_it_was_sent(form: str) -> None:
+    with pytest.raises(NoDigit, match="No digit found in 4000 x 2000 pixels"):
+        see(Image.new("L", (4000, 2000), 200), form)
+
+
 def test_lines_without_a_digit_are_no_digit() -> None:
     sheet = Image.new("L", (400, 400), 255)
     for y in range(20, 400, 60):

@@ -84,7 +84,7 @@ def test_specks_and_holes_are_no_digits(classifier: Classifier) -> None:
     assert text(classifier, sheet) == "905"
 
 
-def test_a_page_with_marks_too_flat_for_digits_is_said(classifier: Classifier) -> None:
+def test_an_empty_page_is_said(classifier: Classifier) -> None:
     sheet = Image.new("L", (400, 200), 255)
     with pytest.raises(NoDigit, match="400 x 200"):
         text(classifier, sheet)
