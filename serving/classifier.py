@@ -1,7 +1,9 @@
 """Pixels become predictions: ONNX Runtime, one session a model."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -14,6 +16,10 @@ logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged bel
 
 INPUT = ("images", "tensor(uint8)")
 OUTPUTS = ("logits", "probabilities", "typicality")
+
+# Pictures in one call of a network. More at once are not faster, and take memory for all that is
+# in between: the network for typicality some 20 kB a picture.
+LARGEST_CALL = 1_024
 
 # What ONNX Runtime calls them.
 EXECUTION_PROVIDERS = {
@@ -28,6 +34,21 @@ class ProviderError(Exception):
 
 class ContractError(Exception):
     """The ONNX file does not take and return what an artifact's must."""
+
+
+class Prediction(NamedTuple):
+    """What a model makes of one picture.
+
+    Attributes:
+        probabilities: Of the digits 0 to 9.
+        accepted: Whether that is sure enough, of what is enough of a digit; `None` where the model
+            has no thresholds.
+    """
+
+    digit: int
+    confidence: float
+    accepted: bool | None
+    probabilities: list[float]
 
 
 @dataclass(frozen=True)
@@ -70,6 +91,20 @@ class Predictions:
             self.typicality >= self.acceptance.typicality
         )
 
+    def rows(self) -> Iterator[Prediction]:
+        """Return each picture's prediction."""
+        acceptance = self.acceptance
+        for row, typicality in zip(
+            self.probabilities.tolist(), self.typicality.tolist(), strict=True
+        ):
+            confidence = max(row)
+            accepted = None
+            if acceptance is not None:
+                accepted = (
+                    confidence >= acceptance.confidence and typicality >= acceptance.typicality
+                )
+            yield Prediction(row.index(confidence), confidence, accepted, row)
+
 
 class Classifier:
     """One model in one ONNX Runtime session.
@@ -86,7 +121,15 @@ class Classifier:
 
     def predict(self, images: NDArray[np.uint8]) -> Predictions:
         """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
-        logits, probabilities, typicality = self._session.run(OUTPUTS, {INPUT[0]: images})
+        if len(images) <= LARGEST_CALL:
+            outputs = self._session.run(OUTPUTS, {INPUT[0]: images})
+        else:
+            calls = [
+                self._session.run(OUTPUTS, {INPUT[0]: images[start : start + LARGEST_CALL]})
+                for start in range(0, len(images), LARGEST_CALL)
+            ]
+            outputs = [np.concatenate(parts) for parts in zip(*calls, strict=True)]
+        logits, probabilities, typicality = outputs
         return Predictions(logits, probabilities, typicality, self.card.calibration.acceptance)
 
 

@@ -67,12 +67,21 @@ def open_picture(data: bytes, max_pixels: int) -> Image.Image:
         ) from error
     except DECODE_ERRORS as error:
         raise DamagedPicture(DAMAGED) from error
+    check_size(image, max_pixels)
+    return image
+
+
+def check_size(image: Image.Image, max_pixels: int) -> None:
+    """Check how large an opened picture is.
+
+    Raises:
+        PictureTooLarge: It has more pixels than allowed.
+    """
     if image.width * image.height > max_pixels:
         raise PictureTooLarge(
             f"The picture has {image.width} x {image.height} pixels; "
             f"at most {max_pixels:,} are read."
         )
-    return image
 
 
 def decode(image: Image.Image, longest: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:

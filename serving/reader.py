@@ -9,8 +9,6 @@ from PIL import Image
 from serving.classifier import Classifier
 from serving.imaging import View, Ways, look_for_all
 
-BATCH = 1_000
-
 
 @dataclass(frozen=True, eq=False)
 class ReadDigit:
@@ -37,13 +35,8 @@ def read(classifier: Classifier, image: Image.Image) -> list[list[ReadDigit]]:
     """
     lines = look_for_all(image)
     views = [view for line in lines for ways in line for way in ways for view in way]
-    seen = {view: digit for chunk in _chunks(views) for view, digit in _classify(classifier, chunk)}
+    seen = dict(_classify(classifier, views))
     return [[digit for ways in line for digit in _likeliest(ways, seen)] for line in lines]
-
-
-def _chunks(views: list[View]) -> Iterator[list[View]]:
-    for start in range(0, len(views), BATCH):
-        yield views[start : start + BATCH]
 
 
 def _classify(classifier: Classifier, views: list[View]) -> Iterator[tuple[View, ReadDigit]]:

@@ -1,27 +1,30 @@
-"""Reads a picture out of an HTTP request: the raw body, or the file of a form.
+"""What a request asks for: pictures or pixels, and which model is to answer.
 
 BentoML's own parsing is not used: it would fetch a URL that a client puts in a picture's place,
 and read a body of any length.
 """
 
-import json
-from collections.abc import AsyncIterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+import numpy as np
+import orjson
+from numpy.typing import NDArray
 from starlette.requests import Request
 
-from serving.errors import InvalidRequest, PictureTooLarge
+from serving import forms
+from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
+from serving.forms import Part
 
 FILE = "image"
+FILES = "images"
 MODEL = "model"
 EXPLAIN = "explain"
 
 SWITCH = {"true": True, "1": True, "": True, "false": False, "0": False}
 
-FORM_OVERHEAD = 10_000  # bytes for a form's boundaries, headers and other fields
-MAX_FIELDS = 10
+SIDE = 28
+BYTE = 255
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,51 @@ class PictureRequest:
     explain: bool
 
 
-async def read_picture(request: Request, max_bytes: int) -> PictureRequest:
-    """Read the one picture in a request.
+@dataclass(frozen=True)
+class PicturesRequest:
+    """Many pictures.
+
+    Attributes:
+        parts: The files of a form, or
+        archive: the body, where that is no form: an archive, or a picture with several pages.
+    """
+
+    parts: list[Part] | None
+    archive: bytes
+    model: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class PixelsRequest:
+    """Pictures that are pixels already: uint8 `[N, 28, 28]`, 255 is ink."""
+
+    images: NDArray[np.uint8]
+    model: str | None
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a form."""
+    return request.headers.get("content-type", "").startswith(forms.CONTENT_TYPE)
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body is JSON."""
+    return _media_type(request) == "application/json"
+
+
+def parse_picture(request: Request, body: bytes) -> PictureRequest:
+    """Find the one picture in a request.
 
     A body that is not a form is taken for the picture itself, whatever its content type says.
 
     Raises:
         InvalidRequest: There is no picture, or the form is broken.
-        PictureTooLarge: It has more bytes than allowed; the rest was not read.
     """
-    model = request.query_params.get(MODEL)
-    explain = request.query_params.get(EXPLAIN)
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        body = await _read_body(request, max_bytes, max_bytes)
+    model = explain = None
+    if request.scope["query_string"]:
+        model = request.query_params.get(MODEL)
+        explain = request.query_params.get(EXPLAIN)
+    if not is_form(request):
         if not body:
             raise InvalidRequest(
                 f"The request is empty. Send a picture as its body, or as the file {FILE!r} of a "
@@ -58,55 +93,133 @@ async def read_picture(request: Request, max_bytes: int) -> PictureRequest:
             )
         return PictureRequest(body, model, _switch(explain))
 
-    body = await _read_body(request, max_bytes + FORM_OVERHEAD, max_bytes)
-    form = await _parse_form(request, body)
+    too_many = InvalidRequest(
+        "Too many files in the form: one picture is taken; /predict_batch takes many."
+    )
+    parts = forms.parse_form(request.headers["content-type"], body, 1, too_many)
+    picture = _file(parts)
+    if explain is None:
+        explain = _text(parts, EXPLAIN)
+    return PictureRequest(picture, model or _text(parts, MODEL), _switch(explain))
+
+
+def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesRequest:
+    """Find the pictures in a request: the files `images` of a form, or the body as it is.
+
+    Raises:
+        InvalidRequest: There are none, or the form is broken.
+        TooManyPictures: There are more than allowed.
+    """
+    model = request.query_params.get(MODEL)
+    if not is_form(request):
+        if not body:
+            raise InvalidRequest(
+                f"The request is empty. Send pictures as the files {FILES!r} of a form, or as a "
+                "zip or tar archive, or as a TIFF of many pages."
+            )
+        return PicturesRequest(None, body, model)
+
+    too_many = TooManyPictures(
+        f"There are more than {max_batch:,} pictures in the request; no more are taken."
+    )
+    parts = forms.parse_form(request.headers["content-type"], body, max_batch, too_many)
+    pictures = [part for part in parts if part.name == FILES]
+    if any(part.filename is None for part in pictures):
+        raise InvalidRequest(f"{FILES!r} must be files, not text; a URL is not fetched.")
+    if not pictures:
+        raise InvalidRequest(f"The form has no file {FILES!r}; it has {_names(parts)}.")
+    return PicturesRequest(pictures, b"", model or _text(parts, MODEL))
+
+
+def parse_pixels(request: Request, body: bytes, max_batch: int) -> PixelsRequest:
+    """Find the pixels in a request: JSON, or raw bytes.
+
+    Raises:
+        InvalidRequest: They are not uint8 `[N, 28, 28]`.
+        TooManyPictures: N is larger than allowed.
+        UnsupportedBody: The content type is neither of the two.
+    """
+    model = request.query_params.get(MODEL)
+    if is_json(request):
+        images, named = _pixels_of_json(body)
+        model = model or named
+    elif _media_type(request) == "application/octet-stream":
+        images = _pixels_of_bytes(body)
+    else:
+        raise UnsupportedBody(
+            "Send pixels as application/json or as application/octet-stream; pictures are for "
+            "/predict_batch."
+        )
+    check_count(len(images), max_batch)
+    return PixelsRequest(images, model)
+
+
+def check_count(count: int, max_batch: int) -> None:
+    """Check how many pictures there are.
+
+    Raises:
+        TooManyPictures: There are more than allowed.
+    """
+    if count > max_batch:
+        raise TooManyPictures(
+            f"There are {count:,} pictures in the request; at most {max_batch:,} are taken."
+        )
+
+
+def _media_type(request: Request) -> str:
+    content_type = request.headers.get("content-type", "application/octet-stream")
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _pixels_of_bytes(body: bytes) -> NDArray[np.uint8]:
+    if not body or len(body) % SIDE**2:
+        raise InvalidRequest(
+            f"The body has {len(body):,} bytes; it must have {SIDE**2} for each picture, one a "
+            "pixel, row by row, 255 is ink."
+        )
+    return np.frombuffer(body, np.uint8).reshape(-1, SIDE, SIDE)
+
+
+def _pixels_of_json(body: bytes) -> tuple[NDArray[np.uint8], str | None]:
     try:
-        picture = await _file(form)
-        if explain is None:
-            explain = _text(form.get(EXPLAIN))
-        return PictureRequest(picture, model or _text(form.get(MODEL)), _switch(explain))
-    finally:
-        await form.close()
-
-
-async def _read_body(request: Request, limit: int, max_bytes: int) -> bytes:
-    too_large = PictureTooLarge(f"The picture is too large; at most {max_bytes:,} bytes are read.")
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limit:
-        raise too_large
-    chunks: list[bytes] = []
-    length = 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        if length > limit:
-            raise too_large
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-async def _parse_form(request: Request, body: bytes) -> FormData:
-    async def stream() -> AsyncIterator[bytes]:
-        yield body
-
-    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=MAX_FIELDS)  # type: ignore[arg-type]
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is no JSON: {error}.") from error
+    named = None
+    if isinstance(content, dict):
+        named = content.get(MODEL)
+        content = content.get(FILES)
+    if named is not None and not isinstance(named, str):
+        raise InvalidRequest(f"{MODEL!r} must be text.")
+    shape = f"{FILES!r} must be lists of whole numbers from 0 to {BYTE}, [N, {SIDE}, {SIDE}]"
     try:
-        return await parser.parse()
-    except (MultiPartException, KeyError) as error:  # KeyError: no boundary
-        reason = str(error).rstrip(".")
-        raise InvalidRequest(f"The form cannot be read: {reason}.") from error
+        images = np.array(content)
+    except (ValueError, OverflowError) as error:  # ragged, or of numbers without end
+        raise InvalidRequest(f"{shape}; these are not all of one length.") from error
+    if images.dtype.kind not in "iu" or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
+        raise InvalidRequest(f"{shape}; these are {images.dtype.kind!r} {list(images.shape)}.")
+    if images.min() < 0 or images.max() > BYTE:
+        raise InvalidRequest(f"{shape}; these go from {images.min()} to {images.max()}.")
+    return images.astype(np.uint8), named
 
 
-async def _file(form: FormData) -> bytes:
-    upload = form.get(FILE)
-    if isinstance(upload, UploadFile):
-        picture = await upload.read()
-        if picture:
-            return picture
-        raise InvalidRequest(f"The file {FILE!r} is empty.")
-    if upload is not None:
+def _file(parts: Iterable[Part]) -> bytes:
+    part = next((part for part in parts if part.name == FILE), None)
+    if part is None:
+        raise InvalidRequest(f"The form has no file {FILE!r}; it has {_names(parts)}.")
+    if part.filename is None:
         raise InvalidRequest(f"{FILE!r} must be a file, not text; a URL is not fetched.")
-    names = ", ".join(repr(name) for name in form) or "nothing"
-    raise InvalidRequest(f"The form has no file {FILE!r}; it has {names}.")
+    if not part.content:
+        raise InvalidRequest(f"The file {FILE!r} is empty.")
+    return part.content
+
+
+def _names(parts: Iterable[Part]) -> str:
+    return ", ".join(dict.fromkeys(repr(part.name) for part in parts)) or "nothing"
+
+
+def _text(parts: Iterable[Part], name: str) -> str | None:
+    return next((p.text for p in parts if p.name == name and p.filename is None), None)
 
 
 def _switch(value: str | None) -> bool:
@@ -116,15 +229,3 @@ def _switch(value: str | None) -> bool:
         return SWITCH[value.lower()]
     except KeyError:
         raise InvalidRequest(f"{EXPLAIN!r} is true or false, not {value!r}.") from None
-
-
-def _text(field: UploadFile | str | None) -> str | None:
-    """Read a form's text field, which BentoML's client writes as JSON."""
-    if not isinstance(field, str):
-        return None
-    if field.startswith('"'):
-        try:
-            return str(json.loads(field))
-        except ValueError:
-            return field
-    return field

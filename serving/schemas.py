@@ -5,9 +5,12 @@ from typing import Annotated, Any, ClassVar
 import bentoml
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
+from starlette.responses import Response
 
 from serving.artifacts import Card
+from serving.errors import RequestError
 from serving.ink import Polarity
+from serving.responses import JSON, refuse
 from serving.settings import Provider
 
 
@@ -17,15 +20,18 @@ class UnreadRequest(bentoml.IODescriptor):
     request: Any
 
 
+# In JSON schema "file" is BentoML's word and "string" OpenAPI's.
+FilePart = Annotated[
+    bytes,
+    WithJsonSchema({"type": "file", "format": "image"}, mode="validation"),
+    WithJsonSchema({"type": "string", "format": "binary"}, mode="serialization"),
+]
+
+
 class PictureInput(bentoml.IODescriptor):
     """One picture, as a file, the model that is to answer, and whether to show what was seen."""
 
-    # In JSON schema "file" is BentoML's word and "string" OpenAPI's.
-    image: Annotated[
-        bytes,
-        WithJsonSchema({"type": "file", "format": "image"}, mode="validation"),
-        WithJsonSchema({"type": "string", "format": "binary"}, mode="serialization"),
-    ]
+    image: FilePart
     model: str | None = None
     explain: bool = False
 
@@ -35,6 +41,41 @@ class PictureInput(bentoml.IODescriptor):
     async def from_http_request(cls, request: Request, _serde: object) -> bentoml.IODescriptor:
         """Leave the request unread: `serving.requests` reads it, with limits and no URLs."""
         return UnreadRequest.model_construct(request=request)
+
+
+class PicturesInput(bentoml.IODescriptor):
+    """Many pictures, as files, and the model that is to answer."""
+
+    images: list[FilePart]
+    model: str | None = None
+
+    media_type: ClassVar[str | None] = "multipart/form-data"
+
+    @classmethod
+    async def from_http_request(cls, request: Request, _serde: object) -> bentoml.IODescriptor:
+        """Leave the request unread, as `PictureInput` does."""
+        return UnreadRequest.model_construct(request=request)
+
+
+class ReadPixels(bentoml.IODescriptor):
+    """What `/classify` is asked by one request: one element of a batch."""
+
+    requests: Any
+
+
+class PixelsInput(bentoml.IODescriptor):
+    """Pictures as pixels, 28 by 28 each, 255 is ink, and the model that is to answer."""
+
+    images: list[list[list[int]]]
+    model: str | None = None
+
+    media_type: ClassVar[str | None] = "application/json"
+
+    @classmethod
+    async def from_http_request(cls, request: Request, _serde: object) -> bentoml.IODescriptor:
+        """Read the pixels with limits of ours; BentoML batches them then."""
+        pixels = await bentoml.get_current_service().read_pixels(request)
+        return ReadPixels.model_construct(requests=[pixels])
 
 
 BOX = Field(
@@ -78,6 +119,56 @@ class Prediction(BaseModel):
     explanation: Annotated[Explanation | None, Field(description="If it was asked for.")] = None
 
 
+class BatchError(BaseModel):
+    """What was wrong with one of many pictures."""
+
+    code: Annotated[str, Field(description="One word for programs.")]
+    message: Annotated[str, Field(description="A sentence for people.")]
+
+
+class BatchPrediction(BaseModel):
+    """The digit in one of many pictures, or what was wrong with it."""
+
+    name: Annotated[str, Field(description="The file's, or the page's.")]
+    digit: Annotated[int | None, Field(ge=0, le=9)] = None
+    confidence: Annotated[float | None, Field(description="As of a single prediction.")] = None
+    accepted: Annotated[bool | None, Field(description="As of a single prediction.")] = None
+    probabilities: Annotated[list[float] | None, Field(min_length=10, max_length=10)] = None
+    error: Annotated[BatchError | None, Field(description="In place of the digit.")] = None
+
+
+class Predictions(BaseModel):
+    """The digits in many pictures, in the order in which they were sent."""
+
+    predictions: list[BatchPrediction]
+    model: Annotated[str, Field(description="The model that answered.")]
+    version: Annotated[str, Field(description="The model's version: its weights' fingerprint.")]
+
+
+class Classification(BaseModel):
+    """The digits of N pictures that were sent as pixels."""
+
+    digits: list[Annotated[int, Field(ge=0, le=9)]]
+    confidences: Annotated[list[float], Field(description="Each digit's probability, 0…1.")]
+    accepted: Annotated[list[bool] | None, Field(description="As of a single prediction.")]
+    probabilities: Annotated[
+        list[Annotated[list[float], Field(min_length=10, max_length=10)]],
+        Field(description="Of the digits 0 to 9."),
+    ]
+    model: Annotated[str, Field(description="The model that answered.")]
+    version: Annotated[str, Field(description="The model's version: its weights' fingerprint.")]
+
+
+class ClassificationOutput(Classification, bentoml.IODescriptor):
+    """A classification as BentoML sends it."""
+
+    @classmethod
+    async def to_http_response(cls, obj: Any, _serde: object) -> Response:  # noqa: ANN401
+        """Send what `/classify` found, or what was wrong with the request."""
+        (answer,) = obj  # one element of the batch for one request
+        return refuse(answer) if isinstance(answer, RequestError) else JSON(answer)
+
+
 class ReadDigit(BaseModel):
     """One of several digits in a picture."""
 
@@ -117,9 +208,10 @@ class Error(BaseModel):
 
     code: Annotated[str, Field(description="One word for programs.")]
     message: Annotated[str, Field(description="A sentence for people.")]
+    request_id: Annotated[str, Field(description="Of the header X-Request-ID and the log.")]
 
 
 class ErrorBody(BaseModel):
-    """The body of every 4xx answer."""
+    """The body of every answer that is an error."""
 
     error: Error

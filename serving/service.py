@@ -1,151 +1,173 @@
-"""The BentoML service: HTTP in, calls to `imaging` and `classifier`, HTTP out."""
+"""The BentoML service: requests in, pictures to `answers`, answers out."""
 
-import functools
+import asyncio
+import logging
 import sys
-from base64 import b64encode
-from collections.abc import Awaitable, Callable
-from io import BytesIO
-from typing import Any, ParamSpec
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
 
-import anyio.to_thread
 import bentoml
-from PIL import Image
+from _bentoml_sdk import Service  # what `service_class` must be a class of
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from serving import artifacts, openapi, reader, settings
-from serving.artifacts import ArtifactError
-from serving.classifier import Classifier, ContractError, ProviderError, choose_provider
-from serving.errors import RequestError, UnknownModel
-from serving.imaging import View, look, open_picture
-from serving.requests import read_picture
-from serving.schemas import PictureInput, Prediction, Reading
-from serving.settings import Settings, SettingsError
+from serving import answers, metrics, openapi, pages, settings
+from serving.archives import Picture, unpack
+from serving.bodies import Bodies
+from serving.classifier import Classifier
+from serving.errors import (
+    BodyTooLarge,
+    InvalidRequest,
+    PictureTooLarge,
+    RequestError,
+    TookTooLong,
+    UnknownModel,
+)
+from serving.forms import OVERHEAD
+from serving.front import Endpoint, Front
+from serving.imaging import open_picture
+from serving.loading import StartError, load_classifiers
+from serving.requests import (
+    PixelsRequest,
+    is_form,
+    is_json,
+    parse_picture,
+    parse_pictures,
+    parse_pixels,
+)
+from serving.responses import JSON
+from serving.schemas import (
+    ClassificationOutput,
+    PictureInput,
+    PicturesInput,
+    PixelsInput,
+    Prediction,
+    Predictions,
+    Reading,
+)
+from serving.settings import SettingsError
+
+logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
 # Pictures up to this many pixels are decoded where they arrive, because a thread would cost more
 # than it saves; larger ones in a thread, where they hold up nobody else.
 INLINE_PIXELS = 100_000
 
-DECIMALS = 6  # of a probability in an answer
+INLINE_JSON = 50_000  # bytes of pixels in JSON, likewise; numpy takes a millisecond for so many
 
-P = ParamSpec("P")
+# Large pictures that a worker has in hand at once, which may take half a gigabyte each. Of batches
+# of small ones it is one: two threads of Python in turn are slower than one after the other, by a
+# third when measured.
+PICTURES_AT_ONCE = 2
 
-Answer = Callable[[Classifier, Image.Image, bool], dict[str, Any]]
+ROOM = 8  # of the largest bodies: what a worker holds of all bodies together
 
+# Bytes of a pixel in JSON: at most five in a list on one line ("255, "), and some for line breaks
+# and indentation.
+JSON_BYTES = 20
 
-class StartError(Exception):
-    """The service cannot start; the message is one sentence that says why."""
+# Requests that `/classify` answers with one call of a network, and the milliseconds that each may
+# wait for others. BentoML refuses what it thinks cannot be answered in that time, so this is a
+# bound for the unluckiest and not a goal.
+MAX_BATCHED = 64
+BATCH_PATIENCE = 10_000
 
+T = TypeVar("T")
 
-def load_classifiers(chosen: Settings) -> dict[str, Classifier]:
-    """Load every model, by name.
-
-    Raises:
-        StartError: One is missing or damaged, or cannot run where the settings say.
-    """
-    try:
-        loaded = artifacts.load_all(chosen.models)
-        if chosen.model not in loaded:
-            raise StartError(
-                f"QMNIST_MODEL={chosen.model!r} is not in {chosen.models}, "
-                f"which has {', '.join(loaded)}"
-            )
-        provider = choose_provider(chosen.provider, loaded[chosen.model])
-        return {name: Classifier(artifact, provider) for name, artifact in loaded.items()}
-    except (ArtifactError, ContractError, ProviderError) as error:
-        raise StartError(str(error)) from error
-
-
-def answering_errors(
-    endpoint: Callable[P, Awaitable[Response]],
-) -> Callable[P, Awaitable[Response]]:
-    """Turn what a client did wrong into its answer."""
-
-    @functools.wraps(endpoint)
-    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> Response:
-        try:
-            return await endpoint(*args, **kwargs)
-        except RequestError as error:
-            body = {"error": {"code": error.code, "message": str(error)}}
-            return JSONResponse(body, error.status)
-
-    return wrapped
+# No setting, no service: BentoML wants to know some of them as soon as it sees the class.
+try:
+    SETTINGS = settings.load()
+    KEYS = SETTINGS.all_api_keys()
+except SettingsError as error:
+    sys.exit(f"qmnist-digits cannot start: {error}")
 
 
-def predict(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
-    """Answer with the one digit in a picture."""
-    view = look(image)
-    predictions = classifier.predict(view.pixels[None])
-    accepted = predictions.accepted
-    return {
-        "digit": int(predictions.digits[0]),
-        "confidence": round(float(predictions.confidences[0]), DECIMALS),
-        "accepted": None if accepted is None else bool(accepted[0]),
-        "probabilities": [round(p, DECIMALS) for p in predictions.probabilities[0].tolist()],
-        "model": classifier.card.name,
-        "version": classifier.card.version,
-        **(explanation(view) if explain else {}),
-    }
+class FrontedService(Service[Any]):
+    """A BentoML service with `Front` before it."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """Return the application that a worker's server runs."""
+        front = Front(
+            super().to_asgi(is_main),
+            SETTINGS,
+            endpoints=_answered_in_front,
+            paths=document()["paths"],
+            on_drain=lambda: bentoml.get_current_service().drain(),
+        )
+        if not SETTINGS.cors_origins:
+            return front
+        return CORSMiddleware(
+            front,
+            allow_origins=SETTINGS.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=("X-Request-ID", "Retry-After"),
+        )
 
 
-def read(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
-    """Answer with all digits in a picture."""
-    lines = reader.read(classifier, image)
-    return {
-        "text": "\n".join("".join(str(digit.digit) for digit in line) for line in lines),
-        "digits": [
-            {
-                "digit": digit.digit,
-                "confidence": round(digit.confidence, DECIMALS),
-                "accepted": digit.accepted,
-                "box": digit.view.box,
-                **(explanation(digit.view) if explain else {}),
-            }
-            for line in lines
-            for digit in line
-        ],
-        "model": classifier.card.name,
-        "version": classifier.card.version,
-    }
+def _answered_in_front() -> Mapping[str, Endpoint]:
+    service = bentoml.get_current_service()
+    names = ("predict", "predict_batch", "read")
+    return {f"/{name}": getattr(service, name).local for name in names}
 
 
-def explanation(view: View) -> dict[str, Any]:
-    """Show what was seen."""
-    png = BytesIO()
-    Image.fromarray(view.pixels).save(png, "PNG")
-    return {
-        "explanation": {
-            "pixels": b64encode(png.getvalue()).decode("ascii"),
-            "box": view.box,
-            "polarity": view.polarity,
-            "removed": view.removed,
-        }
-    }
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document, which the page at `/` shows."""
+    service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
+    return openapi.complete(service.openapi_spec.asdict(), service.inner.__doc__)
 
 
 async def list_models(_: Request) -> Response:
     """The models that are served, with their cards."""
-    service: DigitClassifier = bentoml.get_current_service()
+    service: Any = bentoml.get_current_service()
     models = [
         {"provider": classifier.provider, **classifier.card.model_dump()}
         for classifier in service.classifiers.values()
     ]
-    return JSONResponse({"default": service.settings.model, "models": models})
+    return JSON({"default": SETTINGS.model, "models": models})
 
 
-async def describe(_: Request) -> Response:
-    """The OpenAPI document, which the Swagger page at `/` shows."""
-    service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
-    return JSONResponse(openapi.complete(service.openapi_spec.asdict(), service.inner.__doc__))
+async def show_document(_: Request) -> Response:
+    """The OpenAPI document."""
+    return JSON(document())
 
 
-routes = Starlette(routes=[Route("/models", list_models), Route("/docs.json", describe)])
+async def show_metrics(_: Request) -> Response:
+    """All counts, for Prometheus."""
+    text = await asyncio.to_thread(metrics.exposition)
+    return Response(text, media_type=metrics.MEDIA_TYPE)
+
+
+routes = Starlette(
+    routes=[
+        Route("/", pages.index),
+        Route("/models", list_models),
+        Route("/docs.json", show_document),
+        Route("/metrics", show_metrics),
+    ]
+)
 
 
 @bentoml.asgi_app(routes, path="/")
-@bentoml.service(name="qmnist-digits")
+@bentoml.service(
+    name="qmnist-digits",
+    service_class=FrontedService,
+    workers=SETTINGS.workers,
+    # Of what BentoML answers, `/classify`, body and answer together; a second more than our own
+    # limit, so that a body that does not arrive is said to be late. BentoML holds something of each
+    # request until its timer has run out, so it is no longer than it must be.
+    traffic={"timeout": SETTINGS.timeout + 1},
+    # Its tracing costs more than the digits do.
+    tracing={"excluded_urls": ".*"},
+    metrics={"enabled": False},  # `serving.metrics` has them
+    logging={"access": {"enabled": False}},  # `serving.logs`
+)
 class DigitClassifier:
     """Reads handwritten digits in pictures."""
 
@@ -154,40 +176,135 @@ class DigitClassifier:
     def check_models() -> None:
         """Try everything once before the workers start, which would otherwise fail one by one."""
         try:
-            load_classifiers(settings.load())
-        except (StartError, SettingsError) as error:
+            load_classifiers(SETTINGS)
+        except StartError as error:
             sys.exit(f"qmnist-digits cannot start: {error}")
+        if not KEYS:
+            logger.warning(
+                "No API key is set (QMNIST_API_KEYS): whoever reaches this port is answered."
+            )
 
     def __init__(self) -> None:
-        self.settings = settings.load()
-        self.classifiers = load_classifiers(self.settings)
+        self.classifiers = load_classifiers(SETTINGS)
+        self.bodies = Bodies(
+            SETTINGS.timeout, ROOM * max(SETTINGS.max_batch_bytes, SETTINGS.max_image_bytes)
+        )
+        self.picture_threads = ThreadPoolExecutor(PICTURES_AT_ONCE)
+        self.batch_thread = ThreadPoolExecutor(1)
+        self.draining = False
+
+    async def __is_ready__(self) -> bool:
+        return not self.draining
+
+    def drain(self) -> None:
+        """Be ready no more, because the service goes down."""
+        self.draining = True
 
     @bentoml.api(input_spec=PictureInput, output_spec=Prediction)
-    @answering_errors
     async def predict(self, request: Request) -> Response:
         """Find the digit in one picture, sent as the body or as the file `image` of a form."""
-        return await self.answer(request, predict)
+        return await self.answer(request, answers.predict)
 
     @bentoml.api(input_spec=PictureInput, output_spec=Reading)
-    @answering_errors
     async def read(self, request: Request) -> Response:
         """Read all digits in one picture, line by line, each from the left."""
-        return await self.answer(request, read)
+        return await self.answer(request, answers.read)
 
-    async def answer(self, request: Request, answer: Answer) -> Response:
+    @bentoml.api(input_spec=PicturesInput, output_spec=Predictions)
+    async def predict_batch(self, request: Request) -> Response:
+        """Find the digit in each of many pictures: files of a form, an archive, or pages."""
+        limit = SETTINGS.max_batch_bytes
+        too_large = BodyTooLarge(f"The request is too large; at most {limit:,} bytes are read.")
+        async with self.bodies.read(request, limit, too_large) as body:
+            answer = await self.run(self.batch_thread, self._predict_batch, request, body)
+            return JSON(answer)
+
+    @bentoml.api(
+        input_spec=PixelsInput,
+        output_spec=ClassificationOutput,
+        batchable=True,
+        max_batch_size=MAX_BATCHED,
+        max_latency_ms=BATCH_PATIENCE,
+    )
+    def classify(
+        self, requests: list[PixelsRequest | RequestError]
+    ) -> list[dict[str, Any] | RequestError]:
+        """Classify pixels. A request that is wrong has its error in its place, among the others."""
+        results: list[Any] = list(requests)
+        asked = []
+        for place, sent in enumerate(requests):
+            if isinstance(sent, RequestError):
+                continue
+            try:
+                asked.append((place, self.classifier(sent.model), sent))
+            except UnknownModel as error:
+                results[place] = error
+        found = answers.classify([(classifier, sent) for _, classifier, sent in asked])
+        for (place, _, _), answer in zip(asked, found, strict=True):
+            results[place] = answer
+        return results
+
+    async def read_pixels(self, request: Request) -> PixelsRequest | RequestError:
+        """Read what `/classify` is asked, or what is wrong with it."""
+        limit = JSON_BYTES * 28 * 28 * SETTINGS.max_batch
+        too_large = BodyTooLarge(f"The request is too large; at most {limit:,} bytes are read.")
+        try:
+            async with self.bodies.read(request, limit, too_large) as body:
+                if len(body) <= INLINE_JSON or not is_json(request):
+                    return parse_pixels(request, body, SETTINGS.max_batch)
+                parse = partial(parse_pixels, request, body, SETTINGS.max_batch)
+                return await self.run(self.batch_thread, parse)
+        except RequestError as error:
+            return error
+        except ClientDisconnect:
+            return InvalidRequest("The request's body ended too early.")
+
+    async def answer(self, request: Request, answer: answers.Answer) -> Response:
         """Read the picture in a request, and answer it."""
-        sent = await read_picture(request, self.settings.max_image_bytes)
+        limit = SETTINGS.max_image_bytes
+        too_large = PictureTooLarge(f"The picture is too large; at most {limit:,} bytes are read.")
+        if is_form(request):
+            limit += OVERHEAD
+        async with self.bodies.read(request, limit, too_large) as body:
+            sent = parse_picture(request, body)
+            if len(sent.picture) > SETTINGS.max_image_bytes:
+                raise too_large
+            classifier = self.classifier(sent.model)
+            image = open_picture(sent.picture, SETTINGS.max_image_pixels)
+            if image.width * image.height <= INLINE_PIXELS:
+                return JSON(answer(classifier, image, sent.explain))
+            arguments = (classifier, image, sent.explain)
+            return JSON(await self.run(self.picture_threads, answer, *arguments))
+
+    def _predict_batch(self, request: Request, body: bytes) -> dict[str, Any]:
+        sent = parse_pictures(request, body, SETTINGS.max_batch)
         classifier = self.classifier(sent.model)
-        image = open_picture(sent.picture, self.settings.max_image_pixels)
-        if image.width * image.height <= INLINE_PIXELS:
-            return JSONResponse(answer(classifier, image, sent.explain))
-        body = await anyio.to_thread.run_sync(answer, classifier, image, sent.explain)
-        return JSONResponse(body)
+        if sent.parts is None:
+            return answers.predict_batch(classifier, unpack(sent.archive, SETTINGS))
+        limit = SETTINGS.max_image_pixels
+        pictures = (
+            Picture(part.filename or "", partial(open_picture, part.content, limit))
+            for part in sent.parts
+        )
+        return answers.predict_batch(classifier, pictures)
+
+    async def run(
+        self, threads: ThreadPoolExecutor, function: Callable[..., T], *arguments: object
+    ) -> T:
+        """Call a function in a thread, and wait for it no longer than the settings say."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(SETTINGS.timeout):
+                return await loop.run_in_executor(threads, function, *arguments)
+        except TimeoutError:
+            raise TookTooLong(
+                f"The answer was not found within {SETTINGS.timeout:g} seconds."
+            ) from None
 
     def classifier(self, name: str | None) -> Classifier:
         """Look a model up; `None` is the default one."""
         try:
-            return self.classifiers[name or self.settings.model]
+            return self.classifiers[name or SETTINGS.model]
         except KeyError:
             names = ", ".join(self.classifiers)
             raise UnknownModel(f"There is no model {name!r}; there are {names}.") from None

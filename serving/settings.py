@@ -2,9 +2,10 @@
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class SettingsError(Exception):
@@ -17,6 +18,13 @@ class Provider(StrEnum):
     CPU = "cpu"
     CUDA = "cuda"
     AUTO = "auto"
+
+
+class Log(StrEnum):
+    """What is logged of each request."""
+
+    OFF = "off"
+    JSON = "json"
 
 
 class Settings(BaseSettings):
@@ -33,11 +41,66 @@ class Settings(BaseSettings):
     models: Path = Path(__file__).parent.parent / "models"
     """The folder with an artifact in each subfolder."""
 
+    workers: int = Field(default=1, gt=0)
+    """Processes that answer; each holds all models."""
+
     max_image_bytes: int = Field(default=10_000_000, gt=0)
     """The largest encoded picture that is read, in bytes."""
 
     max_image_pixels: int = Field(default=40_000_000, gt=0)
     """The largest picture that is decoded, width times height."""
+
+    max_batch: int = Field(default=1_024, gt=0)
+    """The most pictures in one request."""
+
+    max_batch_bytes: int = Field(default=50_000_000, gt=0)
+    """The largest request of many pictures, in bytes, packed and unpacked."""
+
+    max_in_flight: int = Field(default=128, gt=0)
+    """The most requests that a worker has at once; what comes on top is refused with 503."""
+
+    timeout: float = Field(default=10, gt=0)
+    """Seconds in which a request's body must arrive, and in which it must be answered then."""
+
+    drain: float = Field(default=1, ge=0)
+    """Seconds from SIGTERM, while which requests are answered and told to go elsewhere."""
+
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Separated by commas; with any set, all but the health checks want one of them."""
+
+    api_keys_file: Path | None = None
+    """A file with more such keys, one a line."""
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Web origins, separated by commas, whose pages may read answers; `*` is all."""
+
+    log: Log = Log.OFF
+    """`json` writes one line a request."""
+
+    @field_validator("api_keys", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:  # noqa: ANN401  pydantic gives what it got
+        return _words(value.split(",")) if isinstance(value, str) else value
+
+    def all_api_keys(self) -> frozenset[str]:
+        """Return the keys of the setting and of the file.
+
+        Raises:
+            SettingsError: The file cannot be read, or has no key in it.
+        """
+        keys = [key.get_secret_value() for key in self.api_keys]
+        if self.api_keys_file is not None:
+            try:
+                lines = self.api_keys_file.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(
+                    f"QMNIST_API_KEYS_FILE={str(self.api_keys_file)!r} cannot be read: {error}"
+                ) from error
+            in_file = _words(lines)
+            if not in_file:
+                raise SettingsError(f"QMNIST_API_KEYS_FILE={str(self.api_keys_file)!r} has no key")
+            keys += in_file
+        return frozenset(keys)
 
 
 def load() -> Settings:
@@ -52,3 +115,7 @@ def load() -> Settings:
         first = error.errors()[0]
         name = f"QMNIST_{first['loc'][0]}".upper()
         raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from error
+
+
+def _words(pieces: list[str]) -> list[str]:
+    return [word for piece in pieces if (word := piece.strip())]

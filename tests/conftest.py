@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -25,10 +26,34 @@ START_SECONDS = 60
 STOP_SECONDS = 20
 
 
-class StartServer(Protocol):
-    """Starts `bentoml serve .` with the models of a folder; gives its URL, then stops it."""
+@dataclass(frozen=True)
+class Server:
+    """A running server; `log` is what it wrote."""
 
-    def __call__(self, models: Path, cwd: Path = ROOT) -> AbstractContextManager[str]: ...
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def worker_pids(self) -> list[int]:
+        """The processes that answer, of which it is the parent."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+
+class RunServer(Protocol):
+    """Runs `bentoml serve .` with the models of a folder and the settings, then stops it."""
+
+    def __call__(
+        self, models: Path = COMMITTED_MODELS, cwd: Path = ROOT, **settings: object
+    ) -> AbstractContextManager[Server]: ...
+
+
+class StartServer(Protocol):
+    """The same, for those who want its URL alone."""
+
+    def __call__(
+        self, models: Path, cwd: Path = ROOT, **settings: object
+    ) -> AbstractContextManager[str]: ...
 
 
 @pytest.fixture(scope="session")
@@ -72,22 +97,38 @@ def models(qmnist_root: Path | None, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
-    """A way to start servers."""
+def run_server(tmp_path_factory: pytest.TempPathFactory) -> RunServer:
+    """A way to run servers."""
 
     @contextmanager
-    def start(models: Path, cwd: Path = ROOT) -> Iterator[str]:
+    def run(
+        models: Path = COMMITTED_MODELS, cwd: Path = ROOT, **settings: object
+    ) -> Iterator[Server]:
         home = tmp_path_factory.mktemp("server")
         port = free_port()
         url = f"http://127.0.0.1:{port}"
+        settings = {"models": models, "drain": 0, **settings}
+        environment = {f"QMNIST_{name.upper()}": str(value) for name, value in settings.items()}
         with (home / "log").open("w+", encoding="utf-8") as log:
-            server = bentoml_serve(port, {"QMNIST_MODELS": str(models)}, home, log, cwd)
+            process = bentoml_serve(port, environment, home, log, cwd)
             try:
-                wait_until_ready(url, server, home / "log")
-                yield url
+                wait_until_ready(url, process, home / "log")
+                yield Server(url, process, home / "log")
             finally:
-                server.terminate()
-                server.wait(STOP_SECONDS)
+                process.terminate()
+                process.wait(STOP_SECONDS)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def start_server(run_server: RunServer) -> StartServer:
+    """A way to start servers."""
+
+    @contextmanager
+    def start(models: Path, cwd: Path = ROOT, **settings: object) -> Iterator[str]:
+        with run_server(models, cwd, **settings) as server:
+            yield server.url
 
     return start
 

@@ -1,11 +1,14 @@
 """What a server tells of itself."""
 
 import json
+import re
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import COMMITTED_MODELS
+from tests import drawn
+from tests.conftest import COMMITTED_MODELS, RunServer
 
 
 def test_models_lists_what_the_cards_say(server: str) -> None:
@@ -33,11 +36,55 @@ def test_metrics_count_requests(server: str) -> None:
 def test_the_swagger_page_shows_the_endpoints(server: str) -> None:
     page = httpx.get(server)
     assert page.headers["content-type"].startswith("text/html")
-    script = "static_content/swagger-initializer.js"
-    assert script in page.text
-    assert "docs.json" in httpx.get(f"{server}/{script}").text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "://" not in page.text  # nothing of another host
+    linked = re.findall(r'(?:src|href)="([^":]+)"', page.text)
+    assert len(linked) == 4
+    assert all(httpx.get(f"{server}/{path}").status_code == 200 for path in linked)
+    assert "docs.json" in httpx.get(f"{server}/static_content/swagger-initializer.js").text
     paths = httpx.get(f"{server}/docs.json").json()["paths"]
-    assert paths.keys() >= {"/predict", "/read", "/models", "/livez", "/readyz", "/metrics"}
+    assert paths.keys() == {
+        *("/predict", "/predict_batch", "/read", "/classify", "/models"),
+        *("/livez", "/healthz", "/readyz", "/metrics"),
+    }
+
+
+def test_metrics_count_what_was_answered(run_server: RunServer) -> None:
+    seven = drawn.encode(drawn.on_paper(7))
+    with run_server() as server:
+        for _ in range(3):
+            answer = httpx.post(f"{server.url}/predict?model=baseline", content=seven).json()
+        httpx.post(f"{server.url}/predict_batch", files=[("images", seven), ("images", b"text")])
+        httpx.post(f"{server.url}/classify", content=bytes(5 * 784))
+        httpx.post(f"{server.url}/predict", content=b"text")
+        for number in range(5):
+            httpx.get(f"{server.url}/no-page-{number}")
+        metrics = httpx.get(f"{server.url}/metrics").text
+    accepted = str(answer["accepted"]).lower()
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+    }
+
+    def count(name: str, **labels: str) -> float:
+        wanted = set(labels.items())
+        return sum(v for key, v in samples.items() if key[0] == name and wanted <= set(key[1:]))
+
+    assert count("qmnist_predictions_total", model="baseline", digit="7", accepted=accepted) == 3
+    assert count("qmnist_predictions_total", model="deeper") == 1 + 5
+    assert count("qmnist_errors_total", code="not_an_image") == 2
+    assert count("qmnist_errors_total", code="not_found") == 5
+    assert count("qmnist_decode_seconds_count") == 4
+    assert count("qmnist_network_seconds_count", model="baseline") == 3
+    assert count("qmnist_batch_size_sum", model="deeper") == 1 + 5
+    total = "bentoml_service_request_total"
+    assert count(total, endpoint="/predict", http_response_code="200") == 3
+    assert count(total, endpoint="/predict", http_response_code="415") == 1
+    assert count(total, endpoint="/classify", http_response_code="200") == 1
+    assert count(total, endpoint="other", http_response_code="404") == 5
+    assert count("bentoml_service_request_in_progress") == 1  # the one for the metrics
 
 
 def test_the_openapi_document_describes_what_takes_pictures(server: str) -> None:
@@ -47,7 +94,9 @@ def test_the_openapi_document_describes_what_takes_pictures(server: str) -> None
         assert endpoint["requestBody"]["content"].keys() == {"multipart/form-data", "image/*"}
         names = [parameter["name"] for parameter in endpoint["parameters"]]
         assert names == ["model", "explain"]
-        assert endpoint["responses"].keys() == {"200", "400", "404", "413", "415", "422"}
+        documented = {"200", "400", "404", "413", "415", "422"}
+        documented |= {"401", "408", "500", "503", "504"}  # what any request can come to
+        assert endpoint["responses"].keys() == documented
     assert "BentoML Team" not in json.dumps(document)
     for reference in _references(document):
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]

@@ -14,6 +14,6 @@ def test_every_odd_picture_is_answered_and_the_next_request_too(server: str) -> 
             assert response.status_code == 200 or 400 <= response.status_code < 500, name
             if response.status_code != 200:
                 error = response.json()["error"]
-                assert error.keys() == {"code", "message"}, name
+                assert error.keys() == {"code", "message", "request_id"}, name
                 assert error["message"].endswith("."), name
         assert client.post("/predict", content=SEVEN).json()["digit"] == 7

@@ -127,6 +127,7 @@ def test_an_unknown_model_is_404_and_lists_the_names(server: str) -> None:
         "error": {
             "code": "unknown_model",
             "message": "There is no model 'other'; there are baseline, deeper, dropout.",
+            "request_id": response.headers["X-Request-ID"],
         }
     }
 

@@ -69,6 +69,19 @@ def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_cuda")
+def test_more_pictures_than_one_call_takes(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = Classifier(artifact, Provider.CPU)
+    images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
+    expected = classifier.predict(images)
+    monkeypatch.setattr("serving.classifier.LARGEST_CALL", 3)
+    found = classifier.predict(images)
+    assert found.probabilities.shape == (7, 10)
+    assert np.allclose(found.logits, expected.logits, atol=1e-4)
+    assert np.allclose(found.typicality, expected.typicality, atol=1e-4)
+
+
 def test_cuda_that_cannot_be_had_is_an_error(artifact: Artifact) -> None:
     with pytest.raises(ProviderError, match="CUDAExecutionProvider"):
         Classifier(artifact, Provider.CUDA)

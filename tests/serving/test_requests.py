@@ -1,36 +1,52 @@
-import anyio
+import io
+import json
+
+import numpy as np
 import pytest
 from httpx import Request as HttpxRequest
 from starlette.requests import Request
-from starlette.types import Message
 
-from serving.errors import InvalidRequest, PictureTooLarge, RequestError
-from serving.requests import PictureRequest, read_picture
+from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
+from serving.requests import (
+    PictureRequest,
+    PicturesRequest,
+    PixelsRequest,
+    parse_picture,
+    parse_pictures,
+    parse_pixels,
+)
 
-LIMIT = 1_000
+MAX_BATCH = 4
 URL = "http://testserver/predict"
 
 
-def read(request: HttpxRequest, chunks: list[bytes] | None = None) -> PictureRequest:
-    """Hand a request over as a server does, in chunks, of which those not asked for are left."""
-    waiting = [request.read()] if chunks is None else chunks
+def as_starlette(request: HttpxRequest) -> Request:
+    return Request(
+        {
+            "type": "http",
+            "method": "POST",
+            "path": request.url.path,
+            "query_string": request.url.query,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        }
+    )
 
-    async def receive() -> Message:
-        body = waiting.pop(0)
-        return {"type": "http.request", "body": body, "more_body": bool(waiting)}
 
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": request.url.path,
-        "query_string": request.url.query,
-        "headers": [(name.lower(), value) for name, value in request.headers.raw],
-    }
+def picture(request: HttpxRequest) -> PictureRequest:
+    return parse_picture(as_starlette(request), request.read())
 
-    async def run() -> PictureRequest:
-        return await read_picture(Request(scope, receive), LIMIT)
 
-    return anyio.run(run)
+def pictures(request: HttpxRequest) -> PicturesRequest:
+    return parse_pictures(as_starlette(request), request.read(), MAX_BATCH)
+
+
+def pixels(
+    content: bytes, content_type: str = "application/json", query: str = ""
+) -> PixelsRequest:
+    request = HttpxRequest(
+        "POST", URL + query, content=content, headers={"Content-Type": content_type}
+    )
+    return parse_pixels(as_starlette(request), content, MAX_BATCH)
 
 
 def post(**options: object) -> HttpxRequest:
@@ -48,43 +64,48 @@ def form(*parts: tuple[str, str | bytes]) -> HttpxRequest:
 )
 def test_a_body_is_the_picture(content_type: str) -> None:
     request = post(content=b"picture", headers={"Content-Type": content_type})
-    assert read(request) == PictureRequest(b"picture", None, explain=False)
+    assert picture(request) == PictureRequest(b"picture", None, explain=False)
 
 
 def test_a_body_without_a_type_is_the_picture() -> None:
-    assert read(post(content=b"picture")) == PictureRequest(b"picture", None, explain=False)
+    assert picture(post(content=b"picture")) == PictureRequest(b"picture", None, explain=False)
 
 
 def test_a_forms_file_is_the_picture() -> None:
-    assert read(form(("image", b"picture"))) == PictureRequest(b"picture", None, explain=False)
+    expected = PictureRequest(b"pict\r\nure\0", None, explain=False)
+    assert picture(form(("image", b"pict\r\nure\0"))) == expected
 
 
 def test_the_model_is_in_the_query() -> None:
     request = HttpxRequest("POST", f"{URL}?model=deeper", content=b"picture")
-    assert read(request).model == "deeper"
+    assert picture(request).model == "deeper"
 
 
 @pytest.mark.parametrize("text", ["deeper", '"deeper"'])
 def test_or_the_model_is_in_the_form_also_as_json(text: str) -> None:
-    assert read(form(("image", b"picture"), ("model", text))).model == "deeper"
+    assert picture(form(("image", b"picture"), ("model", text))).model == "deeper"
 
 
 @pytest.mark.parametrize(("text", "expected"), [("true", True), ("1", True), ("False", False)])
 def test_an_explanation_is_asked_for_in_the_query_or_the_form(text: str, expected: bool) -> None:
     in_query = HttpxRequest("POST", f"{URL}?explain={text}", content=b"picture")
-    assert read(in_query).explain is expected
-    assert read(form(("image", b"picture"), ("explain", text))).explain is expected
+    assert picture(in_query).explain is expected
+    assert picture(form(("image", b"picture"), ("explain", text))).explain is expected
 
 
 def test_a_switch_that_is_neither_on_nor_off_is_said() -> None:
     with pytest.raises(InvalidRequest, match="'explain' is true or false, not 'maybe'"):
-        read(HttpxRequest("POST", f"{URL}?explain=maybe", content=b"picture"))
+        picture(HttpxRequest("POST", f"{URL}?explain=maybe", content=b"picture"))
 
 
 def test_the_query_goes_before_the_form() -> None:
     request = form(("image", b"picture"), ("model", "deeper"))
     request.url = request.url.copy_with(query=b"model=baseline")
-    assert read(request).model == "baseline"
+    assert picture(request).model == "baseline"
+
+
+def broken_form(body: bytes, content_type: str) -> HttpxRequest:
+    return post(content=body, headers={"Content-Type": content_type})
 
 
 @pytest.mark.parametrize(
@@ -95,48 +116,126 @@ def test_the_query_goes_before_the_form() -> None:
         (form(("image", "http://localhost/7.png")), "a URL is not fetched"),
         (form(("picture", b"picture")), "no file 'image'; it has 'picture'"),
         (form(("image", b"one"), ("image", b"two")), "Too many files"),
+        (form(("image", b"one"), *[("field", "text")] * 11), "too many fields"),
+        (broken_form(b"x", "multipart/form-data"), "names no boundary"),
+        (broken_form(b"x", "multipart/form-data; boundary=y"), "it is broken"),
         (
-            post(content=b"x", headers={"Content-Type": "multipart/form-data"}),
-            "The form cannot be read",
-        ),
-        (
-            post(content=b"x", headers={"Content-Type": "multipart/form-data; boundary=y"}),
-            "The form",
-        ),
-        (
-            post(
-                content=b'--y\r\nContent-Disposition: form-data; name="image"\r\n\r\ncut sh',
-                headers={"Content-Type": "multipart/form-data; boundary=y"},
+            broken_form(
+                b'--y\r\nContent-Disposition: form-data; name="image"\r\n\r\ncut sh',
+                "multipart/form-data; boundary=y",
             ),
-            "The form",
+            "it ends too early",
+        ),
+        (
+            broken_form(
+                b"--y\r\nContent-Type: image/png\r\n\r\npicture\r\n--y--\r\n",
+                "multipart/form-data; boundary=y",
+            ),
+            "has no name",
         ),
     ],
 )
 def test_a_wrong_request_is_said(request_: HttpxRequest, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        read(request_)
+        picture(request_)
 
 
-def test_a_picture_of_just_the_limit_is_read() -> None:
-    assert len(read(post(content=b"x" * LIMIT)).picture) == LIMIT
-    assert len(read(form(("image", b"x" * LIMIT))).picture) == LIMIT
+def test_a_forms_pictures_keep_their_order_and_names() -> None:
+    files = [("images", (f"{i}.png", f"picture {i}".encode())) for i in range(3)]
+    sent = pictures(HttpxRequest("POST", URL, files=files, data={"model": "deeper"}))
+    assert sent.parts is not None
+    assert [part.filename for part in sent.parts] == ["0.png", "1.png", "2.png"]
+    assert [part.content for part in sent.parts] == [b"picture 0", b"picture 1", b"picture 2"]
+    assert sent.model == "deeper"
 
 
-def test_an_announced_length_over_the_limit_is_refused_unread() -> None:
-    request = post(content=b"x" * (LIMIT + 1))
-    with pytest.raises(PictureTooLarge, match="at most 1,000 bytes"):
-        read(request, chunks=[])
+def test_a_body_that_is_no_form_is_an_archive() -> None:
+    assert pictures(post(content=b"archive")) == PicturesRequest(None, b"archive", None)
 
 
-def test_a_body_is_refused_at_the_chunk_that_is_too_much() -> None:
-    """A body that announces no length, of which nothing after the limit is read."""
-    chunks = [b"x" * 400] * 10
-    with pytest.raises(PictureTooLarge):
-        read(HttpxRequest("POST", URL), chunks)
-    assert len(chunks) == 7
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (post(), "The request is empty"),
+        (form(("image", b"picture")), "no file 'images'; it has 'image'"),
+        (form(("images", b"picture"), ("images", "http://localhost")), "a URL is not fetched"),
+    ],
+)
+def test_a_wrong_request_of_many_is_said(request_: HttpxRequest, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        pictures(request_)
 
 
-def test_every_error_says_what_it_is() -> None:
-    kinds = RequestError.__subclasses__()
-    assert len({kind.code for kind in kinds}) == len(kinds)
-    assert all(400 <= kind.status < 500 for kind in kinds)
+def test_more_pictures_than_allowed_are_refused() -> None:
+    with pytest.raises(TooManyPictures, match="There are more than 4 pictures"):
+        pictures(form(*[("images", b"picture")] * 5))
+    with pytest.raises(TooManyPictures, match="There are 5 pictures in the request; at most 4"):
+        pixels(bytes(5 * 784), "application/octet-stream")
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        (IMAGES.tobytes(), "application/octet-stream"),
+        (json.dumps(IMAGES.tolist()).encode(), "application/json"),
+        (json.dumps({"images": IMAGES.tolist()}).encode(), "application/json; charset=utf-8"),
+    ],
+    ids=["bytes", "list", "object"],
+)
+def test_pixels(request_: tuple[bytes, str]) -> None:
+    sent = pixels(*request_)
+    assert sent.images.dtype == np.uint8
+    assert (sent.images == IMAGES).all()
+    assert sent.model is None
+
+
+def test_the_model_for_pixels_is_in_the_query_or_the_json() -> None:
+    body = json.dumps({"images": IMAGES.tolist(), "model": "deeper"}).encode()
+    assert pixels(body).model == "deeper"
+    assert pixels(body, query="?model=baseline").model == "baseline"
+
+
+def images_json(images: object) -> bytes:
+    return json.dumps({"images": images}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"{}", "must be lists of whole numbers"),
+        (b'"http://localhost/7.png"', "must be lists of whole numbers"),
+        (images_json([]), "must be lists of whole numbers"),
+        (images_json([[[0] * 28] * 27]), r"\[1, 27, 28\]"),
+        (images_json([[[0] * 28] * 27 + [[0]]]), "not all of one length"),
+        (images_json([[[0.5] * 28] * 28]), "'f'"),
+        (images_json([[[True] * 28] * 28]), "'b'"),
+        (images_json([[["1"] * 28] * 28]), "'U'"),
+        (images_json([[[None] * 28] * 28]), "'O'"),
+        (images_json([[[256] * 28] * 28]), "from 256 to 256"),
+        (images_json([[[-1] * 28] * 28]), "from -1 to -1"),
+        (images_json([[[2**70] * 28] * 28]), "must be lists of whole numbers"),
+        (json.dumps({"images": [[[0] * 28] * 28], "model": 1}).encode(), "'model' must be text"),
+    ],
+)
+def test_wrong_pixels_are_said(body: bytes, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        pixels(body)
+
+
+@pytest.mark.parametrize("length", [0, 1, 783, 785])
+def test_bytes_that_are_not_so_many_pixels_are_said(length: int) -> None:
+    with pytest.raises(InvalidRequest, match="784 for each picture"):
+        pixels(bytes(length), "application/octet-stream")
+
+
+def test_pixels_come_as_json_or_bytes_only() -> None:
+    stream = io.BytesIO()
+    np.save(stream, IMAGES)
+    with pytest.raises(UnsupportedBody, match="application/octet-stream"):
+        pixels(stream.getvalue(), "application/x-npy")

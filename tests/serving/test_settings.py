@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from serving import settings
-from serving.settings import Provider, SettingsError
+from serving.settings import Provider, Settings, SettingsError
 
 
 def test_the_defaults() -> None:
@@ -13,6 +13,8 @@ def test_the_defaults() -> None:
     assert {path.name for path in defaults.models.iterdir()} >= {"baseline", "deeper", "dropout"}
     assert defaults.max_image_bytes == 10_000_000
     assert defaults.max_image_pixels == 40_000_000
+    assert defaults.all_api_keys() == frozenset()
+    assert defaults.cors_origins == ()
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,10 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("QMNIST_PROVIDER", "tpu"),
         ("QMNIST_MAX_IMAGE_BYTES", "0"),
         ("QMNIST_MAX_IMAGE_PIXELS", "many"),
+        ("QMNIST_WORKERS", "0"),
+        ("QMNIST_MAX_IN_FLIGHT", "-1"),
+        ("QMNIST_TIMEOUT", "0"),
+        ("QMNIST_LOG", "xml"),
     ],
 )
 def test_an_impossible_value_is_named(
@@ -39,3 +45,29 @@ def test_an_impossible_value_is_named(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"{name}='{value}'"):
         settings.load()
+
+
+def test_api_keys_come_from_the_setting_and_from_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys"
+    path.write_text("third\n\n fourth \n", encoding="utf-8")
+    monkeypatch.setenv("QMNIST_API_KEYS", "first, second,")
+    monkeypatch.setenv("QMNIST_API_KEYS_FILE", str(path))
+    chosen = settings.load()
+    assert chosen.all_api_keys() == {"first", "second", "third", "fourth"}
+    assert "first" not in repr(chosen)
+
+
+def test_a_file_without_keys_is_no_open_door(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    with pytest.raises(SettingsError, match="cannot be read"):
+        Settings(api_keys_file=path).all_api_keys()
+    path.write_text("\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="has no key"):
+        Settings(api_keys_file=path).all_api_keys()
+
+
+def test_web_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QMNIST_CORS_ORIGINS", "https://a.example, https://b.example")
+    assert settings.load().cors_origins == ("https://a.example", "https://b.example")

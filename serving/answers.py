@@ -1,0 +1,142 @@
+"""The answers: what is found in pictures, as it is said in JSON."""
+
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from serving import metrics, reader, responses
+from serving.archives import Picture
+from serving.classifier import Classifier, Prediction
+from serving.errors import RequestError
+from serving.imaging import View, look
+from serving.requests import PixelsRequest
+
+DECIMALS = 6  # of a probability
+
+Answer = Callable[[Classifier, Image.Image, bool], dict[str, Any]]
+
+
+def predict(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
+    """Answer with the one digit in a picture."""
+    view = _look(image)
+    (prediction,) = classifier.predict(view.pixels[None]).rows()
+    _count(classifier, [prediction])
+    return {
+        **_digit(prediction),
+        **_model(classifier),
+        **(_explanation(view) if explain else {}),
+    }
+
+
+def predict_batch(classifier: Classifier, pictures: Iterable[Picture]) -> dict[str, Any]:
+    """Answer with the digit in each picture, or with what is wrong with it."""
+    answers: list[dict[str, Any]] = []
+    seen = []
+    for picture in pictures:
+        answer: dict[str, Any] = {"name": picture.name}
+        answers.append(answer)
+        try:
+            seen.append((answer, _look(picture.open()).pixels))
+        except RequestError as error:
+            answer["error"] = responses.describe(error)
+    if seen:
+        predictions = list(classifier.predict(np.stack([pixels for _, pixels in seen])).rows())
+        _count(classifier, predictions)
+        for (answer, _), prediction in zip(seen, predictions, strict=True):
+            answer.update(_digit(prediction))
+    return {"predictions": answers, **_model(classifier)}
+
+
+def read(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
+    """Answer with all digits in a picture."""
+    started = time.perf_counter()
+    lines = reader.read(classifier, image)
+    metrics.count_decoding(time.perf_counter() - started)
+    digits = [digit for line in lines for digit in line]
+    metrics.count_predictions(
+        classifier.card.name, ((digit.digit, digit.accepted) for digit in digits)
+    )
+    return {
+        "text": "\n".join("".join(str(digit.digit) for digit in line) for line in lines),
+        "digits": [
+            {
+                "digit": digit.digit,
+                "confidence": round(digit.confidence, DECIMALS),
+                "accepted": digit.accepted,
+                "box": digit.view.box,
+                **(_explanation(digit.view) if explain else {}),
+            }
+            for digit in digits
+        ],
+        **_model(classifier),
+    }
+
+
+def classify(requests: list[tuple[Classifier, PixelsRequest]]) -> list[dict[str, Any]]:
+    """Answer many requests of pixels, with one call of each model that is asked."""
+    by_model: dict[Classifier, list[int]] = {}
+    for place, (classifier, _) in enumerate(requests):
+        by_model.setdefault(classifier, []).append(place)
+    answers: dict[int, dict[str, Any]] = {}
+    for classifier, places in by_model.items():
+        asked = [requests[place][1].images for place in places]
+        predictions = classifier.predict(np.concatenate(asked) if len(asked) > 1 else asked[0])
+        digits, accepted = predictions.digits, predictions.accepted
+        confidences = predictions.confidences.round(DECIMALS)
+        probabilities = predictions.probabilities.round(DECIMALS)
+        metrics.count_many_predictions(classifier.card.name, digits, accepted)
+        start = 0
+        for place, images in zip(places, asked, strict=True):
+            own = slice(start, start := start + len(images))
+            answers[place] = {
+                "digits": digits[own],
+                "confidences": confidences[own],
+                "accepted": None if accepted is None else accepted[own],
+                "probabilities": probabilities[own],
+                **_model(classifier),
+            }
+    return [answers[place] for place in range(len(requests))]
+
+
+def _look(image: Image.Image) -> View:
+    started = time.perf_counter()
+    view = look(image)
+    metrics.count_decoding(time.perf_counter() - started)
+    return view
+
+
+def _digit(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "digit": prediction.digit,
+        "confidence": round(prediction.confidence, DECIMALS),
+        "accepted": prediction.accepted,
+        "probabilities": [round(p, DECIMALS) for p in prediction.probabilities],
+    }
+
+
+def _model(classifier: Classifier) -> dict[str, str]:
+    return {"model": classifier.card.name, "version": classifier.card.version}
+
+
+def _count(classifier: Classifier, predictions: list[Prediction]) -> None:
+    metrics.count_predictions(
+        classifier.card.name, ((each.digit, each.accepted) for each in predictions)
+    )
+
+
+def _explanation(view: View) -> dict[str, Any]:
+    png = BytesIO()
+    Image.fromarray(view.pixels).save(png, "PNG")
+    return {
+        "explanation": {
+            "pixels": b64encode(png.getvalue()).decode("ascii"),
+            "box": view.box,
+            "polarity": view.polarity,
+            "removed": view.removed,
+        }
+    }

@@ -1,0 +1,31 @@
+"""One line of JSON for each request, where that is asked for."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import orjson
+
+logger = logging.getLogger("qmnist.requests")
+
+
+def start() -> None:
+    """Write the lines to standard output, as they are."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def write(request_id: str, method: str, path: str, status: int, seconds: float) -> None:
+    """Write a request's line."""
+    line = {
+        "time": datetime.now(UTC),
+        "request_id": request_id,
+        "method": method,
+        "path": path,
+        "status": status,
+        "ms": round(1_000 * seconds, 3),
+    }
+    logger.info(orjson.dumps(line).decode())

@@ -1,0 +1,205 @@
+"""What `/metrics` counts, for Prometheus.
+
+The counts of requests have the names and labels that BentoML's own have, so that its dashboards
+show them. They are not BentoML's, because that layer looks each label up anew, which costs more
+than the network does, and has a series for every path that anyone ever asks for.
+
+A worker's process writes to files in a folder that BentoML sets up for all of them
+(`PROMETHEUS_MULTIPROC_DIR`), and any of them answers for all.
+"""
+
+import functools
+import gc
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from serving.classifier import Classifier, Predictions
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+SERVICE = "qmnist-digits"
+BENTOMLS_LABELS = {
+    "service_name": SERVICE,
+    "service_version": "not available",
+    "runner_name": SERVICE,
+}
+
+FAST = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5)  # seconds
+SLOW = (5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # seconds
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
+
+_requests = Counter(
+    "bentoml_service_request",
+    "Requests that were answered",
+    ["endpoint", "http_response_code", *BENTOMLS_LABELS],
+)
+_request_seconds = Histogram(
+    "bentoml_service_request_duration_seconds",
+    "From a request's headers to the end of its answer",
+    ["endpoint", "http_response_code", *BENTOMLS_LABELS],
+    buckets=SLOW,
+)
+_in_flight = Gauge(
+    "bentoml_service_request_in_progress",
+    "Requests that are being read or answered",
+    list(BENTOMLS_LABELS),
+    multiprocess_mode="livesum",
+)
+_predictions = Counter("qmnist_predictions", "Answers", ["model", "digit", "accepted"])
+_errors = Counter("qmnist_errors", "Errors that were answered, by their code", ["code"])
+_decode_seconds = Histogram(
+    "qmnist_decode_seconds", "From a picture's bytes to the network's pixels", buckets=FAST
+)
+_network_seconds = Histogram(
+    "qmnist_network_seconds", "Of one call of a network", ["model"], buckets=FAST
+)
+_batch_size = Histogram(
+    "qmnist_batch_size", "Pictures in one call of a network", ["model"], buckets=SIZES
+)
+_collector_seconds = Histogram(
+    "qmnist_collector_pause_seconds", "Of one run of Python's garbage collector", buckets=FAST
+)
+
+
+class MeteredClassifier(Classifier):
+    """A classifier whose calls are counted and timed."""
+
+    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        """Classify pictures, as `Classifier.predict` does."""
+        started = time.perf_counter()
+        predictions = super().predict(images)
+        self._seconds.observe(time.perf_counter() - started)
+        self._sizes.observe(len(images))
+        return predictions
+
+    @functools.cached_property
+    def _seconds(self) -> Any:  # noqa: ANN401  a histogram with its labels has no type of its own
+        return _network_seconds.labels(self.card.name)
+
+    @functools.cached_property
+    def _sizes(self) -> Any:  # noqa: ANN401
+        return _batch_size.labels(self.card.name)
+
+
+class RequestCounter:
+    """Counts the requests of one worker.
+
+    Args:
+        paths: Those that are told apart. All others are "other", or a client that asks for ever
+            new ones would fill the memory.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = frozenset(paths)
+        self._of = functools.cache(self._find)
+        self._in_flight = _in_flight.labels(**BENTOMLS_LABELS)
+
+    def begin(self) -> None:
+        """Count a request that came."""
+        self._in_flight.inc()
+
+    def end(self, path: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self._in_flight.dec()
+        total, duration = self._of(path if path in self._paths else "other", status)
+        total.inc()
+        duration.observe(seconds)
+
+    @staticmethod
+    def _find(endpoint: str, status: int) -> tuple[Any, Any]:
+        labels = {"endpoint": endpoint, "http_response_code": status, **BENTOMLS_LABELS}
+        return _requests.labels(**labels), _request_seconds.labels(**labels)
+
+
+def count_decoding(seconds: float) -> None:
+    """Count a picture that became pixels."""
+    _decode_seconds.observe(seconds)
+
+
+def count_predictions(model: str, answers: Iterable[tuple[int, bool | None]]) -> None:
+    """Count answers: the digit, and whether it was accepted."""
+    for digit, accepted in answers:
+        _prediction(model, digit, accepted).inc()
+
+
+def count_many_predictions(
+    model: str, digits: NDArray[np.int64], accepted: NDArray[np.bool_] | None
+) -> None:
+    """Count answers that are in arrays: int64 `[N]` and bool `[N]`."""
+    kinds = [(None, slice(None))] if accepted is None else [(True, accepted), (False, ~accepted)]
+    for kind, chosen in kinds:
+        for digit, count in enumerate(np.bincount(digits[chosen])):
+            if count:
+                _prediction(model, digit, kind).inc(int(count))
+
+
+@functools.cache
+def _prediction(model: str, digit: int, accepted: bool | None) -> Any:  # noqa: ANN401
+    return _predictions.labels(model, digit, str(accepted).lower())
+
+
+def count_error(code: str) -> None:
+    """Count an error that is answered."""
+    _errors.labels(code).inc()
+
+
+def watch_collector() -> None:
+    """Time every run of the garbage collector from now on."""
+    started = 0.0
+
+    def watch(phase: str, _: dict[str, int]) -> None:
+        nonlocal started
+        if phase == "start":
+            started = time.perf_counter()
+        else:
+            _collector_seconds.observe(time.perf_counter() - started)
+
+    gc.callbacks.append(watch)
+
+
+def forget_dead_workers() -> None:
+    """Drop what workers that were killed had in progress."""
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        return
+    for path in Path(folder).glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        if not _is_alive(pid):
+            mark_process_dead(pid, folder)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is there, and another user's
+        return True
+    return True
+
+
+def exposition() -> bytes:
+    """Return all counts, of all workers, in Prometheus' text format."""
+    if FOLDER not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry)

@@ -1,0 +1,38 @@
+"""HTTP responses: JSON, in one shape for every error."""
+
+from contextvars import ContextVar
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from serving import metrics
+from serving.errors import RequestError
+
+# A header by which an error of ours is told from one of BentoML's.
+OURS = b"x-error-code"
+
+# Of the request that is being answered.
+request_id: ContextVar[str] = ContextVar("request_id")
+
+
+class JSON(Response):
+    """A body of JSON; numpy's arrays are lists in it."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401  as in Starlette
+        """Encode the body."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def describe(error: RequestError) -> dict[str, str]:
+    """Say what was wrong, for programs and for people."""
+    metrics.count_error(error.code)
+    return {"code": error.code, "message": str(error)}
+
+
+def refuse(error: RequestError) -> JSON:
+    """Answer a request with what was wrong with it."""
+    body = {"error": {**describe(error), "request_id": request_id.get()}}
+    return JSON(body, error.status, {OURS.decode(): error.code, **error.headers})

@@ -1,0 +1,204 @@
+"""Many pictures in one request: `/predict_batch` and `/classify`."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bentoml
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.imaging import look, open_picture
+from tests import drawn
+from tests.conftest import RunServer
+
+DIGITS = [3, 1, 4, 1, 5]
+PICTURES = [drawn.encode(drawn.on_paper(digit)) for digit in DIGITS]
+IMAGES = np.stack([look(open_picture(picture, 10**9)).pixels for picture in PICTURES])
+RAW = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def small(run_server: RunServer) -> Iterator[str]:
+    """The URL of a server that takes five pictures at once and no more."""
+    with run_server(max_batch=len(DIGITS), max_batch_bytes=200_000) as server:
+        yield server.url
+
+
+def single(server: str, picture: bytes) -> dict[str, object]:
+    answer: dict[str, object] = httpx.post(f"{server}/predict", content=picture).json()
+    return {key: answer[key] for key in ("digit", "confidence", "accepted", "probabilities")}
+
+
+def test_a_form_of_pictures_is_answered_as_each_alone(server: str) -> None:
+    files = [("images", (f"{i}.png", picture)) for i, picture in enumerate(PICTURES)]
+    answer = httpx.post(f"{server}/predict_batch", files=files).json()
+    assert answer["model"] == "deeper"
+    assert [p.pop("name") for p in answer["predictions"]] == [f"{i}.png" for i in range(5)]
+    for prediction, picture in zip(answer["predictions"], PICTURES, strict=True):
+        alone = single(server, picture)
+        assert prediction.pop("probabilities") == pytest.approx(
+            alone.pop("probabilities"), abs=2e-6
+        )
+        assert prediction.pop("confidence") == pytest.approx(alone.pop("confidence"), abs=2e-6)
+        assert prediction == alone
+
+
+def zipped() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for i, picture in enumerate(PICTURES):
+            archive.writestr(f"{i}.png", picture)
+    return stream.getvalue()
+
+
+def tarred() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for i, picture in enumerate(PICTURES):
+            member = tarfile.TarInfo(f"{i}.png")
+            member.size = len(picture)
+            archive.addfile(member, io.BytesIO(picture))
+    return stream.getvalue()
+
+
+def paged() -> bytes:
+    stream = io.BytesIO()
+    first, *others = (Image.open(io.BytesIO(picture)) for picture in PICTURES)
+    first.save(stream, "TIFF", save_all=True, append_images=others)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred, paged])
+def test_archives_and_pages_are_answered_in_order(server: str, pack: type) -> None:
+    answer = httpx.post(f"{server}/predict_batch?model=dropout", content=pack()).json()
+    assert [prediction["digit"] for prediction in answer["predictions"]] == DIGITS
+    assert answer["model"] == "dropout"
+
+
+def test_a_bad_picture_has_its_error_in_its_place(server: str) -> None:
+    bad = [b"text", b"", PICTURES[0][:60], drawn.encode(Image.new("L", (50, 50), 255))]
+    files = [("images", body) for pair in zip(PICTURES, bad, strict=False) for body in pair]
+    predictions = httpx.post(f"{server}/predict_batch", files=files).json()["predictions"]
+    assert [prediction.get("digit") for prediction in predictions[::2]] == DIGITS[:4]
+    codes = [prediction["error"]["code"] for prediction in predictions[1::2]]
+    assert codes == ["not_an_image", "not_an_image", "damaged_image", "no_digit"]
+
+
+def test_all_bad_is_an_answer_too(server: str) -> None:
+    answer = httpx.post(f"{server}/predict_batch", files=[("images", b"text")])
+    assert answer.status_code == 200
+    assert "error" in answer.json()["predictions"][0]
+
+
+def test_the_most_pictures_and_one_more(small: str) -> None:
+    for path, most, more in (
+        ("predict_batch", [("images", p) for p in PICTURES], [("images", PICTURES[0])] * 6),
+    ):
+        assert httpx.post(f"{small}/{path}", files=most).status_code == 200
+        refused = httpx.post(f"{small}/{path}", files=more)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (413, "too_many_images")
+    assert httpx.post(f"{small}/classify", content=bytes(5 * 784)).status_code == 200
+    refused = httpx.post(f"{small}/classify", content=bytes(6 * 784))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "too_many_images")
+
+
+def test_a_body_that_is_too_large(small: str) -> None:
+    refused = httpx.post(f"{small}/predict_batch", content=bytes(200_001))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "invalid_request"),
+        (b"hello", 415, "unsupported_media_type"),
+        (PICTURES[0], 415, "unsupported_media_type"),
+        (b"PK\x03\x04 and no more", 422, "damaged_archive"),
+        (b"II*\0", 415, "not_an_image"),
+    ],
+)
+def test_what_is_no_batch_is_said(server: str, body: bytes, status: int, code: str) -> None:
+    response = httpx.post(f"{server}/predict_batch", content=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+def classified(response: httpx.Response) -> list[int]:
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert len(answer["digits"]) == len(answer["confidences"]) == len(answer["accepted"])
+    for digit, confidence, probabilities in zip(
+        answer["digits"], answer["confidences"], answer["probabilities"], strict=True
+    ):
+        assert probabilities[digit] == confidence == max(probabilities)
+    digits: list[int] = answer["digits"]
+    return digits
+
+
+def test_pixels_as_bytes_and_as_json(server: str) -> None:
+    url = f"{server}/classify"
+    assert classified(httpx.post(url, content=IMAGES.tobytes(), headers=RAW)) == DIGITS
+    assert classified(httpx.post(url, json=IMAGES.tolist())) == DIGITS
+    named = httpx.post(url, json={"images": IMAGES.tolist(), "model": "baseline"})
+    assert classified(named) == DIGITS
+    assert named.json()["model"] == "baseline"
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code"),
+    [
+        ({"content": b"", "headers": RAW}, 400, "invalid_request"),
+        ({"content": bytes(783), "headers": RAW}, 400, "invalid_request"),
+        ({"json": [[[0] * 27] * 28]}, 400, "invalid_request"),
+        ({"json": {"images": "http://localhost/7.png"}}, 400, "invalid_request"),
+        (
+            {"content": b"{", "headers": {"Content-Type": "application/json"}},
+            400,
+            "invalid_request",
+        ),
+        ({"content": PICTURES[0], "headers": {"Content-Type": "image/png"}}, 415, None),
+        ({"content": bytes(784), "params": {"model": "other"}}, 404, "unknown_model"),
+        ({"content": bytes(20_000_000)}, 413, "body_too_large"),
+    ],
+)
+def test_what_is_wrong_with_pixels_is_said(
+    server: str, options: dict[str, object], status: int, code: str | None
+) -> None:
+    response = httpx.post(f"{server}/classify", **options)  # type: ignore[arg-type]
+    assert response.status_code == status
+    assert response.json()["error"]["code"] == (code or "unsupported_media_type")
+
+
+def test_requests_that_are_batched_get_their_own_answers_and_errors(server: str) -> None:
+    """Sixty-four at once, of different sizes, models and some of them wrong."""
+
+    def ask(number: int) -> None:
+        if number % 8 == 7:
+            response = httpx.post(f"{server}/classify", content=bytes(100), headers=RAW)
+            assert response.status_code == 400, response.text
+            return
+        size = 1 + number % 5
+        model = ("baseline", "deeper", "dropout")[number % 3]
+        response = httpx.post(
+            f"{server}/classify?model={model}", content=IMAGES[:size].tobytes(), headers=RAW
+        )
+        assert classified(response) == DIGITS[:size]
+        assert response.json()["model"] == model
+
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(ask, range(512)))
+
+
+def test_bentomls_own_client(server: str, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(len(PICTURES))]
+    for path, picture in zip(paths, PICTURES, strict=True):
+        path.write_bytes(picture)
+    with bentoml.SyncHTTPClient(server) as client:
+        answer = client.predict_batch(images=paths, model="baseline")
+        assert [prediction["digit"] for prediction in answer["predictions"]] == DIGITS
+        assert client.classify(images=IMAGES.tolist())["digits"] == DIGITS

@@ -1,0 +1,194 @@
+"""The front, before a tiny application in the place of BentoML's."""
+
+import logging
+
+import anyio
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Message
+
+from serving.errors import DamagedPicture
+from serving.front import Endpoint, Front
+from serving.responses import JSON
+from serving.settings import Settings
+
+
+async def hello(_: Request) -> Response:
+    return PlainTextResponse("hello")
+
+
+async def status(request: Request) -> Response:
+    raise HTTPException(request.path_params["status"], "a library's own words")
+
+
+async def broken(_: Request) -> Response:
+    raise RuntimeError("/a/path of ours")
+
+
+async def ours(request: Request) -> Response:
+    return JSON({"received": len(await request.body())})
+
+
+async def leaving(_: Request) -> Response:
+    raise ClientDisconnect
+
+
+async def refusing(_: Request) -> Response:
+    raise DamagedPicture("The picture is damaged.")
+
+
+OTHERS = Starlette(
+    routes=[
+        Route("/hello", hello),
+        Route("/livez", hello),
+        Route("/status/{status:int}", status),
+        Route("/broken", broken),
+    ]
+)
+ENDPOINTS: dict[str, Endpoint] = {
+    "/ours": ours,
+    "/refusing": refusing,
+    "/crashing": broken,
+    "/leaving": leaving,
+}
+
+
+class Asker:
+    """Asks a front that has started."""
+
+    def __init__(self, **settings: object) -> None:
+        self.front = Front(
+            OTHERS,
+            Settings(**settings),  # type: ignore[arg-type]
+            endpoints=lambda: ENDPOINTS,
+            paths=["/hello", *ENDPOINTS],
+            on_drain=lambda: None,
+        )
+
+        async def start() -> None:
+            messages = iter(["lifespan.startup", "lifespan.shutdown"])
+
+            async def receive() -> Message:
+                return {"type": next(messages)}
+
+            async def send(_: Message) -> None:
+                pass
+
+            await self.front({"type": "lifespan", "state": {}}, receive, send)
+
+        anyio.run(start)
+
+    def request(self, method: str, path: str, **options: object) -> httpx.Response:
+        transport = httpx.ASGITransport(self.front, raise_app_exceptions=False)
+
+        async def run() -> httpx.Response:
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **options)  # type: ignore[arg-type]
+
+        return anyio.run(run)
+
+    def get(self, path: str) -> httpx.Response:
+        return self.request("GET", path)
+
+    def post(self, path: str, content: bytes = b"") -> httpx.Response:
+        return self.request("POST", path, content=content)
+
+
+@pytest.fixture
+def asked() -> Asker:
+    return Asker()
+
+
+def error(response: httpx.Response) -> tuple[int, str, str]:
+    """Status, code and message; whose shape and headers are those of every error."""
+    body = response.json()
+    assert body.keys() == {"error"}
+    found = body["error"]
+    assert found.keys() == {"code", "message", "request_id"}
+    assert found["request_id"] == response.headers["X-Request-ID"]
+    return response.status_code, found["code"], found["message"]
+
+
+def test_our_endpoints_are_answered_here(asked: Asker) -> None:
+    assert asked.post("/ours", content=b"abc").json() == {"received": 3}
+
+
+def test_all_else_goes_on(asked: Asker) -> None:
+    response = asked.get("/hello")
+    assert response.text == "hello"
+    assert response.headers["X-Request-ID"]
+
+
+def test_what_an_endpoint_refuses_is_said(asked: Asker) -> None:
+    expected = (422, "damaged_image", "The picture is damaged.")
+    assert error(asked.post("/refusing")) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/nothing", 404, "not_found"),
+        ("/status/400", 400, "invalid_request"),
+        ("/status/503", 503, "overloaded"),
+        ("/status/504", 504, "timeout"),
+        ("/status/418", 500, "internal_error"),
+        ("/status/500", 500, "internal_error"),
+        ("/broken", 500, "internal_error"),
+    ],
+)
+def test_others_errors_are_said_in_our_words(
+    asked: Asker, path: str, status: int, code: str
+) -> None:
+    response = asked.get(path)
+    assert error(response)[:2] == (status, code)
+    assert "own words" not in response.text
+    assert "of ours" not in response.text
+
+
+def test_a_method_that_is_not_taken_is_said_with_those_that_are(asked: Asker) -> None:
+    response = asked.post("/hello")
+    assert error(response)[:2] == (405, "method_not_allowed")
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/broken"), ("POST", "/crashing")])
+def test_our_mistakes_are_in_the_log_with_the_requests_id(
+    asked: Asker, method: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("bentoml").propagate = True
+    response = asked.request(method, path, headers={"X-Request-ID": "mine"})
+    assert error(response)[:2] == (500, "internal_error")
+    assert "request mine failed" in caplog.text
+    assert "RuntimeError: /a/path of ours" in caplog.text
+
+
+def test_over_its_limit_it_refuses_all_but_health_checks() -> None:
+    """At a limit of none, so to speak: one request is one too many."""
+    asked = Asker(max_in_flight=1)
+    asked.front.in_flight = 1
+    response = asked.post("/ours")
+    assert error(response)[:2] == (503, "overloaded")
+    assert response.headers["Retry-After"] == "1"
+    assert asked.get("/livez").text == "hello"
+    asked.front.in_flight = 0
+    assert asked.post("/ours").status_code == 200
+    assert asked.front.in_flight == 0
+
+
+def test_while_it_drains_every_answer_is_the_last_on_its_connection(asked: Asker) -> None:
+    assert asked.get("/hello").headers.get("Connection") is None
+    asked.front._drain()  # noqa: SLF001
+    for response in (asked.get("/hello"), asked.post("/ours"), asked.get("/nothing")):
+        assert response.headers["Connection"] == "close"
+
+
+def test_a_client_that_leaves_is_no_error(asked: Asker, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), pytest.raises(AssertionError):  # httpx wants an answer
+        asked.post("/leaving")
+    assert caplog.text == ""
+    assert asked.front.in_flight == 0
