@@ -1,0 +1,29 @@
+"""Requests of all kinds that Schemathesis makes from the service's own description."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import RunServer
+
+# Each of these is a promise of the description that every answer is held to.
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "negative_data_rejection",
+    "ignored_auth",
+)
+
+
+def test_every_answer_is_as_described(run_server: RunServer, tmp_path: Path) -> None:
+    with run_server(api_keys="key") as server:
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/docs.json"]
+        command += ["--header", "X-API-Key: key", "--checks", ",".join(CHECKS)]
+        command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "50"]
+        command += ["--seed", "1", "--request-timeout", "30", "--no-color"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

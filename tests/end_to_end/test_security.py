@@ -1,0 +1,205 @@
+"""Who is let in, and what an input cannot make the service do."""
+
+import json
+import pickle
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import bentoml
+import httpx
+import pytest
+
+from tests import drawn
+from tests.conftest import RunServer
+
+SEVEN = drawn.encode(drawn.on_paper(7))
+POSTS = ("/predict", "/predict_batch", "/read", "/classify")
+
+
+@pytest.fixture(scope="module")
+def closed(run_server: RunServer) -> Iterator[str]:
+    """The URL of a server that wants a key."""
+    with run_server(api_keys="first,second", cors_origins="https://page.example") as server:
+        yield server.url
+
+
+def test_all_but_the_health_checks_want_a_key(closed: str) -> None:
+    for path in ("/livez", "/readyz", "/healthz"):
+        assert httpx.get(closed + path).status_code == 200
+    for path in ("/", "/models", "/docs.json", "/metrics", "/schema.json", "/nothing", *POSTS):
+        method = "POST" if path in POSTS else "GET"
+        for headers in ({}, {"X-API-Key": "third"}, {"Authorization": "Bearer first,second"}):
+            response = httpx.request(method, closed + path, headers=headers)
+            assert response.status_code == 401, path
+            assert response.json()["error"]["code"] == "unauthorized"
+            assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("headers", [{"X-API-Key": "first"}, {"Authorization": "Bearer second"}])
+def test_a_key_opens_everything(closed: str, headers: dict[str, str]) -> None:
+    assert httpx.get(f"{closed}/models", headers=headers).status_code == 200
+    answer = httpx.post(f"{closed}/predict", content=SEVEN, headers=headers).json()
+    assert answer["digit"] == 7
+
+
+def test_bentomls_own_client_has_a_place_for_a_key(closed: str, tmp_path: Path) -> None:
+    path = tmp_path / "seven.png"
+    path.write_bytes(SEVEN)
+    with bentoml.SyncHTTPClient(closed, token="first") as client:  # noqa: S106
+        assert client.predict(image=path)["digit"] == 7
+
+
+def test_the_log_says_once_that_there_is_no_key(run_server: RunServer) -> None:
+    with run_server(workers=2) as server:
+        log = server.log.read_text(encoding="utf-8")
+    assert log.count("No API key is set") == 1
+    with run_server(api_keys="first") as server:
+        log = server.log.read_text(encoding="utf-8")
+    assert "No API key is set" not in log
+    assert "first" not in log
+
+
+def test_only_pages_of_the_named_origins_may_read_answers(closed: str, server: str) -> None:
+    def preflight(url: str, origin: str) -> httpx.Response:
+        return httpx.options(
+            f"{url}/predict",
+            headers={"Origin": origin, "Access-Control-Request-Method": "POST"},
+        )
+
+    allowed = preflight(closed, "https://page.example")
+    assert allowed.status_code == 200
+    assert allowed.headers["Access-Control-Allow-Origin"] == "https://page.example"
+    assert "Access-Control-Allow-Origin" not in preflight(closed, "https://other.example").headers
+    assert "Access-Control-Allow-Origin" not in preflight(server, "https://page.example").headers
+    headers = {"Origin": "https://page.example"}
+    refused = httpx.post(f"{closed}/predict", content=SEVEN, headers=headers)
+    assert refused.status_code == 401
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://page.example"
+
+
+@contextmanager
+def nobody_comes() -> Iterator[str]:
+    """The URL of a picture on a listening socket, to which nobody must connect."""
+    connections: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            try:
+                connections.append(listener.accept())
+            except OSError:  # closed, because nobody came
+                return
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/7.png"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert connections == []
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize("name", ["image", "images", "url", "model"])
+def test_no_url_is_fetched(server: str, path: str, name: str) -> None:
+    with nobody_comes() as url:
+        endpoint = server + path
+        for response in (
+            httpx.post(endpoint, content=url.encode()),
+            httpx.post(endpoint, json=url),
+            httpx.post(endpoint, json={name: url}),
+            httpx.post(endpoint, json={name: [url]}),
+            httpx.post(endpoint, data={name: url}),
+            httpx.post(endpoint, files={name: (None, url)}),
+            httpx.post(endpoint, files={name: ("7.png", url.encode())}),
+            httpx.post(endpoint, params={name: url}, content=SEVEN),
+        ):
+            found = response.text if response.status_code == 200 else ""
+            assert response.status_code < 500, response.text
+            assert url not in found
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.write_text, (self.path, "sprung")
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_nothing_is_unpickled(server: str, path: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    trap = pickle.dumps(Trap(mark))
+    for content_type in (
+        "application/vnd.bentoml+pickle",
+        "application/vnd.bentoml.pickled",
+        "application/python-pickle",
+        "application/octet-stream",
+        "application/json",
+    ):
+        headers = {"Content-Type": content_type, "Bentoml-Payload-Container": "DefaultContainer"}
+        response = httpx.post(server + path, content=trap, headers=headers)
+        assert 400 <= response.status_code < 500, response.text
+    for name in ("image", "images"):
+        file = ("7.png", trap, "application/vnd.bentoml+pickle")
+        response = httpx.post(server + path, files={name: file})
+        assert response.status_code < 500, response.text
+    assert not mark.exists()
+    pickle.loads(trap)  # noqa: S301  it would have worked
+    assert mark.exists()
+
+
+def test_one_shape_for_every_error(server: str) -> None:
+    for response, status, code in (
+        (httpx.get(f"{server}/nothing"), 404, "not_found"),
+        (httpx.get(f"{server}/predict"), 405, "method_not_allowed"),
+        (httpx.get(f"{server}/classify"), 405, "method_not_allowed"),
+        (httpx.post(f"{server}/models"), 405, "method_not_allowed"),
+        (httpx.delete(f"{server}/livez"), 405, "method_not_allowed"),
+        (httpx.post(f"{server}/predict", content=b"x"), 415, "not_an_image"),
+        (httpx.get(f"{server}/static_content/../../serving/service.py"), 404, "not_found"),
+        (httpx.get(f"{server}/static_content/%2e%2e/app.py"), 404, "not_found"),
+    ):
+        assert response.status_code == status, response.text
+        body = response.json()
+        assert body.keys() == {"error"}
+        assert body["error"].keys() == {"code", "message", "request_id"}
+        assert body["error"]["code"] == code
+        assert body["error"]["request_id"] == response.headers["X-Request-ID"]
+        for word in ("bentoml", "starlette", "python", "traceback", "/work", "serving."):
+            assert word not in response.text.lower()
+
+
+def test_a_request_keeps_the_id_that_it_has(server: str) -> None:
+    named = httpx.get(f"{server}/models", headers={"X-Request-ID": "mine-1"})
+    assert named.headers["X-Request-ID"] == "mine-1"
+    for bad in ("", "x" * 65, 'a"b', "a b"):
+        own = httpx.get(f"{server}/models", headers={"X-Request-ID": bad}).headers["X-Request-ID"]
+        assert own != bad
+    ids = {httpx.get(f"{server}/livez").headers["X-Request-ID"] for _ in range(5)}
+    assert len(ids) == 5
+
+
+def test_each_request_is_a_line_of_json_where_that_is_asked_for(run_server: RunServer) -> None:
+    with run_server(log="json") as server:
+        httpx.post(f"{server.url}/predict", content=SEVEN, headers={"X-Request-ID": "mine-1"})
+        httpx.post(f"{server.url}/predict", content=b"x", headers={"X-Request-ID": "mine-2"})
+        httpx.get(f"{server.url}/nothing%0A", headers={"X-Request-ID": "mine-3"})
+    text = server.log.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    logged = {line["request_id"]: line for line in lines}
+    assert logged["mine-1"].keys() == {"time", "request_id", "method", "path", "status", "ms"}
+    assert (logged["mine-1"]["path"], logged["mine-1"]["status"]) == ("/predict", 200)
+    assert logged["mine-2"]["status"] == 415
+    assert logged["mine-3"]["status"] == 404
+
+
+def test_no_request_is_logged_unasked(run_server: RunServer) -> None:
+    with run_server() as server:
+        httpx.post(f"{server.url}/predict", content=SEVEN)
+        httpx.post(f"{server.url}/predict", content=b"x")
+    assert "predict" not in server.log.read_text(encoding="utf-8")
