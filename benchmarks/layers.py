@@ -1,0 +1,144 @@
+"""Where the time of a request goes: one 28 x 28 PNG, layer by layer, in this process.
+
+    python benchmarks/layers.py
+
+Each layer is what the whole takes with it less what it takes without. The last lines are the same
+request through BentoML's own layers, which `serving.front` goes round.
+"""
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import uvloop
+from rich.console import Console
+from starlette.types import ASGIApp, Message
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+# As in a worker, whose counters are files.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp()
+
+from benchmarks.serving import picture  # noqa: E402
+from serving import answers, metrics  # noqa: E402
+from serving.imaging import look, open_picture  # noqa: E402
+from serving.service import DigitClassifier  # noqa: E402
+
+TIMES = 5_000
+console = Console(soft_wrap=True)
+
+
+async def main() -> None:
+    """Measure each layer, and print the table."""
+    service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
+    front: Any = service.to_asgi()
+    async with started(front):
+        png = picture()
+        instance = bentoml.get_current_service()
+        classifier = instance.classifier(None)
+        pixels = look(open_picture(png, 10**6)).pixels[None]
+
+        def answer() -> dict[str, Any]:
+            return answers.predict(classifier, open_picture(png, 10**6), False)
+
+        opened = timed(lambda: open_picture(png, 10**6))
+        looked = timed(lambda: look(open_picture(png, 10**6)))
+        network = timed(lambda: super(metrics.MeteredClassifier, classifier).predict(pixels))
+        answered = timed(answer)
+        ours = await timed_async(lambda: ask(front, png))
+        front._endpoints = {}  # noqa: SLF001  all goes on to BentoML then
+        bentomls = await timed_async(lambda: ask(front, png))
+    rows = [
+        ("Pillow opens the picture", opened),
+        ("decoding, and imaging's look at it", looked - opened),
+        ("the network, in ONNX Runtime", network),
+        ("the answer's fields, and its counters", answered - looked - network),
+        ("front, limits, request, response", ours - answered),
+        ("in all, in our application", ours),
+        ("the same through BentoML's layers", bentomls),
+    ]
+    for name, seconds in rows:
+        console.print(f"| {name:<37} | {1e6 * seconds:>6.0f} |", highlight=False, markup=False)
+
+
+class started:  # noqa: N801  it is used as a function
+    """Runs an application's start and, in the end, its stop."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.sent: asyncio.Queue[Message] = asyncio.Queue()
+        self.received: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def __aenter__(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        self.task = asyncio.ensure_future(self.app(scope, self.sent.get, self.received.put))
+        await self.sent.put({"type": "lifespan.startup"})
+        await self.received.get()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.sent.put({"type": "lifespan.shutdown"})
+        await self.task
+
+
+async def ask(app: ASGIApp, body: bytes) -> None:
+    """Send a request to an application, as uvicorn does."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    statuses = []
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status"))
+
+    headers = [(b"host", b"a"), (b"content-length", str(len(body)).encode())]
+    headers.append((b"content-type", b"image/png"))
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/predict",
+        "raw_path": b"/predict",
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+        "state": {},
+    }
+    await app(scope, receive, send)
+    if statuses[0] != 200:
+        sys.exit(f"answered with {statuses[0]}")
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Return the median seconds of a call."""
+    times = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+async def timed_async(function: Callable[[], Awaitable[None]]) -> float:
+    """Return the median seconds of an awaited call."""
+    times = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        await function()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

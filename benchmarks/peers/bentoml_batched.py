@@ -1,0 +1,24 @@
+"""The same with BentoML's adaptive batching: the pictures of one moment share a call."""
+
+from typing import Any
+
+import bentoml
+import numpy as np
+import work
+from PIL import Image
+
+from serving.imaging import look
+
+
+@bentoml.service
+class Batched:
+    """As many pictures a call as have come."""
+
+    def __init__(self) -> None:
+        self.classifier = work.load()
+
+    @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=10_000)
+    def predict(self, images: list[Image.Image]) -> list[dict[str, Any]]:
+        """Find the digit in each picture."""
+        predictions = self.classifier.predict(np.stack([look(image).pixels for image in images]))
+        return [work.say(self.classifier, prediction) for prediction in predictions.rows()]

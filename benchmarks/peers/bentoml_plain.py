@@ -1,0 +1,20 @@
+"""BentoML as its guide shows it: an API that takes a picture, with BentoML's defaults."""
+
+from typing import Any
+
+import bentoml
+import work
+from PIL import Image
+
+
+@bentoml.service
+class Plain:
+    """One picture a call."""
+
+    def __init__(self) -> None:
+        self.classifier = work.load()
+
+    @bentoml.api
+    def predict(self, image: Image.Image) -> dict[str, Any]:
+        """Find the digit in a picture."""
+        return work.find(self.classifier, image)

@@ -1,0 +1,23 @@
+"""MLServer: the picture is a BYTES tensor of the Open Inference Protocol, base64 in JSON."""
+
+import orjson
+import work
+from mlserver import MLModel
+from mlserver.codecs import Base64Codec, StringCodec
+from mlserver.types import InferenceRequest, InferenceResponse
+
+
+class Digits(MLModel):
+    """Answers with the fields as one JSON text, the cheapest that the protocol has for them."""
+
+    async def load(self) -> bool:
+        """Load the model."""
+        self.classifier = work.load()
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Find the digit in a picture."""
+        (picture,) = Base64Codec.decode_input(payload.inputs[0])
+        answer = work.read(self.classifier, picture)
+        output = StringCodec.encode_output("answer", [orjson.dumps(answer).decode()])
+        return InferenceResponse(model_name=self.name, outputs=[output])

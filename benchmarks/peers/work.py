@@ -1,0 +1,40 @@
+"""The work that every peer does: our imaging and our classifier, and the fields of our answer."""
+
+from typing import Any
+
+from PIL import Image
+
+from serving import artifacts, settings
+from serving.classifier import Classifier, Prediction
+from serving.imaging import look, open_picture
+from serving.settings import Provider
+
+chosen = settings.load()
+
+
+def load() -> Classifier:
+    """Load the default model."""
+    return Classifier(artifacts.load(chosen.models / chosen.model), Provider.CPU)
+
+
+def read(classifier: Classifier, picture: bytes) -> dict[str, Any]:
+    """Find the digit in an encoded picture."""
+    return find(classifier, open_picture(picture, chosen.max_image_pixels))
+
+
+def find(classifier: Classifier, image: Image.Image) -> dict[str, Any]:
+    """Find the digit in an opened picture."""
+    (prediction,) = classifier.predict(look(image).pixels[None]).rows()
+    return say(classifier, prediction)
+
+
+def say(classifier: Classifier, prediction: Prediction) -> dict[str, Any]:
+    """Answer with a prediction."""
+    return {
+        "digit": prediction.digit,
+        "confidence": round(prediction.confidence, 6),
+        "accepted": prediction.accepted,
+        "probabilities": [round(probability, 6) for probability in prediction.probabilities],
+        "model": classifier.card.name,
+        "version": classifier.card.version,
+    }

@@ -1,0 +1,246 @@
+"""Starts servers for the benchmarks, one at a time, and loads them with wrk."""
+
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+PEERS = ROOT / "benchmarks" / "peers"
+HOST = "127.0.0.1"
+START_SECONDS = 120
+STOP_SECONDS = 20
+
+# wrk reads this script; what it measured comes out as one line of JSON. Its clock is in
+# microseconds.
+LUA = """
+local file = io.open(os.getenv("BODY"), "rb")
+wrk.method = "POST"
+wrk.body = file:read("*a")
+wrk.headers["Content-Type"] = os.getenv("CONTENT_TYPE")
+file:close()
+function done(summary, latency, requests)
+    local e = summary.errors
+    io.write(string.format(
+        '{"requests": %d, "seconds": %f, "p50": %f, "p99": %f, "errors": %d}\\n',
+        summary.requests, summary.duration / 1e6,
+        latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
+        e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Body:
+    """What is sent."""
+
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a load came to: latencies in milliseconds."""
+
+    per_second: float
+    p50: float
+    p99: float
+    errors: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a server is started; `{port}` in the command is replaced."""
+
+    name: str
+    command: list[str]
+    ready: str
+    cwd: Path = ROOT
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Running:
+    """A server that answers."""
+
+    url: str
+    process: psutil.Process
+    start_seconds: float
+
+    def memory(self) -> float:
+        """Megabytes of resident memory of all its processes."""
+        return float(sum(process.memory_info().rss for process in self._family())) / 1e6
+
+    def peak(self) -> float:
+        """Megabytes that its processes had at most, each in its own moment."""
+        return sum(map(peak_of, self._family()))
+
+    def _family(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+
+def peak_of(process: psutil.Process) -> float:
+    """Megabytes of resident memory that a process had at most, as Linux tells it."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1_024 / 1e6
+
+
+def ours(**settings: object) -> Server:
+    """Our service, as `make serve` starts it."""
+    python = ROOT / ".venv" / "bin" / "python"
+    return Server(
+        "ours",
+        [str(python), "-m", "bentoml", "serve", ".", "--host", HOST, "--port", "{port}"],
+        ready="/readyz",
+        environment={f"QMNIST_{name.upper()}": str(value) for name, value in settings.items()},
+    )
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Running]:
+    """Start a server, wait for its first 200, and stop it in the end."""
+    port = _free_port()
+    environment = {
+        **os.environ,
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, PEERS))),
+        **server.environment,
+    }
+    with tempfile.TemporaryDirectory() as home, (Path(home) / "log").open("w+") as log:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [part.format(port=port) for part in server.command],
+            cwd=server.cwd,
+            env={**environment, "BENTOML_HOME": home, "PORT": str(port)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # or Ctrl+C would reach it before the benchmark
+        )
+        url = f"http://{HOST}:{port}"
+        try:
+            while not _answers(url + server.ready):
+                if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
+                    log.seek(0)
+                    sys.exit(f"{server.name} did not start:\n{log.read()}")
+                time.sleep(0.02)
+            yield Running(url, psutil.Process(process.pid), time.perf_counter() - started)
+        finally:
+            _stop(process)
+
+
+def load(url: str, body: Body, clients: int, seconds: int) -> Measured:
+    """Load a URL with so many clients, each on a connection of its own that is kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        script, content = Path(folder, "load.lua"), Path(folder, "body")
+        script.write_text(LUA, encoding="utf-8")
+        content.write_bytes(body.content)
+        done = subprocess.run(
+            [
+                wrk(),
+                "-t1",
+                f"-c{clients}",
+                f"-d{seconds}s",
+                "--timeout",
+                "30s",
+                "-s",
+                script,
+                url,
+            ],
+            env={**os.environ, "BODY": str(content), "CONTENT_TYPE": body.content_type},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    found = json.loads(done.stdout.splitlines()[-1])
+    per_second = found["requests"] / found["seconds"]
+    return Measured(per_second, found["p50"], found["p99"], found["errors"])
+
+
+def medians(measured: list[Measured]) -> Measured:
+    """Return the medians of several loads, and all errors."""
+
+    def median(of: Callable[[Measured], float]) -> float:
+        return statistics.median(map(of, measured))
+
+    return Measured(
+        median(lambda m: m.per_second),
+        median(lambda m: m.p50),
+        median(lambda m: m.p99),
+        sum(m.errors for m in measured),
+    )
+
+
+def wrk() -> str:
+    """Find wrk, or get Debian's without installing it."""
+    found = shutil.which("wrk")
+    if found:
+        return found
+    local = ROOT / ".venv-bench" / "wrk" / "usr" / "bin" / "wrk"
+    if not local.exists():
+        if not shutil.which("apt-get"):
+            sys.exit("This benchmark wants wrk: brew install wrk, or your system's own way.")
+        folder = ROOT / ".venv-bench" / "wrk"
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["apt-get", "download", "--quiet", "wrk"], cwd=folder, check=True)
+        (package,) = folder.glob("wrk_*.deb")
+        subprocess.run(["dpkg", "-x", package, folder], check=True)
+    return str(local)
+
+
+def environment(name: str, *requirements: Path) -> Path:
+    """Make a virtual environment, unless it is there and new; return its folder of programs."""
+    folder = ROOT / name
+    stamp = folder / "installed"
+    newest = max(file.stat().st_mtime for file in requirements)
+    if not stamp.exists() or stamp.stat().st_mtime < newest:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        for file in requirements:
+            install = [str(folder / "bin" / "pip"), "install", "--quiet", "-r", str(file)]
+            subprocess.run(install, check=True)
+        stamp.touch()
+    return folder / "bin"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a server, and what it would leave behind: LitServe's processes go on working."""
+    children: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):  # it may have ended by itself
+        children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  it is ours
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        port: int = listener.getsockname()[1]
+        return port

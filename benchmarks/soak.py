@@ -1,0 +1,159 @@
+"""Whether the service's memory stays flat, and its pauses short, over very many requests.
+
+    python benchmarks/soak.py                      # 100,000 requests
+    python benchmarks/soak.py --requests 10000     # as CI does
+
+One worker gets requests of every kind, bad ones among them, from sixteen clients. Its peak memory
+after the first thousand is compared with that in the end. Exit code 1 if it grew by more than 10 %,
+if an answer was not as it should be, or if Python's garbage collector once took more than 20 ms.
+"""
+
+import http.client
+import itertools
+import json
+import re
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.servers import Body, Running, ours, peak_of, running  # noqa: E402
+from benchmarks.serving import form, picture, raw  # noqa: E402
+
+CLIENTS = 16
+FIRST = 1_000
+GROWTH = 0.10
+PAUSE = 0.02  # seconds
+
+console = Console(soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of request, and the status that it must get."""
+
+    path: str
+    body: Body
+    status: int
+
+
+def kinds() -> list[Kind]:
+    """All kinds, in the order in which they come round."""
+    large = BytesIO()
+    seven = Image.open(ROOT / "docs" / "seven.png").convert("L").resize((1_200, 1_200))
+    seven.save(large, "JPEG")
+    numbers = Body((ROOT / "docs" / "numbers.png").read_bytes(), "image/png")
+    octets = "application/octet-stream"
+    often = [
+        Kind("/predict", raw(), 200),
+        Kind("/predict?explain=true", raw(), 200),
+        Kind("/predict?model=dropout", form("image", [picture()]), 200),
+        Kind("/classify", Body(bytes(8 * 784), octets), 200),
+        Kind("/predict", Body(b"no picture", octets), 415),
+        Kind("/predict", Body(picture()[:100], "image/png"), 422),
+        Kind("/predict?model=none", raw(), 404),
+        Kind("/classify", Body(b"no pixels", octets), 400),
+    ]
+    seldom = [
+        Kind("/read", numbers, 200),
+        Kind("/predict", Body(large.getvalue(), "image/jpeg"), 200),
+        Kind("/predict_batch", form("images", [picture(), b"no picture"] * 8), 200),
+    ]
+    return [kind for rare in seldom for kind in (*often * 4, rare)]
+
+
+def main(
+    requests: Annotated[int, typer.Option(help="How many in all.")] = 100_000,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures here.")
+    ] = None,
+) -> None:
+    """Send requests, and watch the worker."""
+    with running(ours(workers=1)) as server:
+        started = time.perf_counter()
+        wrong = send(server.url, FIRST)
+        first = peak(server)
+        wrong += send(server.url, requests - FIRST)
+        last = peak(server)
+        seconds = time.perf_counter() - started
+        pauses, long_pauses = collector_pauses(server.url)
+    growth = last / first - 1
+    console.print(
+        f"{requests:,} requests in {seconds:.0f} s. Peak memory of the worker: {first:.1f} MB "
+        f"after {FIRST:,}, {last:.1f} MB in the end, {100 * growth:+.1f} %. Collections: "
+        f"{pauses}, of these longer than {1_000 * PAUSE:.0f} ms: {long_pauses}. Wrong answers: "
+        f"{dict(wrong) or 'none'}.",
+        highlight=False,
+    )
+    if json_file is not None:
+        figures = {"requests": requests, "first_mb": first, "last_mb": last, "pauses": pauses}
+        json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if wrong or long_pauses or growth > GROWTH:
+        sys.exit(1)
+
+
+def send(url: str, count: int) -> Counter[str]:
+    """Send so many requests; return what was answered otherwise than it should be."""
+    waiting = itertools.islice(itertools.cycle(kinds()), count)
+    lock = threading.Lock()
+    wrong: Counter[str] = Counter()
+
+    def client(progress: Progress) -> None:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+        while True:
+            with lock:
+                kind = next(waiting, None)
+            if kind is None:
+                break
+            headers = {"Content-Type": kind.body.content_type}
+            connection.request("POST", kind.path, kind.body.content, headers)
+            response = connection.getresponse()
+            response.read()
+            if response.status != kind.status:
+                wrong[f"{kind.path}: {response.status}"] += 1
+            progress.advance(progress.task_ids[0])
+        connection.close()
+
+    with (
+        Progress(console=Console(stderr=True), transient=True) as progress,
+        ThreadPoolExecutor(CLIENTS) as pool,
+    ):
+        progress.add_task("requests", total=count)
+        for done in [pool.submit(client, progress) for _ in range(CLIENTS)]:
+            done.result()
+    return wrong
+
+
+def peak(server: Running) -> float:
+    """Megabytes of resident memory that the worker had at most."""
+    (worker,) = server.process.children()
+    return peak_of(worker)
+
+
+def collector_pauses(url: str) -> tuple[int, int]:
+    """How often the garbage collector ran, and how often for too long."""
+    with urllib.request.urlopen(f"{url}/metrics") as response:  # noqa: S310  it is ours
+        text = response.read().decode()
+    bucket = r'qmnist_collector_pause_seconds_bucket\{le="%s"\} (\S+)'
+    counts = {le: re.search(bucket % re.escape(le), text) for le in (str(PAUSE), "+Inf")}
+    short, every = (int(float(found[1])) if found else 0 for found in counts.values())
+    return every, every - short
+
+
+if __name__ == "__main__":
+    typer.run(main)
