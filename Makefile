@@ -1,12 +1,15 @@
-# make serve   answer digits on http://localhost:3000 (PORT= changes it; GPU=1 runs on CUDA)
+# make serve   answer digits on http://localhost:3000 (PORT= changes it; HOST=0.0.0.0
+#              lets other machines in; GPU=1 runs on CUDA)
 # make test    run every test
 # make check   what CI runs besides: lint, types
+# make audit   look the dependencies up among those with known vulnerabilities
 # make train   train all that the report is about, the models in models/ among it, from DATA; what
 #              was interrupted goes on where it stopped
 # make report  write docs/report.md anew from results/
 # make lock    resolve the lock files anew
 
 PORT ?= 3000
+HOST ?= 127.0.0.1
 PYTHON ?= python3
 # A torchvision root with QMNIST. The tests draw their own digits when there is none.
 DATA ?= $(firstword $(wildcard data ../shared/qmnist) data)
@@ -28,10 +31,10 @@ DEV := .venv-dev
 COMPILE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url pyproject.toml
 
-.PHONY: serve test check train report lock
+.PHONY: serve test check audit train report lock
 
 serve: $(SERVE)/installed
-	exec $(SERVE)/bin/bentoml serve . --port $(PORT)
+	exec $(SERVE)/bin/bentoml serve . --host $(HOST) --port $(PORT)
 
 test: $(DEV)/installed
 	QMNIST_DATA=$(DATA) $(DEV)/bin/python -m pytest
@@ -40,6 +43,9 @@ check: $(DEV)/installed
 	$(DEV)/bin/ruff check
 	$(DEV)/bin/ruff format --check
 	$(DEV)/bin/mypy
+
+audit: $(DEV)/installed
+	$(DEV)/bin/pip-audit --disable-pip --requirement requirements/serve.txt
 
 train: $(DEV)/installed
 	set -e; for recipe in notebook strong; do for seed in 0 1 2; do \
