@@ -32,9 +32,9 @@ def here(text: str, server: str) -> str:
 
 
 def rounded(value: object) -> object:
-    """Round numbers to what another processor would get too."""
+    """Round numbers to what another processor would get too, and leave requests' ids out."""
     if isinstance(value, dict):
-        return {name: rounded(item) for name, item in value.items()}
+        return {name: rounded(item) for name, item in value.items() if name != "request_id"}
     if isinstance(value, list):
         return [rounded(item) for item in value]
     return round(value, 4) if isinstance(value, float) else value
