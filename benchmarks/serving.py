@@ -15,7 +15,6 @@ is what `make serve` sets up. `--json FILE` writes what was measured.
 import base64
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -407,5 +406,4 @@ def _write(path: Path | None, figures: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    subprocess.run(["make", "--quiet", ".venv/installed"], cwd=ROOT, check=True)
     app()
