@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from serving import metrics, reader, responses
@@ -14,11 +15,13 @@ from serving.archives import Picture
 from serving.classifier import Classifier, Prediction
 from serving.errors import RequestError
 from serving.imaging import View, look
-from serving.requests import PixelsRequest
 
 DECIMALS = 6  # of a probability
 
 Answer = Callable[[Classifier, Image.Image, bool], dict[str, Any]]
+
+# A model, and what it is to classify: uint8 [N, 28, 28], 255 is ink.
+Question = tuple[Classifier, NDArray[np.uint8]]
 
 
 def predict(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
@@ -77,14 +80,14 @@ def read(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str,
     }
 
 
-def classify(requests: list[tuple[Classifier, PixelsRequest]]) -> list[dict[str, Any]]:
+def classify(questions: list[Question]) -> list[dict[str, Any]]:
     """Answer many requests of pixels, with one call of each model that is asked."""
     by_model: dict[Classifier, list[int]] = {}
-    for place, (classifier, _) in enumerate(requests):
+    for place, (classifier, _) in enumerate(questions):
         by_model.setdefault(classifier, []).append(place)
     answers: dict[int, dict[str, Any]] = {}
     for classifier, places in by_model.items():
-        asked = [requests[place][1].images for place in places]
+        asked = [questions[place][1] for place in places]
         predictions = classifier.predict(np.concatenate(asked) if len(asked) > 1 else asked[0])
         digits, accepted = predictions.digits, predictions.accepted
         confidences = predictions.confidences.round(DECIMALS)
@@ -100,7 +103,7 @@ def classify(requests: list[tuple[Classifier, PixelsRequest]]) -> list[dict[str,
                 "probabilities": probabilities[own],
                 **_model(classifier),
             }
-    return [answers[place] for place in range(len(requests))]
+    return [answers[place] for place in range(len(questions))]
 
 
 def _look(image: Image.Image) -> View:

@@ -26,7 +26,8 @@ from serving.settings import Log, Settings
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
-HEALTH = ("/livez", "/readyz", "/healthz")
+READY = "/readyz"
+HEALTH = ("/livez", READY, "/healthz")
 
 ID = b"x-request-id"
 GOOD_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -58,7 +59,6 @@ class Front:
         app: BentoML's.
         endpoints: Gives the APIs that are answered here, by path, once the service has started.
         paths: All that are served, to be counted apart.
-        on_drain: Called when the service begins to go down.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class Front:
         settings: Settings,
         endpoints: Callable[[], Mapping[str, Endpoint]],
         paths: Collection[str],
-        on_drain: Callable[[], None],
     ) -> None:
         self.app = app
         self.settings = settings
@@ -75,7 +74,6 @@ class Front:
         self.in_flight = 0
         self.draining = False
         self._find_endpoints = endpoints
-        self._on_drain = on_drain
         self._endpoints: Mapping[str, Endpoint] = {}
         self._counter = metrics.RequestCounter(paths)
         self._ids = (f"{secrets.token_hex(4)}-{n:x}" for n in itertools.count(1))
@@ -99,8 +97,7 @@ class Front:
         self.in_flight += 1
         self._counter.begin()
         try:
-            if path not in HEALTH:
-                self._admit(scope)
+            self._admit(scope)
             endpoint = self._endpoints.get(path)
             if endpoint is not None and scope["method"] == "POST":
                 response = await endpoint(Request(scope, receive))
@@ -124,6 +121,10 @@ class Front:
                 logs.write(request_id, scope["method"], path, status, seconds)
 
     def _admit(self, scope: Scope) -> None:
+        if scope["path"] in HEALTH:
+            if self.draining and scope["path"] == READY:
+                raise Overloaded("The service is going down; send no more requests here.")
+            return
         if self.in_flight > self.settings.max_in_flight:
             raise Overloaded("The service has too much to do; try again in a second.")
         if self.keys is not None:
@@ -159,7 +160,6 @@ class Front:
 
     def _drain(self) -> None:
         self.draining = True
-        self._on_drain()
 
 
 class _Outgoing:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from serving import forms
 from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
+from serving.form import SIDE
 from serving.forms import Part
 
 FILE = "image"
@@ -23,7 +24,6 @@ EXPLAIN = "explain"
 
 SWITCH = {"true": True, "1": True, "": True, "false": False, "0": False}
 
-SIDE = 28
 BYTE = 255
 
 

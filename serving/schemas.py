@@ -203,11 +203,9 @@ class ModelList(BaseModel):
     models: list[ServedModel]
 
 
-class Error(BaseModel):
+class Error(BatchError):
     """What was wrong with a request."""
 
-    code: Annotated[str, Field(description="One word for programs.")]
-    message: Annotated[str, Field(description="A sentence for people.")]
     request_id: Annotated[str, Field(description="Of the header X-Request-ID and the log.")]
 
 

@@ -29,12 +29,12 @@ from serving.errors import (
     TookTooLong,
     UnknownModel,
 )
+from serving.form import SIDE
 from serving.forms import OVERHEAD
 from serving.front import Endpoint, Front
 from serving.imaging import open_picture
 from serving.loading import StartError, load_classifiers
 from serving.requests import (
-    PixelsRequest,
     is_form,
     is_json,
     parse_picture,
@@ -98,7 +98,6 @@ class FrontedService(Service[Any]):
             SETTINGS,
             endpoints=_answered_in_front,
             paths=document()["paths"],
-            on_drain=lambda: bentoml.get_current_service().drain(),
         )
         if not SETTINGS.cors_origins:
             return front
@@ -191,14 +190,6 @@ class DigitClassifier:
         )
         self.picture_threads = ThreadPoolExecutor(PICTURES_AT_ONCE)
         self.batch_thread = ThreadPoolExecutor(1)
-        self.draining = False
-
-    async def __is_ready__(self) -> bool:
-        return not self.draining
-
-    def drain(self) -> None:
-        """Be ready no more, because the service goes down."""
-        self.draining = True
 
     @bentoml.api(input_spec=PictureInput, output_spec=Prediction)
     async def predict(self, request: Request) -> Response:
@@ -227,33 +218,23 @@ class DigitClassifier:
         max_latency_ms=BATCH_PATIENCE,
     )
     def classify(
-        self, requests: list[PixelsRequest | RequestError]
+        self, requests: list[answers.Question | RequestError]
     ) -> list[dict[str, Any] | RequestError]:
         """Classify pixels. A request that is wrong has its error in its place, among the others."""
-        results: list[Any] = list(requests)
-        asked = []
-        for place, sent in enumerate(requests):
-            if isinstance(sent, RequestError):
-                continue
-            try:
-                asked.append((place, self.classifier(sent.model), sent))
-            except UnknownModel as error:
-                results[place] = error
-        found = answers.classify([(classifier, sent) for _, classifier, sent in asked])
-        for (place, _, _), answer in zip(asked, found, strict=True):
-            results[place] = answer
-        return results
+        asked = [sent for sent in requests if not isinstance(sent, RequestError)]
+        found = iter(answers.classify(asked))
+        return [sent if isinstance(sent, RequestError) else next(found) for sent in requests]
 
-    async def read_pixels(self, request: Request) -> PixelsRequest | RequestError:
+    async def read_pixels(self, request: Request) -> answers.Question | RequestError:
         """Read what `/classify` is asked, or what is wrong with it."""
-        limit = JSON_BYTES * 28 * 28 * SETTINGS.max_batch
+        limit = JSON_BYTES * SIDE**2 * SETTINGS.max_batch
         too_large = BodyTooLarge(f"The request is too large; at most {limit:,} bytes are read.")
         try:
             async with self.bodies.read(request, limit, too_large) as body:
-                if len(body) <= INLINE_JSON or not is_json(request):
-                    return parse_pixels(request, body, SETTINGS.max_batch)
                 parse = partial(parse_pixels, request, body, SETTINGS.max_batch)
-                return await self.run(self.batch_thread, parse)
+                inline = len(body) <= INLINE_JSON or not is_json(request)
+                sent = parse() if inline else await self.run(self.batch_thread, parse)
+                return self.classifier(sent.model), sent.images
         except RequestError as error:
             return error
         except ClientDisconnect:

@@ -3,8 +3,6 @@
 import base64
 import http.client
 import json
-import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -163,32 +161,6 @@ def test_the_content_type_does_not_choose_a_parser(server: str, content_type: st
         f"{server}/predict", content=b"{}", headers={"Content-Type": content_type}
     )
     assert 400 <= response.status_code < 500
-
-
-def test_a_url_is_never_fetched(server: str) -> None:
-    connections: list[object] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def accept() -> None:
-            try:
-                connections.append(listener.accept())
-            except OSError:  # closed, because nobody came
-                return
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/7.png"
-        for response in (
-            httpx.post(f"{server}/predict", content=url.encode()),
-            httpx.post(f"{server}/predict", json=url),
-            httpx.post(f"{server}/predict", json={"image": url}),
-            httpx.post(f"{server}/predict", data={"image": url}),
-            httpx.post(f"{server}/predict", files={"image": (None, url)}),
-        ):
-            assert 400 <= response.status_code < 500, response.text
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
-    assert connections == []
 
 
 def test_a_large_picture_holds_up_nobody(server: str) -> None:

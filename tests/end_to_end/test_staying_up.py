@@ -185,8 +185,8 @@ def test_more_bytes_than_there_is_room_for_are_refused(run_server: RunServer) ->
 
 def test_a_slow_client_is_cut_off_and_holds_up_nobody(run_server: RunServer) -> None:
     with run_server(timeout=1) as server, connected(server, 50) as slow:
-        for connection in slow:
-            connection.sendall(head(len(SEVEN)) + SEVEN[:1])
+        for connection, path in zip(slow, itertools.cycle(["/predict", "/classify"]), strict=False):
+            connection.sendall(head(len(SEVEN), path) + SEVEN[:1])
         for _ in range(50):
             assert httpx.post(f"{server.url}/predict", content=SEVEN).status_code == 200
         answers = [read_all(connection) for connection in slow]  # to the end: it is closed

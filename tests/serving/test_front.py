@@ -46,6 +46,7 @@ OTHERS = Starlette(
     routes=[
         Route("/hello", hello),
         Route("/livez", hello),
+        Route("/readyz", hello),
         Route("/status/{status:int}", status),
         Route("/broken", broken),
     ]
@@ -67,7 +68,6 @@ class Asker:
             Settings(**settings),  # type: ignore[arg-type]
             endpoints=lambda: ENDPOINTS,
             paths=["/hello", *ENDPOINTS],
-            on_drain=lambda: None,
         )
 
         async def start() -> None:
@@ -168,7 +168,6 @@ def test_our_mistakes_are_in_the_log_with_the_requests_id(
 
 
 def test_over_its_limit_it_refuses_all_but_health_checks() -> None:
-    """At a limit of none, so to speak: one request is one too many."""
     asked = Asker(max_in_flight=1)
     asked.front.in_flight = 1
     response = asked.post("/ours")
@@ -178,6 +177,13 @@ def test_over_its_limit_it_refuses_all_but_health_checks() -> None:
     asked.front.in_flight = 0
     assert asked.post("/ours").status_code == 200
     assert asked.front.in_flight == 0
+
+
+def test_while_it_drains_it_is_alive_and_not_ready(asked: Asker) -> None:
+    assert asked.get("/readyz").text == "hello"
+    asked.front._drain()  # noqa: SLF001
+    assert error(asked.get("/readyz"))[:2] == (503, "overloaded")
+    assert asked.get("/livez").text == "hello"
 
 
 def test_while_it_drains_every_answer_is_the_last_on_its_connection(asked: Asker) -> None:
