@@ -1,11 +1,38 @@
-"""Reads a request's body: in time, and no more of it than fits."""
+"""Reads a request's body: in time, unpacked, and no more of it than fits."""
 
 import asyncio
+import zlib
 from types import TracebackType
+from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 
-from serving.errors import Overloaded, RequestError, SlowRequest
+from serving.errors import (
+    InvalidRequest,
+    Overloaded,
+    RequestError,
+    SlowRequest,
+    UnsupportedBody,
+)
+
+# The encodings that are read, and how: zlib finds out itself which of the two it is.
+ENCODINGS = ("gzip", "deflate")
+EITHER = zlib.MAX_WBITS | 32
+
+PIECE = 1_000_000  # bytes that are unpacked before others have their turn
+
+
+class _Unpacking(Protocol):
+    """What zlib's decompressing objects have; they have no type of their own."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes: ...
 
 
 class Bodies:
@@ -25,12 +52,14 @@ class Bodies:
 
         Args:
             request: The request, of which nothing was read yet.
-            limit: The most bytes that are read.
+            limit: The most bytes that are read, unpacked.
             too_large: What is raised when there are more; the rest is not read.
 
         Raises:
             RequestError: `too_large`.
             SlowRequest: It did not arrive in time.
+            UnsupportedBody: It is packed in a way that is not known.
+            InvalidRequest: It is not packed as its headers say.
             Overloaded: All bodies together have more bytes than there is room for.
             ClientDisconnect: The client went away.
         """
@@ -69,6 +98,7 @@ class _Body:
         self._release()
 
     async def _read(self) -> bytes:
+        packed = _unpacking(self.request.headers.get("content-encoding", "identity"))
         chunks: list[bytes] = []
         more = True
         while more:
@@ -77,9 +107,27 @@ class _Body:
                 raise ClientDisconnect
             chunk = message.get("body", b"")
             more = message.get("more_body", False)
-            self._hold(len(chunk))
-            chunks.append(chunk)
+            if packed is None:
+                self._hold(len(chunk))
+                chunks.append(chunk)
+            else:
+                await self._unpack(packed, chunk, chunks)
+        if packed is not None and not packed.eof:
+            raise InvalidRequest("The packed body ends too early.")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def _unpack(self, packed: _Unpacking, chunk: bytes, chunks: list[bytes]) -> None:
+        while chunk:
+            try:
+                piece = packed.decompress(chunk, PIECE)
+            except zlib.error as error:
+                raise InvalidRequest("The body is not packed as its headers say.") from error
+            chunk = packed.unconsumed_tail
+            self._hold(len(piece))
+            chunks.append(piece)
+            if packed.unused_data:
+                raise InvalidRequest("The packed body has something after its end.")
+            await asyncio.sleep(0)
 
     def _hold(self, size: int) -> None:
         self.held += size
@@ -92,3 +140,13 @@ class _Body:
     def _release(self) -> None:
         self.bodies.room += self.held
         self.held = 0
+
+
+def _unpacking(encoding: str) -> _Unpacking | None:
+    if encoding == "identity":
+        return None
+    if encoding not in ENCODINGS:
+        raise UnsupportedBody(
+            f"The content encoding must be one of {', '.join(ENCODINGS)}, or none at all."
+        )
+    return zlib.decompressobj(EITHER)

@@ -1,5 +1,10 @@
 """A body is read in time and within limits, and what is held of it is given back."""
 
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import Callable
+
 import anyio
 import pytest
 from starlette.requests import ClientDisconnect, Request
@@ -16,11 +21,18 @@ TOO_LARGE = PictureTooLarge("It is too large.")
 class Client:
     """Sends a body in chunks, and then, if it is not done, nothing for ever."""
 
-    def __init__(self, *chunks: bytes, announced: int | None = None, done: bool = True) -> None:
+    def __init__(
+        self,
+        *chunks: bytes,
+        announced: int | None = None,
+        encoding: str | None = None,
+        done: bool = True,
+    ) -> None:
         self.waiting = list(chunks)
         self.done = done
-        length = [] if announced is None else [(b"content-length", str(announced).encode())]
-        self.request = Request({"type": "http", "headers": length}, self.receive)
+        headers = {"content-length": announced, "content-encoding": encoding}
+        sent = [(n.encode(), str(v).encode()) for n, v in headers.items() if v is not None]
+        self.request = Request({"type": "http", "headers": sent}, self.receive)
 
     async def receive(self) -> Message:
         if not self.waiting:
@@ -104,4 +116,46 @@ def test_a_refused_body_is_held_no_more(client: Client, kind: type[RequestError]
     bodies = new_bodies(seconds=0.01)
     with pytest.raises(kind):
         read(bodies, client)
+    assert bodies.room == ROOM
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_a_packed_body_is_unpacked(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    packed = pack(b"x" * LIMIT)
+    assert read(new_bodies(), Client(packed, encoding=encoding)) == b"x" * LIMIT
+    pieces = [packed[i : i + 1] for i in range(len(packed))]
+    assert read(new_bodies(), Client(*pieces, encoding=encoding)) == b"x" * LIMIT
+
+
+def test_a_packed_body_is_as_large_as_it_is_unpacked() -> None:
+    bodies = new_bodies()
+    client = Client(gzip.compress(bytes(100_000_000), 1), encoding="gzip")
+    tracemalloc.start()
+    with pytest.raises(PictureTooLarge):
+        read(bodies, client)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+    assert bodies.room == ROOM
+
+
+@pytest.mark.parametrize(
+    ("chunks", "encoding", "message"),
+    [
+        ([gzip.compress(b"x")[:-1]], "gzip", "too early"),
+        ([b""], "gzip", "too early"),
+        ([b"this is no gzip"], "gzip", "not packed"),
+        ([gzip.compress(b"x") + b"y"], "gzip", "after its end"),
+        ([gzip.compress(b"x"), b"y"], "gzip", "after its end"),
+        ([b"x"], "br", "content encoding must be one of gzip, deflate"),
+    ],
+)
+def test_what_is_packed_otherwise_is_refused(
+    chunks: list[bytes], encoding: str, message: str
+) -> None:
+    bodies = new_bodies()
+    with pytest.raises(RequestError, match=message):
+        read(bodies, Client(*chunks, encoding=encoding))
     assert bodies.room == ROOM
