@@ -1,5 +1,5 @@
 # make serve   answer digits on http://localhost:3000 (PORT= changes it; HOST=0.0.0.0
-#              lets other machines in; GPU=1 runs on CUDA)
+#              lets other machines in; GPU=1 runs on CUDA; GRPC_PORT=8001 answers over gRPC, too)
 # make test    run every test
 # make check   what CI runs besides: lint, types
 # make audit   look the dependencies up among those with known vulnerabilities
@@ -23,20 +23,30 @@ ifdef GPU
 SERVE := .venv-gpu
 LOCK := requirements/serve-gpu.txt
 export QMNIST_PROVIDER ?= cuda
+else ifdef GRPC_PORT
+SERVE := .venv-grpc
+LOCK := requirements/serve-grpc.txt
 else
 SERVE := .venv
 LOCK := requirements/serve.txt
 endif
+ifdef GRPC_PORT
+export QMNIST_GRPC_PORT = $(GRPC_PORT)
+export QMNIST_GRPC_HOST = $(HOST)
+endif
 DEV := .venv-dev
-COMPILE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-emit-index-url pyproject.toml
+# KServe's client, which the tests drive the server with, is larger than all of the service.
+KSERVE := .venv-kserve
+RESOLVE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url
+COMPILE := $(RESOLVE) pyproject.toml
 
 .PHONY: serve test check audit train report lock
 
 serve: $(SERVE)/installed
 	exec $(SERVE)/bin/bentoml serve . --host $(HOST) --port $(PORT)
 
-test: $(DEV)/installed
+test: $(DEV)/installed $(KSERVE)/installed
 	QMNIST_DATA=$(DATA) $(DEV)/bin/python -m pytest
 
 check: $(DEV)/installed
@@ -61,11 +71,14 @@ report: $(DEV)/installed
 
 lock: $(DEV)/installed
 	$(COMPILE) --output-file requirements/serve.txt
-	$(COMPILE) --extra train --extra dev --output-file requirements/dev.txt
-	$(COMPILE) --extra gpu --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
+	$(COMPILE) --extra grpc --output-file requirements/serve-grpc.txt
+	$(COMPILE) --extra train --extra grpc --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra gpu --extra grpc --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
+	$(RESOLVE) requirements/kserve.in --output-file requirements/kserve.txt
 
 $(SERVE)/installed: $(LOCK)
 $(DEV)/installed: requirements/dev.txt
+$(KSERVE)/installed: requirements/kserve.txt
 
 # A stamp that is newer than its lock file says that there is nothing to install.
 %/installed:

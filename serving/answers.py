@@ -26,7 +26,7 @@ Question = tuple[Classifier, NDArray[np.uint8]]
 
 def predict(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
     """Answer with the one digit in a picture."""
-    view = _look(image)
+    view = look_at(image)
     (prediction,) = classifier.predict(view.pixels[None]).rows()
     _count(classifier, [prediction])
     return {
@@ -44,7 +44,7 @@ def predict_batch(classifier: Classifier, pictures: Iterable[Picture]) -> dict[s
         answer: dict[str, Any] = {"name": picture.name}
         answers.append(answer)
         try:
-            seen.append((answer, _look(picture.open()).pixels))
+            seen.append((answer, look_at(picture.open()).pixels))
         except RequestError as error:
             answer["error"] = responses.describe(error)
     if seen:
@@ -106,7 +106,8 @@ def classify(questions: list[Question]) -> list[dict[str, Any]]:
     return [answers[place] for place in range(len(questions))]
 
 
-def _look(image: Image.Image) -> View:
+def look_at(image: Image.Image) -> View:
+    """Find the digit in a picture, and count that."""
     started = time.perf_counter()
     view = look(image)
     metrics.count_decoding(time.perf_counter() - started)

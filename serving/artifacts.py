@@ -47,7 +47,7 @@ class Card(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str
-    version: str
+    version: str = "1"
     calibration: Calibration
     evaluation: dict[str, SplitResult]
     files: dict[str, str]
@@ -74,7 +74,7 @@ def load(folder: Path) -> Artifact:
         ArtifactError: A file is missing, or is not what the card says.
     """
     if not folder.is_dir():
-        names = ", ".join(path.name for path in _folders(folder.parent)) or "none"
+        names = ", ".join(path.name for path in folders(folder.parent)) or "none"
         raise ArtifactError(
             f"there is no model {folder.name!r} in {folder.parent}; there are {names}"
         )
@@ -88,18 +88,19 @@ def load(folder: Path) -> Artifact:
 
 
 def load_all(models: Path) -> dict[str, Artifact]:
-    """Read every artifact in a folder, by name; folders with a leading dot are passed over.
+    """Read every artifact in a folder, by name.
 
     Raises:
         ArtifactError: There are none, or one of them is missing a file or damaged.
     """
-    folders = _folders(models)
-    if not folders:
+    found = folders(models)
+    if not found:
         raise ArtifactError(f"there are no models in {models}")
-    return {folder.name: load(folder) for folder in folders}
+    return {folder.name: load(folder) for folder in found}
 
 
-def _folders(models: Path) -> list[Path]:
+def folders(models: Path) -> list[Path]:
+    """List the folders of artifacts in a folder; those with a leading dot are passed over."""
     return sorted(path for path in models.glob("[!.]*") if path.is_dir())
 
 

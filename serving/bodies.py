@@ -2,6 +2,8 @@
 
 import asyncio
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol
 
@@ -64,6 +66,29 @@ class Bodies:
             ClientDisconnect: The client went away.
         """
         return _Body(self, request, limit, too_large)
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Hold a body that was read otherwise.
+
+        Raises:
+            Overloaded: All bodies together have more bytes than there is room for.
+        """
+        self.room -= size
+        try:
+            self.check()
+            yield
+        finally:
+            self.room += size
+
+    def check(self) -> None:
+        """Check that there is room for all that is held.
+
+        Raises:
+            Overloaded: There is not.
+        """
+        if self.room < 0:
+            raise Overloaded("The service holds as many bytes as it can; try again in a second.")
 
 
 class _Body:
@@ -134,8 +159,7 @@ class _Body:
         self.bodies.room -= size
         if self.held > self.limit:
             raise self.too_large
-        if self.bodies.room < 0:
-            raise Overloaded("The service holds as many bytes as it can; try again in a second.")
+        self.bodies.check()
 
     def _release(self) -> None:
         self.bodies.room += self.held

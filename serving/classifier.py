@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged bel
 
 INPUT = ("images", "tensor(uint8)")
 OUTPUTS = ("logits", "probabilities", "typicality")
+
+PICTURE = (28, 28)  # pixels: a card's model takes no others
 
 # Pictures in one call of a network. More at once are not faster, and take memory for all that is
 # in between: the network for typicality some 20 kB a picture.
@@ -67,19 +70,19 @@ class Predictions:
     typicality: NDArray[np.float32]
     acceptance: Acceptance | None
 
-    @property
+    @cached_property
     def digits(self) -> NDArray[np.int64]:
         """The likeliest digit of each picture, int64 `[N]`."""
         digits: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return digits
 
-    @property
+    @cached_property
     def confidences(self) -> NDArray[np.float32]:
         """The likeliest digit's probability, float32 `[N]`."""
         confidences: NDArray[np.float32] = self.probabilities.max(axis=1)
         return confidences
 
-    @property
+    @cached_property
     def accepted(self) -> NDArray[np.bool_] | None:
         """Whether each answer is sure enough, of what is enough of a digit, bool `[N]`.
 
@@ -118,6 +121,13 @@ class Classifier:
         self.card = artifact.card
         self.provider = provider
         self._session = _session(artifact, provider)
+        # Its first call takes longer, and is to be nobody's request.
+        try:
+            self._session.run(OUTPUTS, {INPUT[0]: np.zeros((1, *PICTURE), np.uint8)})
+        except Exception as error:
+            raise ContractError(
+                f"the ONNX file of {artifact.name!r} cannot classify a picture: {error}"
+            ) from error
 
     def predict(self, images: NDArray[np.uint8]) -> Predictions:
         """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
@@ -160,9 +170,11 @@ def _session(artifact: Artifact, provider: Provider) -> onnxruntime.InferenceSes
     try:
         session = onnxruntime.InferenceSession(artifact.onnx, options, providers=[wanted])
     except Exception as error:
-        # ONNX Runtime's exceptions share no base class, and with CPU there is nothing to have.
-        if provider is Provider.CPU:
-            raise
+        # ONNX Runtime's exceptions share no base class.
+        if provider is Provider.CPU:  # which there always is, so it is the file
+            raise ContractError(
+                f"ONNX Runtime cannot load the ONNX file of {artifact.name!r}: {error}"
+            ) from error
         raise ProviderError(f"{wanted} does not work here: {error}") from error
     if session.get_providers()[0] != wanted:
         raise ProviderError(f"ONNX Runtime took {session.get_providers()[0]} in place of {wanted}")

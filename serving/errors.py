@@ -21,6 +21,8 @@ RequestError
 └── TookTooLong          504  the answer was not found in time
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -29,7 +31,7 @@ class RequestError(Exception):
 
     status: ClassVar[int]
     code: ClassVar[str]
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class InvalidRequest(RequestError):
@@ -44,7 +46,7 @@ class Unauthorized(RequestError):
 
     status = 401
     code = "unauthorized"
-    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class NotFound(RequestError):
@@ -62,10 +64,14 @@ class UnknownModel(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """The address does not take that method."""
+    """The address does not take that method, but those in `allow`."""
 
     status = 405
     code = "method_not_allowed"
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.headers = {"Allow": allow}
 
 
 class SlowRequest(RequestError):
@@ -73,7 +79,7 @@ class SlowRequest(RequestError):
 
     status = 408
     code = "request_timeout"
-    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
+    headers = MappingProxyType({"Connection": "close"})
 
 
 class PictureTooLarge(RequestError):
@@ -151,7 +157,7 @@ class Overloaded(RequestError):
 
     status = 503
     code = "overloaded"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    headers = MappingProxyType({"Retry-After": "1"})
 
 
 class TookTooLong(RequestError):

@@ -14,36 +14,36 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import errors, logs, metrics, responses, shutdown
-from serving.access import Keys
-from serving.errors import InternalError, Overloaded, RequestError
+from serving.admission import Admission
+from serving.errors import Overloaded, RequestError
+from serving.oip import rest
+from serving.responses import CLIENT_LEFT, MISTAKE
 from serving.settings import Log, Settings
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
 READY = "/readyz"
-HEALTH = ("/livez", READY, "/healthz")
+HEALTH = ("/livez", READY, "/healthz", rest.LIVE, rest.READY)
 
 ID = b"x-request-id"
 GOOD_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-
-CLIENT_LEFT = 499  # nobody gets it; so nginx logs a client that did not wait
 
 # BentoML's answers without digits, in our words.
 OF_STATUS: dict[int, RequestError] = {
     400: errors.InvalidRequest("The request is not one that this address takes."),
     404: errors.NotFound("There is nothing at this address; / describes what there is."),
-    405: errors.MethodNotAllowed("This address takes another method; / describes which."),
     415: errors.UnsupportedBody("This address takes no body of this type; / describes which."),
     503: Overloaded("The service is not ready, or has too much to do; try again in a second."),
     504: errors.TookTooLong("The answer was not found in time."),
 }
-OURS = InternalError("The service made a mistake; its log says which, beside this request's id.")
 
 # Allocations until Python's garbage collector looks at what is young, middle-aged and old. The
 # models and modules are frozen before, so that there is little that is old; see `Front._start`.
@@ -52,12 +52,27 @@ COLLECT_AT = (10_000, 20, 20)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What is answered here.
+
+    Attributes:
+        apis: The APIs, by path; all take POST.
+        protocol: Answers all below `/v2`.
+        beside: Entered when the service has started, and left when it ends.
+    """
+
+    apis: Mapping[str, Endpoint]
+    protocol: Endpoint
+    beside: AbstractAsyncContextManager[None]
+
+
 class Front:
     """An ASGI application in front of BentoML's.
 
     Args:
         app: BentoML's.
-        endpoints: Gives the APIs that are answered here, by path, once the service has started.
+        answered: Says what is answered here, once the service has started.
         paths: All that are served, to be counted apart.
     """
 
@@ -65,24 +80,23 @@ class Front:
         self,
         app: ASGIApp,
         settings: Settings,
-        endpoints: Callable[[], Mapping[str, Endpoint]],
+        answered: Callable[[Admission], Answered],
         paths: Collection[str],
     ) -> None:
         self.app = app
         self.settings = settings
-        self.keys = Keys(keys) if (keys := settings.all_api_keys()) else None
-        self.in_flight = 0
-        self.draining = False
-        self._find_endpoints = endpoints
-        self._endpoints: Mapping[str, Endpoint] = {}
-        self._counter = metrics.RequestCounter(paths)
-        self._ids = (f"{secrets.token_hex(4)}-{n:x}" for n in itertools.count(1))
+        self.admission = Admission(settings)
+        self._find_answered = answered
+        self._answered: Answered
+        self._counter = metrics.RequestCounter([*paths, *rest.Routes.TABLE])
+        worker = secrets.token_hex(4)
+        self._ids = (f"{worker}-{n:x}" for n in itertools.count(1))
         self._logs = settings.log is Log.JSON
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, self._starting(send))
+            await self._lifespan(scope, receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
         else:
@@ -90,45 +104,48 @@ class Front:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        path = scope["path"]
+        path = counted = scope["path"]
         request_id = self._id(scope)
         responses.request_id.set(request_id)
-        outgoing = _Outgoing(send, request_id, self)
-        self.in_flight += 1
+        outgoing = _Outgoing(send, request_id, self.admission)
+        is_v2 = rest.is_under(path)
+        refuse = rest.refuse if is_v2 else responses.refuse
+        self.admission.in_flight += 1
         self._counter.begin()
         try:
             self._admit(scope)
-            endpoint = self._endpoints.get(path)
-            if endpoint is not None and scope["method"] == "POST":
+            endpoint: Endpoint | None = None
+            if is_v2:
+                counted, _ = rest.template(path)
+                endpoint = self._answered.protocol
+            elif scope["method"] == "POST":
+                endpoint = self._answered.apis.get(path)
+            if endpoint is None:
+                await self.app(scope, receive, _InOurWords(outgoing, scope, receive))
+            else:
                 response = await endpoint(Request(scope, receive))
                 await response(scope, receive, outgoing)
-            else:
-                await self.app(scope, receive, _InOurWords(outgoing, scope, receive))
         except RequestError as error:
-            await responses.refuse(error)(scope, receive, outgoing)
+            await refuse(error)(scope, receive, outgoing)
         except ClientDisconnect:
             outgoing.status = CLIENT_LEFT
         except Exception:
             logger.exception("request %s failed", request_id)
             if outgoing.status is None:
-                await responses.refuse(OURS)(scope, receive, outgoing)
+                await refuse(MISTAKE)(scope, receive, outgoing)
         finally:
-            self.in_flight -= 1
+            self.admission.in_flight -= 1
             seconds = time.perf_counter() - started
             status = outgoing.status or CLIENT_LEFT
-            self._counter.end(path, status, seconds)
+            self._counter.end(counted, status, seconds)
             if self._logs:
                 logs.write(request_id, scope["method"], path, status, seconds)
 
     def _admit(self, scope: Scope) -> None:
-        if scope["path"] in HEALTH:
-            if self.draining and scope["path"] == READY:
-                raise Overloaded("The service is going down; send no more requests here.")
-            return
-        if self.in_flight > self.settings.max_in_flight:
-            raise Overloaded("The service has too much to do; try again in a second.")
-        if self.keys is not None:
-            self.keys.check(scope["headers"])
+        if scope["path"] not in HEALTH:
+            self.admission.check(scope["headers"])
+        elif scope["path"] == READY and self.admission.draining.is_set():
+            raise Overloaded("The service is going down; send no more requests here.")
 
     def _id(self, scope: Scope) -> str:
         """Take the client's own id for the request, or else a new one."""
@@ -137,20 +154,30 @@ class Front:
                 return str(value, "ascii")
         return next(self._ids)
 
-    def _starting(self, send: Send) -> Send:
-        async def wrapped(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
-                self._start()
-            await send(message)
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start when BentoML's application has started, and end when it is about to."""
+        async with AsyncExitStack() as beside:
 
-        return wrapped
+            async def sending(message: Message) -> None:
+                if message["type"] == "lifespan.startup.complete":
+                    self._start()
+                    await beside.enter_async_context(self._answered.beside)
+                await send(message)
+
+            async def receiving() -> Message:
+                message = await receive()
+                if message["type"] == "lifespan.shutdown":
+                    await beside.aclose()
+                return message
+
+            await self.app(scope, receiving, sending)
 
     def _start(self) -> None:
-        self._endpoints = self._find_endpoints()
+        self._answered = self._find_answered(self.admission)
         if self._logs:
             logs.start()
         metrics.forget_dead_workers()
-        shutdown.drain_first(self.settings.drain, self._drain)
+        shutdown.drain_first(self.settings.drain, self.admission.draining.set)
         # A full collection would look through all that the imports left, in a tenth of a second,
         # again and again. Nothing of that is garbage after this one.
         gc.collect()
@@ -158,26 +185,23 @@ class Front:
         gc.set_threshold(*COLLECT_AT)
         metrics.watch_collector()
 
-    def _drain(self) -> None:
-        self.draining = True
-
 
 class _Outgoing:
     """Sends an answer, with the request's id."""
 
-    __slots__ = ("front", "request_id", "send", "status")
+    __slots__ = ("admission", "request_id", "send", "status")
 
-    def __init__(self, send: Send, request_id: str, front: Front) -> None:
+    def __init__(self, send: Send, request_id: str, admission: Admission) -> None:
         self.send = send
         self.request_id = request_id
-        self.front = front
+        self.admission = admission
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"].append((ID, self.request_id.encode("ascii")))
-            if self.front.draining:
+            if self.admission.draining.is_set():
                 message["headers"].append((b"connection", b"close"))
         await self.send(message)
 
@@ -200,9 +224,14 @@ class _InOurWords:
             headers = dict(message["headers"])
             if responses.OURS not in headers:
                 self.replaced = True
-                answer = responses.refuse(OF_STATUS.get(message["status"], OURS))
-                if b"allow" in headers:
-                    answer.raw_headers.append((b"allow", headers[b"allow"]))
+                if message["status"] == errors.MethodNotAllowed.status:
+                    error: RequestError = errors.MethodNotAllowed(
+                        "This address takes another method; / describes which.",
+                        allow=headers[b"allow"].decode("ascii"),
+                    )
+                else:
+                    error = OF_STATUS.get(message["status"], MISTAKE)
+                answer = responses.refuse(error)
                 await answer(self.scope, self.receive, self.outgoing)
                 return
         await self.outgoing(message)

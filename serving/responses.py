@@ -7,10 +7,14 @@ import orjson
 from starlette.responses import Response
 
 from serving import metrics
-from serving.errors import RequestError
+from serving.errors import InternalError, RequestError
 
 # A header by which an error of ours is told from one of BentoML's.
 OURS = b"x-error-code"
+
+CLIENT_LEFT = 499  # nobody gets it; so nginx logs a client that did not wait
+
+MISTAKE = InternalError("The service made a mistake; its log says which, beside this request's id.")
 
 # Of the request that is being answered.
 request_id: ContextVar[str] = ContextVar("request_id")

@@ -1,11 +1,15 @@
 """The BentoML service: requests in, pictures to `answers`, answers out."""
 
 import asyncio
+import inspect
 import logging
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import bentoml
@@ -18,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from serving import answers, metrics, openapi, pages, settings
+from serving.admission import Admission
 from serving.archives import Picture, unpack
 from serving.bodies import Bodies
 from serving.classifier import Classifier
@@ -27,13 +32,13 @@ from serving.errors import (
     PictureTooLarge,
     RequestError,
     TookTooLong,
-    UnknownModel,
 )
 from serving.form import SIDE
 from serving.forms import OVERHEAD
-from serving.front import Endpoint, Front
+from serving.front import Answered, Front
 from serving.imaging import open_picture
-from serving.loading import StartError, load_classifiers
+from serving.oip import inference, rest
+from serving.repository import LoadError, Repository
 from serving.requests import (
     is_form,
     is_json,
@@ -96,7 +101,7 @@ class FrontedService(Service[Any]):
         front = Front(
             super().to_asgi(is_main),
             SETTINGS,
-            endpoints=_answered_in_front,
+            answered=_answered_in_front,
             paths=document()["paths"],
         )
         if not SETTINGS.cors_origins:
@@ -110,16 +115,57 @@ class FrontedService(Service[Any]):
         )
 
 
-def _answered_in_front() -> Mapping[str, Endpoint]:
-    service = bentoml.get_current_service()
+def _answered_in_front(admission: Admission) -> Answered:
+    service: Any = bentoml.get_current_service()
     names = ("predict", "predict_batch", "read")
-    return {f"/{name}": getattr(service, name).local for name in names}
+    run = partial(service.run, service.batch_thread)
+    server = inference.Server(service.repository, SETTINGS, run)
+    return Answered(
+        apis={f"/{name}": getattr(service, name).local for name in names},
+        protocol=rest.Routes(server, admission, service.bodies, SETTINGS, run).answer,
+        beside=_beside(server, admission, service.bodies),
+    )
+
+
+@asynccontextmanager
+async def _beside(
+    server: inference.Server, admission: Admission, bodies: Bodies
+) -> AsyncIterator[None]:
+    """Do what goes on beside HTTP: watch the models, and answer over gRPC."""
+    async with AsyncExitStack() as stack:
+        watching = asyncio.create_task(server.repository.watch())
+        stack.callback(watching.cancel)
+        if SETTINGS.grpc_port:
+            from serving.oip import grpc  # noqa: PLC0415  an extra
+
+            await stack.enter_async_context(grpc.serve(server, admission, bodies, SETTINGS))
+        yield
+
+
+def _check_grpc() -> None:
+    try:
+        from serving.oip import grpc  # noqa: PLC0415  an extra
+    except ImportError as error:
+        sys.exit(
+            f"qmnist-digits cannot start: QMNIST_GRPC_PORT={SETTINGS.grpc_port} wants "
+            f"qmnist-digits[grpc] installed: {error}"
+        )
+    try:
+        grpc.check_port(SETTINGS.grpc_host, SETTINGS.grpc_port)
+    except grpc.PortError as error:
+        sys.exit(f"qmnist-digits cannot start: {error}")
+
+
+def _shared_folder() -> Path | None:
+    """Return the folder that this service's workers share: BentoML's for their counts."""
+    folder = os.environ.get(metrics.FOLDER)
+    return None if folder is None else Path(folder)
 
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI document, which the page at `/` shows."""
     service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
-    return openapi.complete(service.openapi_spec.asdict(), service.inner.__doc__)
+    return openapi.complete(service.openapi_spec.asdict(), inspect.cleandoc(service.inner.__doc__))
 
 
 async def list_models(_: Request) -> Response:
@@ -127,7 +173,7 @@ async def list_models(_: Request) -> Response:
     service: Any = bentoml.get_current_service()
     models = [
         {"provider": classifier.provider, **classifier.card.model_dump()}
-        for classifier in service.classifiers.values()
+        for classifier in service.repository.models.values()
     ]
     return JSON({"default": SETTINGS.model, "models": models})
 
@@ -168,23 +214,29 @@ routes = Starlette(
     logging={"access": {"enabled": False}},  # `serving.logs`
 )
 class DigitClassifier:
-    """Reads handwritten digits in pictures."""
+    """Reads handwritten digits in pictures.
+
+    The Open Inference Protocol (V2), which is spoken here too, has a description of its own:
+    [/v2/openapi.json](/v2/openapi.json).
+    """
 
     @bentoml.on_deployment
     @staticmethod
     def check_models() -> None:
         """Try everything once before the workers start, which would otherwise fail one by one."""
         try:
-            load_classifiers(SETTINGS)
-        except StartError as error:
+            Repository(SETTINGS)
+        except LoadError as error:
             sys.exit(f"qmnist-digits cannot start: {error}")
+        if SETTINGS.grpc_port:
+            _check_grpc()
         if not KEYS:
             logger.warning(
                 "No API key is set (QMNIST_API_KEYS): whoever reaches this port is answered."
             )
 
     def __init__(self) -> None:
-        self.classifiers = load_classifiers(SETTINGS)
+        self.repository = Repository(SETTINGS, _shared_folder())
         self.bodies = Bodies(
             SETTINGS.timeout, ROOM * max(SETTINGS.max_batch_bytes, SETTINGS.max_image_bytes)
         )
@@ -283,9 +335,9 @@ class DigitClassifier:
             ) from None
 
     def classifier(self, name: str | None) -> Classifier:
-        """Look a model up; `None` is the default one."""
-        try:
-            return self.classifiers[name or SETTINGS.model]
-        except KeyError:
-            names = ", ".join(self.classifiers)
-            raise UnknownModel(f"There is no model {name!r}; there are {names}.") from None
+        """Look a model up; `None` is the default one.
+
+        Raises:
+            UnknownModel: It is not served.
+        """
+        return self.repository.get(name or SETTINGS.model)

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     models: Path = Path(__file__).parent.parent / "models"
     """The folder with an artifact in each subfolder."""
 
+    model_poll: float = Field(default=0, ge=0)
+    """Seconds after which a new artifact in `models` is noticed and served; 0 is never."""
+
     workers: int = Field(default=1, gt=0)
     """Processes that answer; each holds all models."""
 
@@ -61,6 +64,12 @@ class Settings(BaseSettings):
 
     timeout: float = Field(default=10, gt=0)
     """Seconds in which a request's body must arrive, and in which it must be answered then."""
+
+    grpc_port: int = Field(default=0, ge=0, le=65_535)
+    """The port of the Open Inference Protocol over gRPC; 0 is none."""
+
+    grpc_host: str = "127.0.0.1"
+    """The address on which that port is opened; `0.0.0.0` lets other machines in."""
 
     drain: float = Field(default=1, ge=0)
     """Seconds from SIGTERM, while which requests are answered and told to go elsewhere."""

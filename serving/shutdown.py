@@ -24,7 +24,7 @@ def drain_first(seconds: float, begin: Callable[[], None]) -> None:
 
     def drain(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, stop)  # a second one stops at once
-        begin()
+        loop.call_soon_threadsafe(begin)
         loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, frame)
 
     signal.signal(signal.SIGTERM, drain)

@@ -58,7 +58,7 @@ def test_a_missing_file_is_refused_by_name(models: Path, file: str) -> None:
     [
         ("{", "card.json is not JSON"),
         ("[]", "card.json is not a model card"),
-        ('{"name": "deeper"}', "card.json is not a model card: version: Field required"),
+        ('{"name": "deeper"}', "card.json is not a model card: calibration: Field required"),
     ],
 )
 def test_a_card_that_is_none_is_refused(models: Path, content: str, message: str) -> None:

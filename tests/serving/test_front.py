@@ -1,6 +1,7 @@
 """The front, before a tiny application in the place of BentoML's."""
 
 import logging
+from contextlib import nullcontext
 
 import anyio
 import httpx
@@ -13,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Message
 
 from serving.errors import DamagedPicture
-from serving.front import Endpoint, Front
+from serving.front import Answered, Endpoint, Front
 from serving.responses import JSON
 from serving.settings import Settings
 
@@ -66,7 +67,7 @@ class Asker:
         self.front = Front(
             OTHERS,
             Settings(**settings),  # type: ignore[arg-type]
-            endpoints=lambda: ENDPOINTS,
+            answered=lambda _: Answered(ENDPOINTS, refusing, nullcontext()),
             paths=["/hello", *ENDPOINTS],
         )
 
@@ -129,6 +130,13 @@ def test_what_an_endpoint_refuses_is_said(asked: Asker) -> None:
     assert error(asked.post("/refusing")) == expected
 
 
+def test_what_the_protocol_refuses_is_said_in_its_shape(asked: Asker) -> None:
+    response = asked.get("/v2/anything")
+    assert response.status_code == 422
+    assert response.json() == {"error": "The picture is damaged."}
+    assert response.headers["X-Request-ID"]
+
+
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
@@ -169,26 +177,26 @@ def test_our_mistakes_are_in_the_log_with_the_requests_id(
 
 def test_over_its_limit_it_refuses_all_but_health_checks() -> None:
     asked = Asker(max_in_flight=1)
-    asked.front.in_flight = 1
+    asked.front.admission.in_flight = 1
     response = asked.post("/ours")
     assert error(response)[:2] == (503, "overloaded")
     assert response.headers["Retry-After"] == "1"
     assert asked.get("/livez").text == "hello"
-    asked.front.in_flight = 0
+    asked.front.admission.in_flight = 0
     assert asked.post("/ours").status_code == 200
-    assert asked.front.in_flight == 0
+    assert asked.front.admission.in_flight == 0
 
 
 def test_while_it_drains_it_is_alive_and_not_ready(asked: Asker) -> None:
     assert asked.get("/readyz").text == "hello"
-    asked.front._drain()  # noqa: SLF001
+    asked.front.admission.draining.set()
     assert error(asked.get("/readyz"))[:2] == (503, "overloaded")
     assert asked.get("/livez").text == "hello"
 
 
 def test_while_it_drains_every_answer_is_the_last_on_its_connection(asked: Asker) -> None:
     assert asked.get("/hello").headers.get("Connection") is None
-    asked.front._drain()  # noqa: SLF001
+    asked.front.admission.draining.set()
     for response in (asked.get("/hello"), asked.post("/ours"), asked.get("/nothing")):
         assert response.headers["Connection"] == "close"
 
@@ -197,4 +205,4 @@ def test_a_client_that_leaves_is_no_error(asked: Asker, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO), pytest.raises(AssertionError):  # httpx wants an answer
         asked.post("/leaving")
     assert caplog.text == ""
-    assert asked.front.in_flight == 0
+    assert asked.front.admission.in_flight == 0

@@ -1,0 +1,536 @@
+"""The protocol over HTTP: JSON, and Triton's binary tensors behind it."""
+
+import re
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, TypeVar
+
+import msgspec
+import numpy as np
+import orjson
+import simdjson
+from numpy.typing import DTypeLike, NDArray
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from serving import metrics
+from serving.admission import Admission
+from serving.bodies import Bodies
+from serving.errors import (
+    BodyTooLarge,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    RequestError,
+    Unauthorized,
+)
+from serving.form import SIDE
+from serving.oip import description, inference
+from serving.oip.inference import (
+    BYTE,
+    LONGEST_LIST,
+    Contents,
+    ContentsError,
+    InferRequest,
+    InferResponse,
+    Output,
+    Parameter,
+    RawContents,
+    check_count,
+    say,
+)
+from serving.responses import JSON, OURS
+from serving.settings import Settings
+
+PREFIX = "/v2"
+LIVE = f"{PREFIX}/health/live"
+READY = f"{PREFIX}/health/ready"
+
+JSON_LENGTH = "inference-header-content-length"
+
+# Bytes of JSON that are read: each of the largest request's pixels as a number of FP32 (at most 22
+# digits, and a comma and a space), or one picture in base64; and some for the rest.
+VALUE_BYTES = 24
+ENVELOPE = 64_000
+
+INLINE_BYTES = 1_000_000  # of JSON: reading more would hold up others for milliseconds
+
+MAX_CONTROL_BYTES = 64_000  # of what is sent to the repository
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, Parameter] | None = None
+    data: Any = msgspec.UNSET
+
+
+class _Wanted(msgspec.Struct):
+    name: str
+    parameters: dict[str, Parameter] | None = None
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Tensor]
+    outputs: list[_Wanted] | None = None
+    id: str | None = None
+    parameters: dict[str, Parameter] | None = None
+
+
+class _Index(msgspec.Struct):
+    ready: bool = False
+
+
+class _Control(msgspec.Struct):
+    parameters: dict[str, Parameter] | None = None
+
+
+_KINDS: dict[str, type[msgspec.Struct]] = {"inputs": _Tensor, "outputs": _Wanted}
+_PARAMETERS = msgspec.json.Decoder(dict[str, Parameter])
+
+
+@dataclass(frozen=True)
+class JSONContents:
+    """A tensor's contents as JSON.
+
+    Attributes:
+        data: What was sent, of which nothing is built in Python but what is asked for.
+        brackets: How many "[" there are in the whole text, but for the lists that any request has.
+    """
+
+    data: Any
+    brackets: int
+
+    def numbers(self, dtype: DTypeLike, count: int, /) -> NDArray[Any]:
+        """Return the numbers; see `Contents`."""
+        self._check_nesting()
+        numbers = self._bytes() if dtype == np.uint8 else self._of_type("d", np.float64)
+        check_count(len(numbers), count)
+        return numbers
+
+    def _bytes(self) -> NDArray[np.uint8]:
+        try:
+            whole = self._of_type("u", np.uint64)
+        except ContentsError:
+            # Some clients, that of the protocol's own project among them, write 7 as 7.0.
+            whole = self._of_type("d", np.float64)
+            if (whole != np.rint(whole)).any():
+                raise ContentsError("has data that are no whole numbers") from None
+        if whole.size and not (whole.min() >= 0 and whole.max() <= BYTE):
+            raise ContentsError(f"has data that are not within 0…{BYTE}")
+        return whole.astype(np.uint8)
+
+    def strings(self, count: int) -> list[bytes]:
+        """Return the elements, which are in base64: a picture is no text; see `Contents`."""
+        check_count(len(self._list()), count)
+        found = []
+        for place, text in enumerate(self._list()):
+            try:
+                found.append(b64decode(text, validate=True))  # type: ignore[arg-type]
+            except (ValueError, TypeError) as error:
+                raise ContentsError(f"has an element {place} that is not base64") from error
+        return found
+
+    def _list(self) -> simdjson.Array:
+        if not isinstance(self.data, simdjson.Array):
+            raise ContentsError("has data that are no list")
+        return self.data
+
+    def _of_type(self, kind: Literal["d", "u"], dtype: DTypeLike) -> NDArray[Any]:
+        try:
+            return np.frombuffer(self._list().as_buffer(of_type=kind), dtype)
+        except (TypeError, ValueError) as error:
+            raise ContentsError("has data that are not all numbers of its datatype") from error
+
+    def _check_nesting(self) -> None:
+        """Check that the numbers are in one list, or nested as pictures are: they are read flat."""
+        data = self._list()
+        brackets = 1
+        if len(data) and isinstance(data[0], simdjson.Array):
+            if not all(map(_is_square, data)):
+                raise ContentsError(f"has data that are not nested as [N, {SIDE}, {SIDE}]")
+            brackets += len(data) * (1 + SIDE)
+        # There may be no lists in the lists. To count those of the whole text takes a tenth of the
+        # time; if it has more, in a name perhaps, the data's own are counted.
+        if self.brackets != brackets and data.mini.count(b"[") != brackets:  # type: ignore[arg-type]
+            raise ContentsError("has data with lists among its numbers")
+
+
+class NoContents:
+    """What stands in the place of contents that were not sent."""
+
+    def numbers(self, _: DTypeLike, _count: int, /) -> NDArray[Any]:
+        """Say that there are none; see `Contents`."""
+        raise ContentsError("has neither data nor a binary_data_size")
+
+    def strings(self, _: int) -> list[bytes]:
+        """Say that there are none; see `Contents`."""
+        raise ContentsError("has neither data nor a binary_data_size")
+
+
+def _is_square(picture: Any) -> bool:  # noqa: ANN401
+    return _is_row(picture) and all(map(_is_row, picture))
+
+
+def _is_row(row: Any) -> bool:  # noqa: ANN401
+    return isinstance(row, simdjson.Array) and len(row) == SIDE
+
+
+def is_under(path: str) -> bool:
+    """Whether an address is one of the protocol's."""
+    return path.startswith(PREFIX) and path[len(PREFIX) : len(PREFIX) + 1] in ("", "/")
+
+
+def refuse(error: RequestError) -> JSON:
+    """Answer a request with what was wrong with it, as the protocol has it."""
+    metrics.count_error(error.code)
+    return JSON({"error": str(error)}, error.status, {OURS.decode(): error.code, **error.headers})
+
+
+def template(path: str) -> tuple[str, dict[str, str]]:
+    """Split an address into its OpenAPI template and what stands in the places of its names."""
+    parts = path.split("/")
+    names: dict[str, str] = {}
+
+    def name(place: int, word: str) -> None:
+        if len(parts) > place:
+            names[word], parts[place] = parts[place], f"{{{word}}}"
+
+    if parts[2:3] == ["models"] and parts[3:] != ["stats"]:
+        name(3, "model")
+        if parts[4:5] == ["versions"]:
+            name(5, "version")
+    elif parts[2:4] == ["repository", "models"]:
+        name(4, "model")
+    return "/".join(parts), names
+
+
+Endpoint = Callable[..., Awaitable[Response]]
+Methods = dict[str, Endpoint]
+
+
+def _of_models(endpoints: dict[str, Methods]) -> dict[str, Methods]:
+    """Complete the ends of addresses to those of a model, and of one in a version."""
+    model = f"{PREFIX}/models/{{model}}"
+    return {
+        start + end: methods
+        for start in (model, f"{model}/versions/{{version}}")
+        for end, methods in endpoints.items()
+    }
+
+
+class Routes:
+    """The protocol's addresses.
+
+    Args:
+        server: Answers.
+        admission: Knows whether the service is going down, and whether it has keys.
+        bodies: Reads requests.
+        settings: The limits.
+        run: Calls a function in a thread.
+    """
+
+    def __init__(
+        self,
+        server: inference.Server,
+        admission: Admission,
+        bodies: Bodies,
+        settings: Settings,
+        run: inference.Run,
+    ) -> None:
+        self._server = server
+        self._admission = admission
+        self._bodies = bodies
+        self._run = run
+        self._json_limit = ENVELOPE + max(
+            VALUE_BYTES * SIDE**2 * settings.max_batch, 4 * settings.max_image_bytes // 3
+        )
+        self._limit = self._json_limit + settings.max_batch_bytes
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request.
+
+        Raises:
+            RequestError: What was wrong with it.
+        """
+        address, names = template(request.scope["path"])
+        methods = self.TABLE.get(address)
+        if methods is None:
+            raise NotFound(
+                f"There is nothing at this address; {PREFIX}/openapi.json describes what there is."
+            )
+        method = request.method
+        endpoint = methods.get("GET" if method == "HEAD" else method)
+        if endpoint is None:
+            (allowed,) = methods
+            raise MethodNotAllowed(f"This address takes {allowed} alone.", allow=allowed)
+        try:
+            return await endpoint(self, request, **names)
+        except ClientDisconnect:
+            raise InvalidRequest("The request's body ended too early.") from None
+
+    async def _metadata(self, _: Request) -> Response:
+        return JSON(self._server.metadata())
+
+    async def _live(self, _: Request) -> Response:
+        return JSON({"live": True})
+
+    async def _ready(self, _: Request) -> Response:
+        if self._admission.draining.is_set():
+            raise Overloaded("The service is going down; send no more requests here.")
+        # The specification's text has "live" here, and KServe's client wants "ready".
+        return JSON({"live": True, "ready": True})
+
+    async def _models(self, _: Request) -> Response:
+        return JSON({"models": list(self._server.repository.models)})
+
+    async def _model(self, _: Request, model: str, version: str | None = None) -> Response:
+        return JSON(self._server.model_metadata(model, version))
+
+    async def _model_ready(self, _: Request, model: str, version: str | None = None) -> Response:
+        self._server.repository.get(model, version)
+        return JSON({"name": model, "ready": True})
+
+    async def _config(self, _: Request, model: str, version: str | None = None) -> Response:
+        return JSON(self._server.model_config(model, version))
+
+    async def _stats(
+        self, _: Request, model: str | None = None, version: str | None = None
+    ) -> Response:
+        return JSON(await self._run(self._server.statistics, model, version))
+
+    async def _description(self, _: Request) -> Response:
+        return JSON(description.document())
+
+    async def _index(self, request: Request) -> Response:
+        sent = await self._control(request, _Index)
+        return JSON(await self._run(self._server.index, sent.ready))
+
+    async def _load(self, request: Request, model: str) -> Response:
+        await self._may_change(request)
+        await self._run(self._server.load, model)
+        return JSON({})
+
+    async def _unload(self, request: Request, model: str) -> Response:
+        await self._may_change(request)
+        await self._run(self._server.unload, model)
+        return JSON({})
+
+    async def _may_change(self, request: Request) -> None:
+        """Check that models may be changed, and that nothing is asked that cannot be done."""
+        if not self._admission.wants_keys:
+            raise Unauthorized(
+                "Only who has an API key may change models, and this service has none "
+                "(QMNIST_API_KEYS)."
+            )
+        sent = await self._control(request, _Control)
+        if unknown := set(sent.parameters or ()) - {"unload_dependents"}:
+            raise InvalidRequest(
+                f"The parameters {say(sorted(unknown))} are not taken: a model is what is in its "
+                "folder."
+            )
+
+    async def _control(self, request: Request, kind: type[T]) -> T:
+        too_large = BodyTooLarge(
+            f"The request is too large; at most {MAX_CONTROL_BYTES:,} bytes are read."
+        )
+        async with self._bodies.read(request, MAX_CONTROL_BYTES, too_large) as body:
+            return _convert(body or b"{}", kind)
+
+    async def _infer(self, request: Request, model: str, version: str | None = None) -> Response:
+        too_large = BodyTooLarge(
+            f"The request is too large; at most {self._limit:,} bytes are read, of which at most "
+            f"{self._json_limit:,} of JSON."
+        )
+        header = request.headers.get(JSON_LENGTH)
+        limit = self._limit if header is not None else self._json_limit
+        async with self._bodies.read(request, limit, too_large) as body:
+            length = _json_length(header, len(body))
+            if length > self._json_limit:
+                raise too_large
+            return await self._server.infer(
+                model,
+                version,
+                partial(_read, body, length),
+                _write,
+                large=length > INLINE_BYTES,
+            )
+
+    # By OpenAPI's templates, then by method.
+    TABLE: ClassVar[dict[str, Methods]] = {
+        PREFIX: {"GET": _metadata},
+        f"{PREFIX}/": {"GET": _metadata},
+        LIVE: {"GET": _live},
+        READY: {"GET": _ready},
+        f"{PREFIX}/openapi.json": {"GET": _description},
+        f"{PREFIX}/models": {"GET": _models},
+        f"{PREFIX}/models/stats": {"GET": _stats},
+        **_of_models(
+            {
+                "": {"GET": _model},
+                "/ready": {"GET": _model_ready},
+                "/config": {"GET": _config},
+                "/stats": {"GET": _stats},
+                "/infer": {"POST": _infer},
+            }
+        ),
+        f"{PREFIX}/repository/index": {"POST": _index},
+        f"{PREFIX}/repository/models/{{model}}/load": {"POST": _load},
+        f"{PREFIX}/repository/models/{{model}}/unload": {"POST": _unload},
+    }
+
+
+def _json_length(header: str | None, size: int) -> int:
+    if header is None:
+        return size
+    # No more digits than Python turns into a number in no time.
+    if not header.isascii() or not header.isdecimal() or len(header) > 18:
+        raise InvalidRequest(
+            f"Inference-Header-Content-Length must be a number of bytes, not {say(header)}."
+        )
+    if int(header) > size:
+        raise InvalidRequest(
+            f"Inference-Header-Content-Length says {int(header):,} bytes, and the body has only "
+            f"{size:,}."
+        )
+    return int(header)
+
+
+def _parse(text: bytes) -> Any:  # noqa: ANN401
+    """Parse JSON, of which nothing is built in Python yet."""
+    try:
+        return simdjson.Parser().parse(text)
+    except (RuntimeError, ValueError) as error:
+        reason = re.sub(r".*\b[A-Z0-9_]+: ", "", str(error))  # without simdjson's name for it
+        raise InvalidRequest(f"The request is no JSON that can be read: {reason}") from error
+
+
+def _build(value: Any, kind: type[msgspec.Struct] | None) -> Any:  # noqa: ANN401
+    """Build of an object what its kind has, but no tensor's data; `None` is no object."""
+    if kind is None:
+        return value
+    if not isinstance(value, simdjson.Object):
+        raise InvalidRequest("The request is none of the protocol's: there is no object for one.")
+    built = {}
+    for name in kind.__struct_fields__:
+        if name not in value:
+            continue
+        each: Any = value[name]
+        if name != "data" and isinstance(each, simdjson.Array | simdjson.Object):
+            if len(each) > LONGEST_LIST:
+                raise InvalidRequest(f"{name!r} has more than {LONGEST_LIST:,} entries.")
+            if isinstance(each, simdjson.Array):
+                each = [_build(item, _KINDS.get(name)) for item in each]
+            else:
+                each = _parameters(each)
+        built[name] = each
+    return built
+
+
+def _parameters(value: simdjson.Object) -> dict[str, Parameter]:
+    try:
+        return _PARAMETERS.decode(value.mini)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The request has parameters that cannot be: {error}.") from error
+
+
+def _convert(text: bytes, kind: type[T]) -> T:
+    """Read JSON as an object of some kind; what the kind does not have is passed over."""
+    try:
+        return msgspec.convert(_build(_parse(text), kind), kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The request is none of the protocol's: {error}.") from error
+
+
+def _read(body: bytes, length: int) -> InferRequest:
+    """Read an inference request: `length` bytes of JSON, then the binary tensors."""
+    text = body[:length]
+    sent = _convert(text, _Request)
+    lists = 1 + len(sent.inputs) + (sent.outputs is not None)
+    brackets = text.count(b"[") - lists
+    tensors = memoryview(body)[length:]
+    inputs = []
+    for tensor in sent.inputs:
+        contents, tensors = _contents(tensor, tensors, brackets)
+        inputs.append(
+            inference.Input(
+                tensor.name, tensor.datatype, tensor.shape, contents, tensor.parameters or {}
+            )
+        )
+    if tensors:
+        raise InvalidRequest(
+            f"The body has {len(tensors):,} bytes more than the binary data of its inputs."
+        )
+    outputs = [
+        inference.RequestedOutput(each.name, each.parameters or {}) for each in sent.outputs or ()
+    ]
+    return InferRequest(inputs, outputs, sent.id or "", sent.parameters or {})
+
+
+def _contents(tensor: _Tensor, rest: memoryview, brackets: int) -> tuple[Contents, memoryview]:
+    """Find a tensor's contents, in JSON or at the beginning of the `rest` of the body."""
+    name, size = say(tensor.name), (tensor.parameters or {}).get("binary_data_size")
+    if size is None:
+        if tensor.data is msgspec.UNSET:
+            return NoContents(), rest
+        return JSONContents(tensor.data, brackets), rest
+    if tensor.data is not msgspec.UNSET:
+        raise InvalidRequest(f"The input {name} has both data and a binary_data_size.")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise InvalidRequest(
+            f"The binary_data_size of the input {name} must be a number of bytes, not {say(size)}."
+        )
+    if size > len(rest):
+        raise InvalidRequest(
+            f"The input {name} announces {say(size)} bytes of binary data, and {len(rest):,} are "
+            "there."
+        )
+    return RawContents(rest[:size]), rest[size:]
+
+
+def _write(request: InferRequest, response: InferResponse) -> Response:
+    """Write an answer."""
+    all_binary = request.parameters.get("binary_data_output") is True
+    binary = {
+        output.name: output.parameters.get("binary_data", all_binary) is True
+        for output in request.outputs
+    }
+    outputs, tensors = [], []
+    for output in response.outputs:
+        head = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
+        if binary.get(output.name, all_binary):
+            raw = output.raw()
+            tensors.append(raw)
+            outputs.append({**head, "parameters": {"binary_data_size": len(raw)}})
+        else:
+            outputs.append({**head, "data": _data(output)})
+    answer: dict[str, Any] = {
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+    }
+    if response.id:
+        answer["id"] = response.id
+    if response.parameters:
+        answer["parameters"] = response.parameters
+    answer["outputs"] = outputs
+    if not tensors:
+        return JSON(answer)
+    text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(
+        b"".join([text, *tensors]),
+        headers={JSON_LENGTH: str(len(text))},
+        media_type="application/octet-stream",
+    )
+
+
+def _data(output: Output) -> NDArray[Any] | Sequence[str]:
+    if isinstance(output.data, list):
+        return [each.decode("utf-8") for each in output.data]
+    return output.data.ravel()
