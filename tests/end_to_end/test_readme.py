@@ -1,4 +1,4 @@
-"""What the README shows is what happens."""
+"""What the README and the protocol's page show is what happens."""
 
 import json
 import re
@@ -16,14 +16,15 @@ from training import results
 from training.recipes import NetworkName, RecipeName
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = README + (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 
 COMMANDS: list[tuple[str, str]] = [
     (command, answer)
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```console\n(.*?)```", PAGES, re.DOTALL)
     for command, answer in re.findall(r"^\$ (.+)\n((?:[^$].*\n)*)", block, re.MULTILINE)
 ]
-(PYTHON, PYTHON_ANSWER), *_ = re.findall(
-    r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL
+PYTHON: list[tuple[str, str]] = re.findall(
+    r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGES, re.DOTALL
 )
 
 
@@ -53,18 +54,17 @@ def test_a_command_answers_as_shown(command: str, answer: str, server: str) -> N
     assert rounded(json.loads(done.stdout)) == rounded(json.loads(answer))
 
 
-def test_the_python_example_prints_what_is_shown(server: str) -> None:
+@pytest.mark.parametrize(("program", "answer"), PYTHON)
+def test_a_program_prints_what_is_shown(program: str, answer: str, server: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", here(PYTHON, server)],
+        [sys.executable, "-c", here(program, server)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    digit, confidence = done.stdout.split()
-    digit_shown, confidence_shown = PYTHON_ANSWER.split()
-    assert digit == digit_shown
-    assert float(confidence) == pytest.approx(float(confidence_shown), abs=2e-6)
+    printed = [float(number) for number in done.stdout.split()]
+    assert printed == pytest.approx([float(number) for number in answer.split()], abs=2e-6)
 
 
 @pytest.mark.parametrize("network", get_args(NetworkName))

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import RunServer
 
 # Each of these is a promise of the description that every answer is held to.
@@ -19,9 +21,12 @@ CHECKS = (
 )
 
 
-def test_every_answer_is_as_described(run_server: RunServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("description", ["docs.json", "v2/openapi.json"])
+def test_every_answer_is_as_described(
+    run_server: RunServer, tmp_path: Path, description: str
+) -> None:
     with run_server(api_keys="key") as server:
-        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/docs.json"]
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/{description}"]
         command += ["--header", "X-API-Key: key", "--checks", ",".join(CHECKS)]
         command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "50"]
         command += ["--seed", "1", "--request-timeout", "30", "--no-color"]
