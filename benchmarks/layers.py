@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 # As in a worker, whose counters are files.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp()
 
-from benchmarks.serving import picture  # noqa: E402
+from benchmarks.targets import picture  # noqa: E402
 from serving import answers, metrics  # noqa: E402
 from serving.imaging import look, open_picture  # noqa: E402
 from serving.service import DigitClassifier  # noqa: E402

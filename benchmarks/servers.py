@@ -26,16 +26,19 @@ STOP_SECONDS = 20
 
 # wrk reads this script; what it measured comes out as one line of JSON. Its clock is in
 # microseconds.
-LUA = """
+LUA = r"""
 local file = io.open(os.getenv("BODY"), "rb")
 wrk.method = "POST"
 wrk.body = file:read("*a")
 wrk.headers["Content-Type"] = os.getenv("CONTENT_TYPE")
+for name, value in string.gmatch(os.getenv("HEADERS"), "([^:\n]+): ([^\n]+)") do
+    wrk.headers[name] = value
+end
 file:close()
 function done(summary, latency, requests)
     local e = summary.errors
     io.write(string.format(
-        '{"requests": %d, "seconds": %f, "p50": %f, "p99": %f, "errors": %d}\\n',
+        '{"requests": %d, "seconds": %f, "p50": %f, "p99": %f, "errors": %d}\n',
         summary.requests, summary.duration / 1e6,
         latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
         e.connect + e.read + e.write + e.status + e.timeout))
@@ -49,6 +52,7 @@ class Body:
 
     content: bytes
     content_type: str
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class Running:
     def memory(self) -> float:
         """Megabytes of resident memory of all its processes."""
         return float(sum(process.memory_info().rss for process in self._family())) / 1e6
+
+    def cpu_seconds(self) -> float:
+        """Seconds that all its processes have computed so far."""
+        times = [process.cpu_times() for process in self._family()]
+        return float(sum(each.user + each.system for each in times))
 
     def peak(self) -> float:
         """Megabytes that its processes had at most, each in its own moment."""
@@ -126,7 +135,7 @@ def running(server: Server) -> Iterator[Running]:
         process = subprocess.Popen(
             [part.format(port=port) for part in server.command],
             cwd=server.cwd,
-            env={**environment, "BENTOML_HOME": home, "PORT": str(port)},
+            env={**environment, "BENTOML_HOME": home, "PYTRITON_HOME": home, "PORT": str(port)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # or Ctrl+C would reach it before the benchmark
@@ -161,7 +170,12 @@ def load(url: str, body: Body, clients: int, seconds: int) -> Measured:
                 script,
                 url,
             ],
-            env={**os.environ, "BODY": str(content), "CONTENT_TYPE": body.content_type},
+            env={
+                **os.environ,
+                "BODY": str(content),
+                "CONTENT_TYPE": body.content_type,
+                "HEADERS": "\n".join(f"{name}: {value}" for name, value in body.headers.items()),
+            },
             capture_output=True,
             text=True,
             check=True,
@@ -202,13 +216,18 @@ def wrk() -> str:
     return str(local)
 
 
-def environment(name: str, *requirements: Path) -> Path:
-    """Make a virtual environment, unless it is there and new; return its folder of programs."""
+def environment(name: str, *requirements: Path, python: str = sys.executable) -> Path:
+    """Make a virtual environment, unless it is there, new and of this Python.
+
+    Returns:
+        Its folder of programs.
+    """
     folder = ROOT / name
     stamp = folder / "installed"
     newest = max(file.stat().st_mtime for file in requirements)
-    if not stamp.exists() or stamp.stat().st_mtime < newest:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+    same = (folder / "bin" / "python").resolve() == Path(python).resolve()
+    if not same or not stamp.exists() or stamp.stat().st_mtime < newest:
+        subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
         for file in requirements:
             install = [str(folder / "bin" / "pip"), "install", "--quiet", "-r", str(file)]
             subprocess.run(install, check=True)

@@ -5,6 +5,7 @@
     python benchmarks/serving.py batches           # many pictures in one request
     python benchmarks/serving.py workers           # one worker against two
     python benchmarks/serving.py adaptive          # whether adaptive batching helps one picture
+    python benchmarks/serving.py --protocol v2     # tensors, over the Open Inference Protocol
 
 Each server is started anew in every round, one after the other, so that what else the machine does
 hits all alike; what is compared are medians over the rounds. The load comes from wrk, on the same
@@ -12,13 +13,11 @@ machine. The environments of the peers are set up in .venv-bench and .venv-bench
 is what `make serve` sets up. `--json FILE` writes what was measured.
 """
 
-import base64
-import json
 import statistics
 import sys
-import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,8 +31,8 @@ from rich.progress import Progress
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import tensors  # noqa: E402
 from benchmarks.servers import (  # noqa: E402
-    HOST,
     PEERS,
     Body,
     Measured,
@@ -44,87 +43,66 @@ from benchmarks.servers import (  # noqa: E402
     ours,
     running,
 )
-from serving import artifacts, settings  # noqa: E402
-from serving.classifier import Classifier  # noqa: E402
-from serving.imaging import look, open_picture  # noqa: E402
-from serving.settings import Provider  # noqa: E402
+from benchmarks.tables import middle, ratio, table, write  # noqa: E402
+from benchmarks.targets import (  # noqa: E402
+    FORM,
+    Target,
+    bentoml_service,
+    fastapi,
+    form,
+    mlserver,
+    network_alone,
+    picture,
+    raw,
+    tensor,
+)
 
 CLIENTS = (1, 16, 64)
-BOUNDARY = "a-boundary"
-FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help=__doc__, rich_markup_mode=None)
 console = Console(soft_wrap=True)
+
+
+class Protocol(StrEnum):
+    """What tensors are sent by."""
+
+    V2 = "v2"
+
 
 Rounds = Annotated[int, typer.Option(help="How often each server is started and measured.")]
 Seconds = Annotated[int, typer.Option(help="Of each load.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")]
 
 
-@dataclass(frozen=True)
-class Target:
-    """One way to send a picture to one server."""
-
-    name: str
-    server: Server
-    path: str
-    body: Body
-
-
-def picture() -> bytes:
-    """A digit as QMNIST has them, 28 x 28, as PNG."""
-    stream = BytesIO()
-    seven = look(open_picture((ROOT / "docs" / "seven.png").read_bytes(), 10**7)).pixels
-    Image.fromarray(seven).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def form(name: str, pictures: list[bytes]) -> Body:
-    """A form with files of one name."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="7.png"\r\n'
-    parts = [head.encode() + b"Content-Type: image/png\r\n\r\n" + p + b"\r\n" for p in pictures]
-    return Body(b"".join(parts) + f"--{BOUNDARY}--\r\n".encode(), FORM)
-
-
-def raw() -> Body:
-    """The picture as it is."""
-    return Body(picture(), "image/png")
-
-
-def tensor() -> Body:
-    """The picture as the Open Inference Protocol has it."""
-    text = base64.b64encode(picture()).decode()
-    sent = {
-        "name": "picture",
-        "datatype": "BYTES",
-        "shape": [1, 1],
-        "parameters": {"content_type": "base64"},
-        "data": [text],
-    }
-    return Body(json.dumps({"inputs": [sent]}).encode(), "application/json")
-
-
-def fastapi(bin_folder: Path) -> Server:
-    """FastAPI on uvicorn, with uvloop and httptools."""
-    command = [str(bin_folder / "uvicorn"), "fastapi_app:app", "--host", HOST, "--port", "{port}"]
-    return Server("FastAPI", [*command, "--no-access-log"], "/ready", PEERS)
-
-
-def bentoml_service(bin_folder: Path, module: str, name: str) -> Server:
-    """One of the BentoML services among the peers."""
-    command = [str(bin_folder / "python"), "-m", "bentoml", "serve", f"{module}:{name}"]
-    return Server(name, [*command, "--host", HOST, "--port", "{port}"], "/readyz", PEERS)
-
-
-def mlserver(folder: Path) -> Server:
-    """MLServer, with its model in this process: parallel workers cost it more than they bring."""
-    settings = {"host": HOST, "parallel_workers": 0, "grpc_port": 0, "metrics_endpoint": None}
-    model = {"name": "digits", "implementation": "mlserver_model.Digits"}
-    (folder / "settings.json").write_text(json.dumps(settings))
-    (folder / "model-settings.json").write_text(json.dumps(model))
-    start = "MLSERVER_HTTP_PORT={port} MLSERVER_METRICS_PORT=0 exec "
-    command = ["sh", "-c", f"{start}{folder / 'bin' / 'mlserver'} start {folder}"]
-    return Server("MLServer", command, "/v2/models/digits/ready", PEERS)
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    protocol: Annotated[Protocol | None, typer.Option(help="Compare tensors.")] = None,
+    rounds: Rounds = 3,
+    seconds: Seconds = 3,
+    json_file: JsonFile = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            help="The Python for Triton's environment, in place of the system's. PyTriton runs "
+            "models in a Python of its own on this one's library, so not all fit (of 3.11, "
+            "3.11.2 does and 3.11.7 does not). Without this option Triton is left out if it does "
+            "not start."
+        ),
+    ] = None,
+) -> None:
+    """Compare, as the command says."""
+    sent = [
+        name
+        for name in context.params
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if sent and (protocol is None or context.invoked_subcommand is not None):
+        context.fail(f"{', '.join(sent)}: only with --protocol v2, and without a command.")
+    if protocol is not None:
+        tensors.compare(rounds, seconds, json_file, triton)
+    elif context.invoked_subcommand is None:
+        console.print(context.get_help(), highlight=False, markup=False)
 
 
 def targets(quick: bool) -> list[Target]:
@@ -195,13 +173,13 @@ def peers(
                     "server": target.name,
                     "clients": count,
                     **asdict(medians(loads)),
-                    "ours_is_faster": _ratio(own, loads),
+                    "ours_is_faster": ratio(own, loads),
                     "memory": statistics.median(memory[target.server.name]),
                     "peak_memory": statistics.median(peaks[target.server.name]),
                     "start_seconds": statistics.median(starts[target.server.name]),
                 }
             )
-    _table(
+    table(
         [
             "server",
             "clients",
@@ -231,7 +209,7 @@ def peers(
         ],
     )
     console.print("\nours is: our requests a second through theirs, the median over the rounds.")
-    _write(json_file, {"rounds": rounds, "seconds": seconds, "rows": rows})
+    write(json_file, {"rounds": rounds, "seconds": seconds, "rows": rows})
 
 
 @app.command()
@@ -254,7 +232,7 @@ def batches(rounds: Rounds = 3, seconds: Seconds = 3, json_file: JsonFile = None
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("batches", total=rounds * len(cases))
         for _ in range(rounds):
-            per_second["network alone, of 1,024"].append(_network_alone(1_024))
+            per_second["network alone, of 1,024"].append(network_alone(1_024))
             with running(ours()) as up:
                 for name, (path, body, clients, size) in cases.items():
                     load(up.url + path, body, clients, 1)
@@ -267,12 +245,12 @@ def batches(rounds: Rounds = 3, seconds: Seconds = 3, json_file: JsonFile = None
         {
             "case": name,
             "images_per_second": statistics.median(values),
-            "of_single": _middle(values, single),
-            "of_network": _middle(values, network),
+            "of_single": middle(values, single),
+            "of_network": middle(values, network),
         }
         for name, values in per_second.items()
     ]
-    _table(
+    table(
         ["request", "pictures/s", "of /predict", "of the network"],
         [
             [
@@ -285,7 +263,7 @@ def batches(rounds: Rounds = 3, seconds: Seconds = 3, json_file: JsonFile = None
         ],
     )
     console.print(f"\n{errors} errors.")
-    _write(json_file, {"rounds": rounds, "seconds": seconds, "errors": errors, "rows": rows})
+    write(json_file, {"rounds": rounds, "seconds": seconds, "errors": errors, "rows": rows})
 
 
 @app.command()
@@ -343,11 +321,11 @@ def _compare(
             "server": name,
             "clients": count,
             **asdict(medians(loads)),
-            "of_first": _ratio(loads, measured[first, count]),
+            "of_first": ratio(loads, measured[first, count]),
         }
         for (name, count), loads in measured.items()
     ]
-    _table(
+    table(
         ["server", "clients", "requests/s", "p50 ms", "p99 ms", "errors", f"of {first}"],
         [
             [
@@ -362,47 +340,7 @@ def _compare(
             for row in rows
         ],
     )
-    _write(json_file, {"rounds": rounds, "seconds": seconds, "rows": rows})
-
-
-def _network_alone(size: int) -> float:
-    """Images a second of the network in this process, on one core."""
-    chosen = settings.load()
-    classifier = Classifier(artifacts.load(chosen.models / chosen.model), Provider.CPU)
-    images = np.repeat(np.asarray(Image.open(BytesIO(picture())))[None], size, axis=0)
-    times = []
-    for _ in range(100):
-        started = time.perf_counter()
-        classifier.predict(images)
-        times.append(time.perf_counter() - started)
-    return size / statistics.median(times)
-
-
-def _ratio(ours: list[Measured], theirs: list[Measured]) -> float:
-    return _middle([m.per_second for m in ours], [m.per_second for m in theirs])
-
-
-def _middle(values: list[float], others: list[float]) -> float:
-    """Divide round by round, and return the median."""
-    return statistics.median(a / b for a, b in zip(values, others, strict=True))
-
-
-def _table(head: list[str], rows: list[list[str]]) -> None:
-    """Print a table that is at home in a terminal and in Markdown."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-
-    def line(cells: list[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        return " | ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in others)])
-
-    rule = " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    for text in (line(head), rule, *map(line, rows)):
-        console.print(f"| {text} |", highlight=False, markup=False)
-
-
-def _write(path: Path | None, figures: dict[str, Any]) -> None:
-    if path is not None:
-        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write(json_file, {"rounds": rounds, "seconds": seconds, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.servers import Body, Running, ours, peak_of, running  # noqa: E402
-from benchmarks.serving import form, picture, raw  # noqa: E402
+from benchmarks.targets import form, picture, raw  # noqa: E402
 
 CLIENTS = 16
 FIRST = 1_000
@@ -59,11 +59,14 @@ def kinds() -> list[Kind]:
     seven.save(large, "JPEG")
     numbers = Body((ROOT / "docs" / "numbers.png").read_bytes(), "image/png")
     octets = "application/octet-stream"
+    tensor = Body((ROOT / "docs" / "infer.json").read_bytes(), "application/json")
     often = [
         Kind("/predict", raw(), 200),
         Kind("/predict?explain=true", raw(), 200),
         Kind("/predict?model=dropout", form("image", [picture()]), 200),
         Kind("/classify", Body(bytes(8 * 784), octets), 200),
+        Kind("/v2/models/deeper/infer", tensor, 200),
+        Kind("/v2/models/none/infer", tensor, 404),
         Kind("/predict", Body(b"no picture", octets), 415),
         Kind("/predict", Body(picture()[:100], "image/png"), 422),
         Kind("/predict?model=none", raw(), 404),

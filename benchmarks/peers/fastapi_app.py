@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any
 
+import numpy as np
 import work
 from fastapi import FastAPI, File, HTTPException, Request
+from pydantic import BaseModel
 
 from serving.errors import RequestError
 
@@ -29,6 +31,38 @@ async def predict_raw(request: Request) -> dict[str, Any]:
 async def predict_form(image: Annotated[bytes, File()]) -> dict[str, Any]:
     """Take the picture as a file of a form."""
     return answer(image)
+
+
+class Tensor(BaseModel):
+    """An input."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[int]
+
+
+class Tensors(BaseModel):
+    """A request of the Open Inference Protocol."""
+
+    inputs: list[Tensor]
+
+
+@app.post("/v2/models/tensors/infer")
+async def infer(request: Tensors) -> dict[str, Any]:
+    """Take pixels, and answer with all that the network makes of them."""
+    (sent,) = request.inputs
+    images = np.array(sent.data, np.uint8).reshape(sent.shape)
+    outputs = [
+        {
+            "name": name,
+            "datatype": datatype,
+            "shape": list(values.shape),
+            "data": values.ravel().tolist(),
+        }
+        for name, (datatype, values) in work.outputs(classifier, images).items()
+    ]
+    return {"model_name": "tensors", "outputs": outputs}
 
 
 @app.get("/ready")

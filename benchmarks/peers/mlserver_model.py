@@ -3,7 +3,7 @@
 import orjson
 import work
 from mlserver import MLModel
-from mlserver.codecs import Base64Codec, StringCodec
+from mlserver.codecs import Base64Codec, NumpyCodec, StringCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 
@@ -21,3 +21,21 @@ class Digits(MLModel):
         answer = work.read(self.classifier, picture)
         output = StringCodec.encode_output("answer", [orjson.dumps(answer).decode()])
         return InferenceResponse(model_name=self.name, outputs=[output])
+
+
+class Tensors(MLModel):
+    """Takes pixels, and answers with all that the network makes of them."""
+
+    async def load(self) -> bool:
+        """Load the model."""
+        self.classifier = work.load()
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Find the digits."""
+        images = NumpyCodec.decode_input(payload.inputs[0])
+        outputs = [
+            NumpyCodec.encode_output(name, values)
+            for name, (_, values) in work.outputs(self.classifier, images).items()
+        ]
+        return InferenceResponse(model_name=self.name, outputs=outputs)

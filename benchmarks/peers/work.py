@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from serving import artifacts, settings
@@ -37,4 +39,18 @@ def say(classifier: Classifier, prediction: Prediction) -> dict[str, Any]:
         "probabilities": [round(probability, 6) for probability in prediction.probabilities],
         "model": classifier.card.name,
         "version": classifier.card.version,
+    }
+
+
+def outputs(
+    classifier: Classifier, images: NDArray[np.uint8]
+) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Return the outputs that our service has for tensors: datatype and values by name."""
+    found = classifier.predict(images)
+    return {
+        "digit": ("INT64", found.digits),
+        "probabilities": ("FP32", found.probabilities),
+        "logits": ("FP32", found.logits),
+        "confidence": ("FP32", found.confidences),
+        "accepted": ("BOOL", found.accepted),
     }
