@@ -8,10 +8,7 @@ on to BentoML.
 """
 
 import gc
-import itertools
 import logging
-import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -21,10 +18,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import errors, logs, metrics, responses, shutdown
+from serving import errors, logs, metrics, request_ids, responses, shutdown
 from serving.admission import Admission
 from serving.errors import Overloaded, RequestError
 from serving.oip import rest
+from serving.request_ids import RequestIds
 from serving.responses import CLIENT_LEFT, MISTAKE
 from serving.settings import Log, Settings
 
@@ -33,8 +31,7 @@ logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged bel
 READY = "/readyz"
 HEALTH = ("/livez", READY, "/healthz", rest.LIVE, rest.READY)
 
-ID = b"x-request-id"
-GOOD_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+ID = request_ids.HEADER.encode("ascii")
 
 # BentoML's answers without digits, in our words.
 OF_STATUS: dict[int, RequestError] = {
@@ -89,8 +86,7 @@ class Front:
         self._find_answered = answered
         self._answered: Answered
         self._counter = metrics.RequestCounter([*paths, *rest.Routes.TABLE])
-        worker = secrets.token_hex(4)
-        self._ids = (f"{worker}-{n:x}" for n in itertools.count(1))
+        self._ids = RequestIds()
         self._logs = settings.log is Log.JSON
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,11 +144,8 @@ class Front:
             raise Overloaded("The service is going down; send no more requests here.")
 
     def _id(self, scope: Scope) -> str:
-        """Take the client's own id for the request, or else a new one."""
-        for name, value in scope["headers"]:
-            if name == ID and GOOD_ID.fullmatch(value):
-                return str(value, "ascii")
-        return next(self._ids)
+        sent = next((value for name, value in scope["headers"] if name == ID), None)
+        return self._ids.take(sent)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start when BentoML's application has started, and end when it is about to."""

@@ -7,6 +7,7 @@ from serving import errors
 from serving.errors import RequestError
 from serving.form import SIDE
 from serving.oip.inference import BYTE, EXTENSIONS, INPUTS, NAME, OUTPUTS
+from serving.oip.statistics import OUTCOMES, PHASES
 
 ANY = (errors.Unauthorized, errors.InternalError, errors.Overloaded)
 OF_A_MODEL = (errors.UnknownModel, *ANY)
@@ -222,8 +223,7 @@ def _errors(kinds: tuple[type[RequestError], ...]) -> dict[str, Any]:
 
 
 _DURATION = _object({"count": COUNT, "ns": COUNT})
-_PHASES = ("compute_input", "compute_infer", "compute_output")
-_STATISTICS = ("success", "fail", "queue", *_PHASES, "cache_hit", "cache_miss")
+_STATISTICS = (*OUTCOMES, *PHASES, "cache_hit", "cache_miss")
 _PARAMETERS = {
     "type": "object",
     "nullable": True,
@@ -273,12 +273,12 @@ SCHEMAS: dict[str, Any] = {
                         "execution_count": COUNT,
                         "inference_stats": _object(
                             dict.fromkeys(
-                                ("success", "fail", "queue", *_PHASES, "cache_hit", "cache_miss"),
+                                (*OUTCOMES, *PHASES, "cache_hit", "cache_miss"),
                                 _DURATION,
                             )
                         ),
                         "batch_stats": _list(
-                            _object({"batch_size": COUNT, **dict.fromkeys(_PHASES, _DURATION)})
+                            _object({"batch_size": COUNT, **dict.fromkeys(PHASES[1:], _DURATION)})
                         ),
                     }
                 )

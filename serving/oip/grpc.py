@@ -1,13 +1,10 @@
 """The protocol over gRPC, and gRPC's own health checks."""
 
 import asyncio
-import itertools
 import logging
-import re
-import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +34,7 @@ from serving.oip.inference import (
     check_count,
     say,
 )
+from serving.request_ids import HEADER, RequestIds
 from serving.responses import CLIENT_LEFT, MISTAKE
 from serving.settings import Log, Settings
 
@@ -64,9 +62,6 @@ CODES = {
 OVERHEAD = 100_000  # bytes of a message besides its tensors
 
 LARGE = 1_000_000  # bytes: numbers of a larger message take milliseconds
-
-ID = "x-request-id"
-GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 # Where a message has the contents of each datatype.
 FIELDS = {
@@ -158,8 +153,7 @@ class Transport:
         self._paths = {name: f"/{messages.SERVICE}/{name}" for name in METHODS}
         self._counter = metrics.RequestCounter(self._paths.values())
         self._requests = {name: messages.of(f"{name}Request") for name in METHODS}
-        worker = secrets.token_hex(4)
-        self._ids = (f"{worker}-{n:x}" for n in itertools.count(1))
+        self._ids = RequestIds()
         self._methods: dict[str, Method] = {
             "ServerLive": self._live,
             "ServerReady": self._ready,
@@ -176,9 +170,9 @@ class Transport:
             (key.encode(), value.encode() if isinstance(value, str) else value)
             for key, value in call.invocation_metadata()
         ]
-        request_id = self._id(dict(headers))
+        request_id = self._ids.take(dict(headers).get(HEADER.encode()))
         responses.request_id.set(request_id)
-        call.set_trailing_metadata(((ID, request_id),))
+        call.set_trailing_metadata(((HEADER, request_id),))
         answer, refused, status = b"", None, CLIENT_LEFT
         self._admission.in_flight += 1
         self._counter.begin()
@@ -216,11 +210,6 @@ class Transport:
         if not isinstance(sent, bytes):  # it is gRPC's sign of an end
             raise InvalidRequest("The call ended without a request.")
         return sent
-
-    def _id(self, headers: Mapping[bytes, bytes]) -> str:
-        """Take the client's own id for the request, or else a new one."""
-        sent = headers.get(ID.encode(), b"").decode("latin-1")
-        return sent if GOOD_ID.fullmatch(sent) else next(self._ids)
 
     def _parse(self, name: str, sent: bytes) -> Any:  # noqa: ANN401  a message of the table's
         try:

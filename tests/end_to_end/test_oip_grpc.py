@@ -210,6 +210,14 @@ def test_what_is_wrong_is_said(client: Any, stub: Any) -> None:  # noqa: ANN401
         "The input 'images' has 783 values, and its shape says 784.",
     )
     request = typed()
+    for _ in range(1_001):
+        request.inputs.add(name="images")
+    assert "more than 1,000 inputs or outputs" in refused(stub.ModelInfer, request)[1]
+    request = typed()
+    for n in range(1_001):
+        request.inputs[0].parameters[str(n)].bool_param = True
+    assert "more than 1,000 parameters" in refused(stub.ModelInfer, request)[1]
+    request = typed()
     request.parameters["empty"].SetInParent()
     assert "'empty' has no value" in refused(stub.ModelInfer, request)[1]
     assert client.infer("deeper", [images()]).as_numpy("digit").shape == (1,)

@@ -159,3 +159,14 @@ def test_what_is_packed_otherwise_is_refused(
     with pytest.raises(RequestError, match=message):
         read(bodies, Client(*chunks, encoding=encoding))
     assert bodies.room == ROOM
+
+
+def test_what_was_read_otherwise_takes_its_room() -> None:
+    bodies = new_bodies()
+    with bodies.hold(ROOM - 100):
+        assert read(bodies, Client(b"x" * 100)) == b"x" * 100
+        with pytest.raises(Overloaded):
+            read(bodies, Client(b"x" * 101))
+        with pytest.raises(Overloaded), bodies.hold(101):
+            pass
+    assert bodies.room == ROOM
