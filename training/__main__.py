@@ -76,7 +76,7 @@ def fit_command(
             typicality = fit_typicality(
                 TYPICALITY, fitted_on, cache=runs / "checkpoints", console=console
             )
-            trained = Trained(name, fitted, how, seed, chosen.type)
+            trained = Trained(name, fitted, how, history, seed, chosen.type)
             card, evaluations = export(trained, typicality, models, splits)
             for split, evaluation in card["evaluation"].items():
                 run.record("evaluation", split=split, **evaluation)

@@ -31,6 +31,7 @@ from training import torchscript
 from training.calibration import fit_acceptance, fit_temperature
 from training.dataset import Digits
 from training.evaluation import Evaluation, Outputs, Predict, evaluate_splits, predict_all
+from training.learner import History
 from training.networks import CLASSES, MEAN, STD, normalise
 from training.recipes import ACCEPTANCE, TYPICALITY, NetworkName, Recipe
 from training.rejection import measure_rejection
@@ -40,6 +41,8 @@ TORCHSCRIPT_FILE = "model.torchscript.pt"
 CARD_FILE = "card.json"
 
 OUTPUTS = ("logits", "probabilities", "typicality")
+
+DECIMALS = 4  # of what the card has for charts
 
 PARITY_DIGITS = 1_000
 PARITY_BATCHES = (1, 7, 1_000)
@@ -57,6 +60,7 @@ class Trained:
     name: NetworkName
     network: nn.Module
     recipe: Recipe
+    history: History
     seed: int
     device: str
 
@@ -146,6 +150,10 @@ def export(
             if acceptance
             else None
         )
+        card["details"] = _details(trained.history, test, evaluations[test])
+        card["sizes"] = {
+            name: (folder / name).stat().st_size for name in (ONNX_FILE, TORCHSCRIPT_FILE)
+        }
         card["files"] = {
             name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
             for name in (ONNX_FILE, TORCHSCRIPT_FILE)
@@ -285,6 +293,23 @@ def _card(trained: Trained, version: str, splits: Mapping[str, Digits]) -> dict[
                 for name, digits in splits.items()
             },
         },
+    }
+
+
+def _details(history: History, test: str, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "split": test,
+        "confusion": evaluation.confusion.tolist(),
+        "reliability": [
+            {
+                "count": b.count,
+                "confidence": round(b.confidence, DECIMALS),
+                "accuracy": round(b.accuracy, DECIMALS),
+            }
+            for b in evaluation.reliability
+        ],
+        "losses": [round(loss, DECIMALS) for loss in history.losses],
+        "validation_accuracies": [round(a, DECIMALS) for a in history.validation_accuracies],
     }
 
 

@@ -18,7 +18,7 @@ class Result:
     """One finished training.
 
     Attributes:
-        card: As in `card.json`, the hashes of the files excepted.
+        card: As in `card.json`, without what is of its files and what the result says itself.
         history: What the training came through.
         test: The name of the test split that the next two are of.
         predictions: The digits predicted for it, int64 `[N]`.
@@ -36,7 +36,7 @@ class Result:
         cls, card: dict[str, Any], history: History, test: str, evaluation: Evaluation
     ) -> "Result":
         """Gather what is kept of a training."""
-        kept = {key: value for key, value in card.items() if key != "files"}
+        kept = {k: v for k, v in card.items() if k not in ("details", "sizes", "files")}
         return cls(kept, history, test, evaluation.outputs.digits, evaluation.reliability)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, confusion_matrix
 
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT
@@ -27,7 +27,7 @@ from training.export import (
     onnx_predict,
     replacing,
 )
-from training.learner import build
+from training.learner import History, build
 from training.networks import normalise
 from training.recipes import RECIPES, NetworkName
 
@@ -38,7 +38,8 @@ NAMES: list[NetworkName] = ["baseline", "deeper", "dropout"]
 def fresh(name: NetworkName) -> Trained:
     torch.manual_seed(5)
     recipe = RECIPES["notebook"][name]
-    return Trained(name, build(name, recipe).eval(), recipe, seed=5, device="cpu")
+    history = History([0.5, 0.25], [0.9, 0.95])
+    return Trained(name, build(name, recipe).eval(), recipe, history, seed=5, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,37 @@ def test_the_card_counts_what_the_onnx_file_gets_right(
         assert result["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
         wrong = {str(c): int(((labels == c) & (predicted != c)).sum()) for c in range(10)}
         assert {str(c["digit"]): c["errors"] for c in result["errors_by_class"]} == wrong
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_has_what_its_charts_show(
+    name: NetworkName, drawn_models: Path, splits: dict[str, Digits]
+) -> None:
+    card = read_card(drawn_models / name)
+    details, folder = card["details"], drawn_models / name
+    outputs = onnx_predict(folder / "model.onnx")(splits["test"].images)
+    labels = splits["test"].labels.numpy()
+    assert details["split"] == "test"
+    assert details["confusion"] == confusion_matrix(labels, outputs.digits).tolist()
+    assert sum(b["count"] for b in details["reliability"]) == len(labels)
+    assert len(details["losses"]) == card["training"]["recipe"]["epochs"]
+    assert card["sizes"] == {
+        file: (folder / file).stat().st_size for file in ("model.onnx", "model.torchscript.pt")
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_cards_agree_with_themselves(name: NetworkName) -> None:
+    card = read_card(COMMITTED_MODELS / name)
+    result = card["evaluation"][card["details"]["split"]]
+    confusion = np.array(card["details"]["confusion"])
+    assert confusion.trace() == result["correct"]
+    assert confusion.sum() == result["total"]
+    wrong = confusion.sum(axis=1) - confusion.diagonal()
+    assert [c["errors"] for c in result["errors_by_class"]] == wrong.tolist()
+    assert card["details"]["validation_accuracies"][-1] == pytest.approx(
+        card["evaluation"]["validation"]["accuracy"], abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -303,5 +335,6 @@ def test_the_same_training_makes_the_same_artifact(
     for name, tensor in compiled.state_dict().items():
         assert torch.equal(tensor, as_before.state_dict()[name])
     card, card_before = read_card(again), read_card(before)
-    del card["files"]["model.torchscript.pt"], card_before["files"]["model.torchscript.pt"]
+    for of_files in ("files", "sizes"):
+        del card[of_files]["model.torchscript.pt"], card_before[of_files]["model.torchscript.pt"]
     assert card == card_before
