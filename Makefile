@@ -6,6 +6,7 @@
 # make train   train all that the report is about, the models in models/ among it, from DATA; what
 #              was interrupted goes on where it stopped
 # make report  write docs/report.md anew from results/
+# make screenshots   take the README's pictures of the page
 # make lock    resolve the lock files anew
 
 PORT ?= 3000
@@ -41,12 +42,12 @@ RESOLVE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 	--no-header --no-emit-index-url
 COMPILE := $(RESOLVE) pyproject.toml
 
-.PHONY: serve test check audit train report lock
+.PHONY: serve test check audit train report screenshots lock browser
 
 serve: $(SERVE)/installed
 	exec $(SERVE)/bin/bentoml serve . --host $(HOST) --port $(PORT)
 
-test: $(DEV)/installed $(KSERVE)/installed
+test: $(DEV)/installed $(KSERVE)/installed browser
 	QMNIST_DATA=$(DATA) $(DEV)/bin/python -m pytest
 
 check: $(DEV)/installed
@@ -68,6 +69,13 @@ train: $(DEV)/installed
 
 report: $(DEV)/installed
 	$(DEV)/bin/python -m training report --data $(DATA)
+
+screenshots: $(DEV)/installed browser
+	$(DEV)/bin/python -m tests.browser.screenshots
+
+# A Chromium, if there is none yet.
+browser: $(DEV)/installed
+	tests/browser/install $(DEV)/bin/python
 
 lock: $(DEV)/installed
 	$(COMPILE) --output-file requirements/serve.txt

@@ -36,7 +36,15 @@ class Admission:
             Overloaded: There are too many.
             Unauthorized: It has no key, or one that is not known.
         """
-        if self.in_flight > self._limit:
-            raise Overloaded("The service has too much to do; try again in a second.")
+        self.check_room()
         if self._keys is not None:
             self._keys.check(headers)
+
+    def check_room(self) -> None:
+        """Let a request in that `in_flight` counts already, whoever sends it.
+
+        Raises:
+            Overloaded: There are too many.
+        """
+        if self.in_flight > self._limit:
+            raise Overloaded("The service has too much to do; try again in a second.")

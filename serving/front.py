@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import errors, logs, metrics, request_ids, responses, shutdown
+from serving import errors, logs, metrics, pages, request_ids, responses, shutdown
 from serving.admission import Admission
 from serving.errors import Overloaded, RequestError
 from serving.oip import rest
@@ -85,7 +85,7 @@ class Front:
         self.admission = Admission(settings)
         self._find_answered = answered
         self._answered: Answered
-        self._counter = metrics.RequestCounter([*paths, *rest.Routes.TABLE])
+        self._counter = metrics.RequestCounter([*paths, *rest.Routes.TABLE, f"{pages.UI}/"])
         self._ids = RequestIds()
         self._logs = settings.log is Log.JSON
 
@@ -114,6 +114,8 @@ class Front:
             if is_v2:
                 counted, _ = rest.template(path)
                 endpoint = self._answered.protocol
+            elif pages.is_page(path):
+                counted = f"{pages.UI}/"
             elif scope["method"] == "POST":
                 endpoint = self._answered.apis.get(path)
             if endpoint is None:
@@ -138,10 +140,14 @@ class Front:
                 logs.write(request_id, scope["method"], path, status, seconds)
 
     def _admit(self, scope: Scope) -> None:
-        if scope["path"] not in HEALTH:
+        path = scope["path"]
+        if path in HEALTH:
+            if path == READY and self.admission.draining.is_set():
+                raise Overloaded("The service is going down; send no more requests here.")
+        elif pages.is_page(path):  # it asks for a key, and so must be there without
+            self.admission.check_room()
+        else:
             self.admission.check(scope["headers"])
-        elif scope["path"] == READY and self.admission.draining.is_set():
-            raise Overloaded("The service is going down; send no more requests here.")
 
     def _id(self, scope: Scope) -> str:
         sent = next((value for name, value in scope["headers"] if name == ID), None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+import serving
 from serving import errors
 from serving.errors import RequestError
 from serving.schemas import (
@@ -66,6 +67,7 @@ OF_MANY = (
 def complete(document: dict[str, Any], description: str) -> dict[str, Any]:
     """Make BentoML's document ours, in place, and return it."""
     document["info"]["description"] = description
+    document["info"]["version"] = serving.__version__
     del document["info"]["contact"]  # BentoML's makers
 
     schemas: dict[str, Any] = {}

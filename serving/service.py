@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import logging
 import os
 import sys
@@ -133,6 +134,7 @@ async def _beside(
 ) -> AsyncIterator[None]:
     """Do what goes on beside HTTP: watch the models, and answer over gRPC."""
     async with AsyncExitStack() as stack:
+        _say_where_the_page_is()
         watching = asyncio.create_task(server.repository.watch())
         stack.callback(watching.cancel)
         if SETTINGS.grpc_port:
@@ -140,6 +142,14 @@ async def _beside(
 
             await stack.enter_async_context(grpc.serve(server, admission, bodies, SETTINGS))
         yield
+
+
+def _say_where_the_page_is() -> None:
+    # BentoML tells each worker where services listen, for those that depend on another.
+    addresses = json.loads(os.environ.get("BENTOML_RUNNER_MAP", "{}"))
+    name = bentoml.server_context.service_name
+    if bentoml.server_context.worker_index == 1 and name in addresses:
+        logger.info("Draw a digit: %s%s/", addresses[name], pages.UI)
 
 
 def _check_grpc() -> None:
@@ -191,7 +201,7 @@ async def show_metrics(_: Request) -> Response:
 
 routes = Starlette(
     routes=[
-        Route("/", pages.index),
+        *pages.routes(),
         Route("/models", list_models),
         Route("/docs.json", show_document),
         Route("/metrics", show_metrics),
@@ -214,7 +224,7 @@ routes = Starlette(
     logging={"access": {"enabled": False}},  # `serving.logs`
 )
 class DigitClassifier:
-    """Reads handwritten digits in pictures.
+    """Reads handwritten digits in pictures. [Draw one](/ui/).
 
     The Open Inference Protocol (V2), which is spoken here too, has a description of its own:
     [/v2/openapi.json](/v2/openapi.json).

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import httpx
 import pytest
@@ -50,6 +51,41 @@ def test_the_swagger_page_shows_the_endpoints(server: str) -> None:
     }
 
 
+def test_the_log_says_where_the_page_is(run_server: RunServer) -> None:
+    with run_server(workers=2) as server:
+        for _ in range(100):
+            log = server.log.read_text(encoding="utf-8")
+            if "Draw a digit" in log:
+                break
+            time.sleep(0.1)  # the other worker was ready first
+    assert log.count(f"Draw a digit: {server.url}/ui/\n") == 1
+
+
+@pytest.mark.parametrize("path", ["/ui/", "/ui/models", "/ui/report", "/ui/main.js"])
+def test_the_pages_take_nothing_from_elsewhere(server: str, path: str) -> None:
+    page = httpx.get(server + path)
+    assert page.is_success
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["cache-control"] == "no-cache"
+
+
+def test_the_pages_files_are_sent_once(server: str) -> None:
+    first = httpx.get(f"{server}/ui/main.js")
+    again = httpx.get(f"{server}/ui/main.js", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+
+
+def test_addresses_beside_the_pages(server: str) -> None:
+    assert httpx.get(f"{server}/ui").headers["location"] == "ui/"
+    for path in ("/ui/nothing", "/ui/..%2fendpoints.html", "/ui/report/nothing.png", "/uist"):
+        missing = httpx.get(server + path)
+        assert missing.status_code == 404, path
+        assert missing.json()["error"]["code"] == "not_found"
+
+
 def test_metrics_count_what_was_answered(run_server: RunServer) -> None:
     seven = drawn.encode(drawn.on_paper(7))
     with run_server() as server:
@@ -58,6 +94,8 @@ def test_metrics_count_what_was_answered(run_server: RunServer) -> None:
         httpx.post(f"{server.url}/predict_batch", files=[("images", seven), ("images", b"text")])
         httpx.post(f"{server.url}/classify", content=bytes(5 * 784))
         httpx.post(f"{server.url}/predict", content=b"text")
+        for name in ("", "main.js"):
+            httpx.get(f"{server.url}/ui/{name}")
         for number in range(5):
             httpx.get(f"{server.url}/no-page-{number}")
         metrics = httpx.get(f"{server.url}/metrics").text
@@ -83,6 +121,7 @@ def test_metrics_count_what_was_answered(run_server: RunServer) -> None:
     assert count(total, endpoint="/predict", http_response_code="200") == 3
     assert count(total, endpoint="/predict", http_response_code="415") == 1
     assert count(total, endpoint="/classify", http_response_code="200") == 1
+    assert count(total, endpoint="/ui/", http_response_code="200") == 2
     assert count(total, endpoint="other", http_response_code="404") == 5
     assert count("bentoml_service_request_in_progress") == 1  # the one for the metrics
 

@@ -39,6 +39,14 @@ def test_all_but_the_health_checks_want_a_key(closed: str) -> None:
             assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_the_page_that_asks_for_a_key_is_there_without(closed: str) -> None:
+    for path in ("/ui/", "/ui/main.js", "/ui/models", "/ui/report"):
+        assert httpx.get(closed + path).status_code == 200
+    for path in ("/ui/../models", "/ui/../predict", "/ui/%2e%2e/models", "//ui/"):
+        url = httpx.URL(closed).copy_with(raw_path=path.encode())
+        assert httpx.get(url).status_code in {401, 404}, path
+
+
 @pytest.mark.parametrize("headers", [{"X-API-Key": "first"}, {"Authorization": "Bearer second"}])
 def test_a_key_opens_everything(closed: str, headers: dict[str, str]) -> None:
     assert httpx.get(f"{closed}/models", headers=headers).status_code == 200

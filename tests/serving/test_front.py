@@ -46,6 +46,7 @@ async def refusing(_: Request) -> Response:
 OTHERS = Starlette(
     routes=[
         Route("/hello", hello),
+        Route("/ui/hello", hello),
         Route("/livez", hello),
         Route("/readyz", hello),
         Route("/status/{status:int}", status),
@@ -181,10 +182,18 @@ def test_over_its_limit_it_refuses_all_but_health_checks() -> None:
     response = asked.post("/ours")
     assert error(response)[:2] == (503, "overloaded")
     assert response.headers["Retry-After"] == "1"
+    assert error(asked.get("/ui/"))[:2] == (503, "overloaded")
     assert asked.get("/livez").text == "hello"
     asked.front.admission.in_flight = 0
     assert asked.post("/ours").status_code == 200
     assert asked.front.admission.in_flight == 0
+
+
+def test_the_pages_need_no_key() -> None:
+    asked = Asker(api_keys="first")
+    assert asked.get("/ui/hello").text == "hello"
+    assert error(asked.get("/hello"))[:2] == (401, "unauthorized")
+    assert error(asked.get("/uihello"))[:2] == (401, "unauthorized")
 
 
 def test_while_it_drains_it_is_alive_and_not_ready(asked: Asker) -> None:

@@ -1,0 +1,30 @@
+// Pictures for a first click; the project draws them itself (tests/gallery.py).
+
+import { make } from "./elements.js";
+
+export const EXAMPLES = [
+  ["seven", "A seven"],
+  ["thin-pen", "A thin pen"],
+  ["thick-pen", "A thick pen"],
+  ["chalk", "Chalk on a board"],
+  ["coloured", "Coloured paper"],
+  ["squared", "Squared paper"],
+  ["shadow", "A shadow"],
+  ["specks", "Dust and holes"],
+  ["corner", "Small, in a corner"],
+  ["numbers", "Several digits"],
+  ["letter", "A letter"],
+  ["scribble", "A scribble"],
+];
+
+/** Fills a list with the examples; `choose` is told the address and the name of one clicked. */
+export function showGallery(list, choose) {
+  for (const [file, title] of EXAMPLES) {
+    const name = `${file}.webp`;
+    const address = `gallery/${name}`;
+    const picture = make("img", { src: address, alt: "", width: 96, height: 96, loading: "lazy" });
+    const button = make("button", { type: "button" }, picture, make("span", {}, title));
+    button.addEventListener("click", () => choose(address, name));
+    list.append(make("li", {}, button));
+  }
+}

@@ -1,0 +1,195 @@
+// The paper: strokes of a mouse, a finger, a pen, or the arrow keys.
+
+const PEN = 0.07; // thickness of a stroke; all lengths are shares of the paper's side
+const RUBBER = 0.14;
+const STEP = 0.03; // of an arrow key
+const SENT = 280; // pixels, the side of the picture that is sent
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const PEN_ERASER = 32; // in `buttons`: a pen's other end
+
+/**
+ * A canvas to draw on.
+ *
+ * Fires `change` whenever the drawing is another one, or a stroke is at its end, and `say`, with a sentence in `detail`, when
+ * the keys have moved the pen.
+ */
+export class Paper extends EventTarget {
+  erasing = false;
+  #canvas;
+  #strokes = []; // {erases, points: [{x, y, width}]}
+  #stroke = null; // the one that is being drawn
+  #pointer = null; // what draws it
+  #pen = null; // {x, y} of the keys' pen, while the paper has the focus and keys are used
+  #down = false; // whether that pen is down
+
+  constructor(canvas) {
+    super();
+    this.#canvas = canvas;
+    canvas.addEventListener("pointerdown", (event) => this.#begin(event));
+    canvas.addEventListener("pointermove", (event) => this.#go(event));
+    for (const end of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(end, (event) => this.#end(event));
+    }
+    canvas.addEventListener("keydown", (event) => this.#press(event));
+    canvas.addEventListener("blur", () => this.#lift());
+    new ResizeObserver(() => this.#show()).observe(canvas);
+  }
+
+  get isBeingDrawnOn() {
+    return this.#stroke !== null;
+  }
+
+  get isBlank() {
+    return this.#strokes.length === 0;
+  }
+
+  undo() {
+    this.#stroke = null;
+    this.#down = false;
+    if (this.#strokes.pop()) this.#changed();
+  }
+
+  clear() {
+    this.#stroke = null;
+    this.#down = false;
+    this.#strokes = [];
+    this.#changed();
+  }
+
+  /** The drawing as a PNG file, black on white. */
+  toPicture() {
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = SENT;
+    const context = canvas.getContext("2d");
+    draw(this.#strokes, context, SENT);
+    context.globalCompositeOperation = "destination-over";
+    context.fillStyle = "white";
+    context.fillRect(0, 0, SENT, SENT);
+    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  }
+
+  #begin(event) {
+    if (event.button !== 0 && !(event.buttons & PEN_ERASER)) return;
+    if (this.#pointer !== null) return; // a second finger
+    this.#lift();
+    this.#pointer = event.pointerId;
+    this.#canvas.setPointerCapture(event.pointerId);
+    this.#start(this.erasing || Boolean(event.buttons & PEN_ERASER), this.#point(event));
+  }
+
+  #go(event) {
+    if (event.pointerId !== this.#pointer || !this.#stroke) return;
+    // A browser that is busy gathers movements, and gives the last of them.
+    const movements = event.getCoalescedEvents?.() ?? [];
+    for (const movement of movements.length > 0 ? movements : [event]) {
+      this.#stroke.points.push(this.#point(movement));
+    }
+    this.#changed();
+  }
+
+  #end(event) {
+    if (event.pointerId !== this.#pointer) return;
+    this.#pointer = null;
+    if (!this.#stroke) return; // it was undone meanwhile
+    this.#stroke = null;
+    this.#changed();
+  }
+
+  #point(event) {
+    const { left, top, width, height } = this.#canvas.getBoundingClientRect();
+    const x = (event.clientX - left) / width;
+    const y = (event.clientY - top) / height;
+    // Only a pen knows how hard it is pressed; 0.5 is what others say.
+    const pressure = event.pointerType === "pen" && event.pressure > 0 ? event.pressure : 0.5;
+    return { x, y, width: PEN * (0.4 + 1.2 * pressure) };
+  }
+
+  #press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const arrow = ARROWS[event.key];
+    if (arrow) this.#move(...arrow);
+    else if (event.key === " ") this.#down ? this.#lift() : this.#lower();
+    else return;
+    event.preventDefault(); // or the page would scroll
+    this.#show();
+  }
+
+  #move(right, down) {
+    const { x, y } = this.#pen ?? { x: 0.5, y: 0.5 };
+    const within = (value) => Math.min(0.95, Math.max(0.05, value));
+    this.#pen = { x: within(x + STEP * right), y: within(y + STEP * down) };
+    if (this.#down) {
+      this.#stroke.points.push({ ...this.#pen, width: PEN });
+      this.#changed();
+    }
+  }
+
+  #lower() {
+    this.#pen ??= { x: 0.5, y: 0.5 };
+    this.#down = true;
+    this.#start(this.erasing, { ...this.#pen, width: PEN });
+    this.#say("Pen down.");
+  }
+
+  #lift() {
+    if (this.#down) {
+      this.#down = false;
+      this.#stroke = null;
+      this.#say("Pen up.");
+    }
+    if (document.activeElement !== this.#canvas) this.#pen = null;
+    this.#show();
+  }
+
+  #start(erases, point) {
+    this.#stroke = { erases, points: [point] };
+    this.#strokes.push(this.#stroke);
+    this.#changed();
+  }
+
+  #say(sentence) {
+    this.dispatchEvent(new CustomEvent("say", { detail: sentence }));
+  }
+
+  #changed() {
+    this.#show();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #show() {
+    const side = Math.round(this.#canvas.clientWidth * devicePixelRatio);
+    if (this.#canvas.width !== side) this.#canvas.width = this.#canvas.height = side;
+    const context = this.#canvas.getContext("2d");
+    context.clearRect(0, 0, side, side);
+    draw(this.#strokes, context, side);
+    if (this.#pen) ring(context, this.#pen, this.#down, side);
+  }
+}
+
+function draw(strokes, context, side) {
+  context.save();
+  context.scale(side, side);
+  context.lineCap = context.lineJoin = "round";
+  for (const { erases, points } of strokes) {
+    context.globalCompositeOperation = erases ? "destination-out" : "source-over";
+    let last = points[0];
+    for (const point of points) {
+      context.beginPath();
+      context.lineWidth = erases ? RUBBER : (last.width + point.width) / 2;
+      context.moveTo(last.x, last.y);
+      context.lineTo(point.x, point.y);
+      context.stroke();
+      last = point;
+    }
+  }
+  context.restore();
+}
+
+function ring(context, { x, y }, down, side) {
+  context.beginPath();
+  context.arc(x * side, y * side, (PEN / 2) * side, 0, 2 * Math.PI);
+  context.lineWidth = 2 * devicePixelRatio;
+  context.strokeStyle = down ? "#c2410c" : "#1d4ed8";
+  context.stroke();
+}

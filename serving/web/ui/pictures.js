@@ -1,0 +1,64 @@
+// The list of several pictures, each with its answer or with what is wrong with it.
+
+import { make } from "./elements.js";
+import { read } from "./service.js";
+import { percent } from "./words.js";
+
+/** A list of pictures; fires `choose`, with one of them in `detail`. */
+export class Pictures extends EventTarget {
+  #list;
+  #items = []; // {subject, button, outcome}
+  #asking = new AbortController();
+
+  constructor(list) {
+    super();
+    this.#list = list;
+  }
+
+  /** Shows pictures in the place of those before; `subjects` are as in main.js. */
+  show(subjects) {
+    this.#asking.abort();
+    this.#items = subjects.map((subject) => {
+      const picture = make("img", { src: subject.url, alt: "", loading: "lazy" });
+      const outcome = make("span", { class: "outcome" }, "…");
+      const name = make("span", { class: "name" }, subject.name);
+      const button = make("button", { type: "button" }, picture, name, outcome);
+      button.addEventListener("click", () =>
+        this.dispatchEvent(new CustomEvent("choose", { detail: subject })),
+      );
+      return { subject, button, outcome };
+    });
+    this.#list.replaceChildren(...this.#items.map(({ button }) => make("li", {}, button)));
+  }
+
+  /** Marks the picture that is on the sheet. */
+  mark(subject) {
+    for (const item of this.#items) {
+      item.button.setAttribute("aria-pressed", item.subject === subject);
+    }
+  }
+
+  /** Has a model answer all of them, one after the other. */
+  async ask(model) {
+    this.#asking.abort();
+    const { signal } = (this.#asking = new AbortController());
+    for (const { subject, outcome } of this.#items) {
+      const [sentence, kind] = await answer(subject.picture, model, signal);
+      if (signal.aborted) return;
+      outcome.textContent = sentence;
+      outcome.className = `outcome ${kind}`;
+    }
+  }
+}
+
+async function answer(picture, model, signal) {
+  try {
+    const { text, digits } = await read(picture, model, signal);
+    const least = Math.min(...digits.map(({ confidence }) => confidence));
+    const refused = digits.some(({ accepted }) => accepted === false);
+    const said = `${text.replaceAll("\n", " / ")}, ${percent(least)}`;
+    return refused ? [`${said}, not accepted`, "refused"] : [said, "accepted"];
+  } catch (error) {
+    return [error.message, "problem"];
+  }
+}

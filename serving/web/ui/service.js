@@ -1,0 +1,89 @@
+// Asks the service, as any other client does.
+
+export const ADDRESS = new URL("../", import.meta.url);
+
+const KEY = "qmnist-api-key";
+
+/** What the service answers when it does not answer what it was asked. */
+export class Refused extends Error {
+  constructor(code, message, key) {
+    super(message);
+    this.code = code;
+    this.key = key; // the one that was sent, or null
+  }
+}
+
+/** The service did not answer at all. */
+export class Gone extends Error {
+  constructor() {
+    super("The service does not answer. It is asked again every two seconds.");
+  }
+}
+
+/** The API key, kept until the tab is closed. */
+export const key = {
+  get: () => sessionStorage.getItem(KEY),
+  set: (value) => sessionStorage.setItem(KEY, value),
+  forget: () => sessionStorage.removeItem(KEY),
+};
+
+/** The models that are served: {default, models: cards}. */
+export const listModels = () => send(new URL("models", ADDRESS));
+
+/** Where a picture is sent: /predict for one digit, /read for several. */
+export function address(endpoint, model) {
+  const url = new URL(endpoint, ADDRESS);
+  url.search = new URLSearchParams({ model, explain: true });
+  return url;
+}
+
+/**
+ * Reads a picture, of one digit or of several.
+ *
+ * Returns {endpoint, text, digits: [{digit, confidence, accepted, explanation, …}]}; of one digit
+ * there are `probabilities`, of several the `box` of each.
+ */
+export async function read(picture, model, signal) {
+  const post = (endpoint) =>
+    send(address(endpoint, model), {
+      method: "POST",
+      body: picture,
+      headers: { "Content-Type": picture.type || "application/octet-stream" },
+      signal,
+    });
+  try {
+    const answer = await post("predict");
+    return { endpoint: "predict", text: String(answer.digit), digits: [answer] };
+  } catch (error) {
+    if (error.code !== "several_digits") throw error;
+    return { endpoint: "read", ...(await post("read")) };
+  }
+}
+
+/** One of the page's own pictures. */
+export async function fetchPicture(address, signal) {
+  const response = await fetchOrGone(address, { signal });
+  return response.blob();
+}
+
+async function send(url, options = {}) {
+  const headers = { ...options.headers };
+  const sent = key.get();
+  if (sent) headers.Authorization = `Bearer ${sent}`;
+  const response = await fetchOrGone(url, { ...options, headers });
+  const body = await response.json();
+  if (response.ok) return body;
+  const { code, message } = body.error;
+  // Unless another one has been given meanwhile.
+  if (code === "unauthorized" && key.get() === sent) key.forget();
+  throw new Refused(code, message, sent);
+}
+
+async function fetchOrGone(url, options) {
+  try {
+    return await fetch(url, options);
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new Gone();
+  }
+}

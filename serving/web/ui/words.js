@@ -1,0 +1,69 @@
+// What is said of an answer, in words and numbers for people.
+
+const REMOVED = { lines: "ruled lines", edges: "dark edges", specks: "specks" };
+
+/** A share as a percentage, which is 100 % or 0 % only where it is not rounded to that. */
+export function percent(share, digits = 1) {
+  const smallest = 10 ** -digits;
+  const value = 100 * share;
+  if (value > 100 - smallest / 2) return `> ${(100 - smallest).toFixed(digits)} %`;
+  if (value > 0 && value < smallest / 2) return `< ${smallest.toFixed(digits)} %`;
+  return `${value.toFixed(digits)} %`;
+}
+
+/** A share that counts say exactly, as a percentage. */
+export const exactly = (share, digits = 2) => `${(100 * share).toFixed(digits)} %`;
+
+export const count = (number) => number.toLocaleString("en");
+
+/** Joins words: a, b and c. */
+export function list(words) {
+  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
+
+/** Whether an answer is accepted, and if not why; of several digits, how many. */
+export function verdict({ digits }, card) {
+  if (digits.length > 1) {
+    const accepted = digits.filter((digit) => digit.accepted).length;
+    if (digits[0].accepted === null) return `${digits.length} digits.`;
+    return accepted === digits.length
+      ? `${digits.length} digits, all accepted.`
+      : `${digits.length} digits, ${accepted} of them accepted.`;
+  }
+  const [{ accepted, confidence }] = digits;
+  const sure = percent(confidence).replace(">", "more than");
+  if (accepted === null) return `Sure to ${sure}. This model accepts and refuses nothing.`;
+  if (accepted) return `Accepted: sure to ${sure}.`;
+  const wanted = card.calibration.acceptance.confidence;
+  return confidence < wanted
+    ? `Not accepted: sure to ${sure} only, and ${percent(wanted)} is wanted.`
+    : "Not accepted: this does not look like a digit.";
+}
+
+/** What was done to the picture before the network saw it. */
+export function changes({ digits }) {
+  const { polarity, removed } = digits[0].explanation;
+  const done = [
+    polarity === "dark on light"
+      ? "Inverted, because the network knows light ink on dark."
+      : "Light ink on dark already, so not inverted.",
+  ];
+  if (removed.length > 0) {
+    const what = list(removed.map((name) => REMOVED[name] ?? name));
+    done.push(`${what[0].toUpperCase()}${what.slice(1)} removed.`);
+  }
+  return done.join(" ");
+}
+
+/** Whether models agree on a picture, and who says what if not. */
+export function agreement(texts) {
+  const names = Object.keys(texts);
+  const says = Map.groupBy(names, (name) => texts[name]);
+  if (names.length < 2) return "";
+  if (says.size === 1) return "All agree.";
+  const sides = [...says].map(([text, who]) => {
+    const verb = who.length > 1 ? "say" : "says";
+    return `${list(who)} ${verb} ${text.replaceAll("\n", " / ")}`;
+  });
+  return `They disagree: ${sides.join("; ")}.`;
+}

@@ -1,0 +1,86 @@
+"""A real Chromium, and what a person does with the page in it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+
+from tests import drawn
+from tests.drawn import Points
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+OpenPage = Callable[..., Page]
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start the system's Chromium, or Playwright's own where there is none."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    # As root, as in a container, Chromium has no sandbox to put itself in.
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return playwright.chromium.launch(executable_path=found, args=options)
+
+
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = launch(playwright)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """A way to open an address in a browser that knows nothing yet; it must throw no error."""
+    contexts = []
+    errors: list[str] = []
+
+    def open_page(url: str, **options: Any) -> Page:  # noqa: ANN401  Playwright's own
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        for page in context.pages:
+            page.unroute_all(behavior="wait")
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def page(server: str, open_page: OpenPage) -> Page:
+    """The page to draw on, of a server with the committed models."""
+    return open_page(f"{server}/ui/")
+
+
+def draw(page: Page, strokes: list[Points], *, lift: bool = True) -> None:
+    """Draw with the mouse; points are shares of the paper's side."""
+    paper = page.locator("#paper")
+    paper.scroll_into_view_if_needed()
+    box = paper.bounding_box()
+    assert box is not None
+    for stroke in strokes:
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point)
+        if lift:
+            page.mouse.up()
+
+
+def digit(number: int, size: float = 0.6, at: tuple[float, float] = (0.2, 0.2)) -> list[Points]:
+    """The strokes of a digit on the paper."""
+    return [stroke * size + at for stroke in drawn.STROKES[number]]

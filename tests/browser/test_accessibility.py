@@ -1,0 +1,70 @@
+"""axe-core finds nothing on any page, whatever it shows."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests import drawn
+from tests.browser.conftest import OpenPage, digit, draw
+from tests.browser.test_pictures import SEVEN, TEXT, drop
+from tests.conftest import RunServer
+
+SCHEMES = ("light", "dark")
+
+
+def check(page: Page) -> None:
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_to_draw_on(server: str, open_page: OpenPage, scheme: str) -> None:
+    page = open_page(f"{server}/ui/", color_scheme=scheme)
+    expect(page.get_by_label("deeper")).to_be_checked()
+    check(page)
+    draw(page, digit(7))
+    expect(page.locator("#digit")).to_have_text("7")
+    page.get_by_role("button", name="Erase").click()
+    check(page)
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.locator("dialog")).to_be_visible()
+    check(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Several digits").click()
+    expect(page.locator("#verdict")).to_contain_text("5 digits")
+    check(page)
+    page.get_by_role("button", name="A letter").click()
+    expect(page.locator("#verdict")).to_contain_text("Not accepted")
+    check(page)
+    drop(
+        page,
+        ("notes.txt", "text/plain", TEXT),
+        ("seven.png", "image/png", SEVEN),
+        ("page.png", "image/png", drawn.encode(drawn.page("902", "10"))),
+    )
+    expect(page.locator("#pictures .outcome").nth(2)).to_contain_text("902")
+    expect(page.locator("#verdict")).to_contain_text("not a picture")
+    check(page)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_question_for_a_key(run_server: RunServer, open_page: OpenPage, scheme: str) -> None:
+    with run_server(api_keys="first") as server:
+        page = open_page(f"{server.url}/ui/", color_scheme=scheme)
+        page.get_by_label("API key").fill("second")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
+        check(page)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("path", ["models", "report"])
+def test_the_other_pages(
+    server: str, open_page: OpenPage, path: str, scheme: str, width: int
+) -> None:
+    viewport = {"width": width, "height": 844}
+    page = open_page(f"{server}/ui/{path}", color_scheme=scheme, viewport=viewport)
+    expect(page.get_by_role("table").first).to_be_visible()
+    check(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width

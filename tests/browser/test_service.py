@@ -1,0 +1,210 @@
+"""What the page does when the service has several models, goes, comes back, or wants a key."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import OpenPage, digit, draw
+from tests.conftest import ROOT, RunServer, Server
+
+GONE = "The service does not answer. It is asked again every two seconds."
+
+
+@pytest.fixture(scope="module")
+def closed(run_server: RunServer) -> Iterator[Server]:
+    """A server that wants a key."""
+    with run_server(api_keys="first,second") as server:
+        yield server
+
+
+def answer_otherwise(page: Page, model: str, **changes: object) -> None:
+    """Change what a model answers."""
+
+    def change(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=json.dumps({**response.json(), **changes}))
+
+    page.route(re.compile(rf"/predict\?model={model}&"), change)
+
+
+def test_where_models_disagree(page: Page) -> None:
+    answer_otherwise(page, "baseline", digit=1, confidence=0.612345, accepted=False)
+    draw(page, digit(7))
+    expect(page.locator("#agreement")).to_have_text(
+        "They disagree: baseline says 1; deeper and dropout say 7."
+    )
+    expect(page.locator("#digit")).to_have_text("7")
+    page.get_by_label("baseline").check()
+    expect(page.locator("#digit")).to_have_text("1")
+    expect(page.locator("#verdict")).to_have_text(
+        "Not accepted: sure to 61.2 % only, and 94.2 % is wanted."
+    )
+    page.get_by_label("dropout").check()
+    expect(page.locator("#digit")).to_have_text("7")
+
+
+def test_what_does_not_look_like_a_digit(page: Page) -> None:
+    answer_otherwise(page, "deeper", confidence=0.99, accepted=False)
+    draw(page, digit(7))
+    expect(page.locator("#verdict")).to_have_text("Not accepted: this does not look like a digit.")
+
+
+def test_a_model_without_thresholds(page: Page) -> None:
+    answer_otherwise(page, "deeper", confidence=0.5, accepted=None)
+    draw(page, digit(7))
+    expect(page.locator("#verdict")).to_have_text(
+        "Sure to 50.0 %. This model accepts and refuses nothing."
+    )
+
+
+def test_models_that_have_gone(page: Page) -> None:
+    draw(page, digit(1))
+    expect(page.locator("#digit")).to_have_text("1")
+    body = {"error": {"code": "unknown_model", "message": "There is no model 'baseline'."}}
+    page.route("**/predict?*", lambda route: route.fulfill(status=404, json=body))
+    draw(page, digit(1))
+    expect(page.locator("#verdict")).to_have_text("There is no model 'baseline'.")
+    listed: list[str] = []
+    page.on("request", lambda request: listed.append(request.url))
+    page.unroute("**/predict?*")
+    draw(page, digit(1))
+    expect(page.locator("#digit")).to_have_text("1")
+    page.get_by_role("button", name="Clear").click()
+    draw(page, digit(7))
+    expect(page.locator("#digit")).to_have_text("7")
+    assert [url.rsplit("/", 1)[1] for url in listed].count("models") <= 1  # not with each stroke
+
+
+def test_a_server_that_is_gone(run_server: RunServer, open_page: OpenPage) -> None:
+    with run_server() as server:
+        page = open_page(f"{server.url}/ui/")
+        expect(page.get_by_label("deeper")).to_be_checked()
+    draw(page, digit(7))
+    expect(page.locator("#verdict")).to_have_text(GONE)
+    expect(page.locator("#digit")).to_have_text("—")
+
+
+def test_a_server_that_comes_back(page: Page) -> None:
+    expect(page.get_by_label("deeper")).to_be_checked()
+    page.context.set_offline(True)
+    draw(page, digit(2))
+    expect(page.locator("#verdict")).to_have_text(GONE)
+    page.context.set_offline(False)
+    expect(page.locator("#digit")).to_have_text("2")  # nobody has to draw it again
+
+
+def test_a_key_is_asked_for_and_kept_for_the_tab(closed: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{closed.url}/ui/")
+    key, use = page.get_by_label("API key"), page.get_by_role("button", name="Use this key")
+    expect(key).to_be_focused()
+    expect(key).to_have_attribute("type", "password")
+    key.fill("third")
+    use.click()
+    expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
+    key.fill("second")
+    page.keyboard.press("Enter")
+    expect(key).to_be_hidden()
+    draw(page, digit(8))
+    expect(page.locator("#digit")).to_have_text("8")
+
+    page.reload()
+    draw(page, digit(0))
+    expect(page.locator("#digit")).to_have_text("0")
+    page.goto(f"{closed.url}/ui/models")
+    expect(page.get_by_role("heading", name="deeper")).to_be_visible()
+    assert page.evaluate("Object.keys(localStorage)") == []
+    assert page.evaluate("document.cookie") == ""
+
+    other = page.context.new_page()  # another tab
+    other.goto(f"{closed.url}/ui/")
+    expect(other.get_by_label("API key")).to_be_visible()
+    other.goto(f"{closed.url}/ui/models")
+    expect(other.get_by_role("alert")).to_contain_text("wants an API key")
+
+
+def test_a_drawing_waits_for_the_key(closed: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{closed.url}/ui/")
+    expect(page.get_by_label("API key")).to_be_visible()
+    draw(page, digit(3))
+    page.get_by_label("API key").fill("first")
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.locator("#digit")).to_have_text("3")
+
+
+def test_a_late_refusal_does_not_forget_the_key(closed: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{closed.url}/ui/")
+    expect(page.get_by_label("API key")).to_be_visible()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "authorization" in route.request.headers:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/models", hold)
+    draw(page, digit(3))
+    page.get_by_label("API key").fill("first")
+    page.get_by_role("button", name="Use this key").click()
+    assert held
+    for route in held:
+        route.continue_()
+    expect(page.locator("#digit")).to_have_text("3")
+
+
+def test_no_request_leaves_the_host(server: str, open_page: OpenPage) -> None:
+    page = open_page("about:blank")
+    asked: list[str] = []
+    page.context.on("request", lambda request: asked.append(request.url))
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text))
+    for path in ("/ui/", "/ui/models", "/ui/report"):
+        page.goto(server + path, wait_until="networkidle")
+    page.goto(f"{server}/ui/")
+    for example in page.locator("#gallery button").all():
+        example.click()
+    expect(page.locator("#verdict")).to_contain_text("Not accepted")
+    page.get_by_role("button", name="Clear").click()
+    draw(page, digit(7))
+    expect(page.locator("#digit")).to_have_text("7")
+    page.goto(server, wait_until="networkidle")
+    expect(page.get_by_text("The digit in one picture")).to_be_visible()
+    assert len(asked) > 50
+    hosts = {url.split("/ui/")[0] for url in asked if "/ui/" in url}
+    assert hosts == {server}
+    assert all(url.startswith((f"{server}/", "data:", "blob:")) for url in asked)
+    assert not [line for line in refused if "Content Security Policy" in line]
+
+
+def test_the_page_is_small() -> None:
+    files = [path for path in (ROOT / "serving" / "web" / "ui").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 100_000
+    for path in files:
+        if path.suffix in {".html", ".css", ".js"}:
+            text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+            assert "://" not in text  # nothing of another host
+
+
+def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> None:
+    page = open_page(f"{server}/ui/models")
+    card = page.get_by_role("article").filter(
+        has=page.get_by_role("heading", name="deeper answers by default")
+    )
+    expect(card).to_contain_text("99.42 %")
+    expect(card).to_contain_text("right on test10k: 9,942 of 10,000")
+    expect(card).to_contain_text("890 kB")
+    expect(card.locator(".confusion tbody tr").nth(4).locator("td").nth(9)).to_have_text("5")
+    reliability, curve = card.get_by_role("img").all()
+    expect(reliability).to_have_attribute("aria-label", re.compile(r"answers sure to 100 %"))
+    expect(curve).to_have_attribute("aria-label", "After 300 epochs 99.52 %.")
+    expect(page.get_by_role("article")).to_have_count(3)
+    page.get_by_role("link", name="The report").click()
+    expect(page.get_by_role("heading", name="Report")).to_be_visible()
+    widths = page.locator("img").evaluate_all("images => images.map((i) => i.naturalWidth)")
+    assert len(widths) == 4
+    assert all(widths)
+    aligned = page.locator("td.right").first
+    assert aligned.evaluate("cell => getComputedStyle(cell).textAlign") == "right"
