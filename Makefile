@@ -80,7 +80,7 @@ browser: $(DEV)/installed
 lock: $(DEV)/installed
 	$(COMPILE) --output-file requirements/serve.txt
 	$(COMPILE) --extra grpc --output-file requirements/serve-grpc.txt
-	$(COMPILE) --extra train --extra grpc --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra train --extra grpc --extra offline --extra ray --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --extra gpu --extra grpc --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
 	$(RESOLVE) requirements/kserve.in --output-file requirements/kserve.txt
 

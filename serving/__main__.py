@@ -1,81 +1,207 @@
 """The command line: `python -m serving …`."""
 
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from time import perf_counter
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from serving import artifacts, settings
-from serving.artifacts import ArtifactError
-from serving.classifier import Classifier, ContractError, ProviderError, choose_provider
-from serving.evaluate import Result, Source, SourceError, evaluate, open_sources
+from serving.artifacts import Artifact, ArtifactError
+from serving.classifier import ContractError, ProviderError, choose_provider
+from serving.offline import engines, sources
+from serving.offline.engines import Done, Engine, EngineError
+from serving.offline.labelling import Count, Job
+from serving.offline.results import Format, Results, ResultsError
+from serving.offline.sources import Shard, SourceError
 from serving.settings import SettingsError
 
 app = typer.Typer(help="Use the models in models/ offline.", no_args_is_help=True)
 console = Console(soft_wrap=True)
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A folder or glob of pictures, of tar or of Parquet files, or a torchvision root with "
+        "QMNIST; a path, or a URL that fsspec knows."
+    ),
+]
+Model = Annotated[str | None, typer.Option(help="A model in QMNIST_MODELS; else QMNIST_MODEL.")]
+EngineOption = Annotated[
+    Engine, typer.Option(help="`local`: processes of this machine; `ray`: Ray, here or elsewhere.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="How many at once; else one for each core.")
+]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; else Ray starts one here.")]
+Column = Annotated[
+    str | None, typer.Option(help="The column of Parquet files that has the pictures.")
+]
 
-@app.callback()
-def _commands() -> None:
-    """Keep `evaluate` a command of its own: typer would make an only command the program."""
+
+@dataclass(frozen=True)
+class Run:
+    """What the engine is told, by either command."""
+
+    engine: Engine
+    workers: int
+    address: str | None
+
+    def start(self, job: Job, shards: engines.Shards, results: Results | None) -> Iterator[Done]:
+        """Have shards done."""
+        if self.engine is Engine.RAY:
+            return engines.run_ray(job, shards, results, self.workers, self.address)
+        return engines.run_local(job, shards, results, self.workers)
 
 
 @app.command(name="evaluate")
 def evaluate_command(
-    model: Annotated[str, typer.Argument(help="The name of a model in QMNIST_MODELS.")],
-    data: Annotated[
-        Path,
-        typer.Option(help="A torchvision root with QMNIST, or a folder with pictures in 0/ … 9/."),
-    ] = Path("data"),
+    source: SourceArgument = "data",
+    model: Model = None,
+    engine: EngineOption = Engine.LOCAL,
+    workers: Workers = None,
+    address: Address = None,
+    column: Column = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the results to this file.")
     ] = None,
 ) -> None:
-    """Count how many labelled digits a model gets right, with ONNX Runtime alone."""
-    chosen = settings.load()
-    artifact = artifacts.load(chosen.models / model)
-    classifier = Classifier(artifact, choose_provider(chosen.provider, artifact))
-    results = [
-        _with_progress(classifier, source) for source in open_sources(data, chosen.max_image_pixels)
-    ]
-    for result in results:
-        _show(result)
+    """Count how many labelled digits a model gets right.
+
+    Labels are those of QMNIST, the folders 0 to 9, `.cls` files in a tar, or a column `label`.
+    """
+    job = _job(model)
+    shards = sources.find_shards(source, column)
+    counts: dict[str, Count] = {}
+    run = Run(engine, workers or _cores(), address)
+    for number, count in _with_progress(run, job, dict(enumerate(shards)), None):
+        counts.setdefault(shards[number].group, Count()).add(count)
+    described = [_describe(job.artifact, group, counts[group]) for group in sorted(counts)]
+    for group in sorted(counts):
+        _show(job.artifact, group, counts[group])
     if json_file is not None:
-        text = json.dumps([result.to_json() for result in results], indent=2) + "\n"
-        json_file.write_text(text, encoding="utf-8")
+        json_file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    if not any(count.confusion.sum() for count in counts.values()):
+        raise SourceError(f"no picture at {source} has a label")
 
 
-def _with_progress(classifier: Classifier, source: Source) -> Result:
+@app.command(name="label")
+def label_command(
+    source: SourceArgument,
+    output: Annotated[str, typer.Argument(help="The folder that the results go to; path or URL.")],
+    model: Model = None,
+    file_format: Annotated[
+        Format, typer.Option("--format", help="Of the results.")
+    ] = Format.PARQUET,
+    engine: EngineOption = Engine.LOCAL,
+    workers: Workers = None,
+    address: Address = None,
+    column: Column = None,
+) -> None:
+    """Write the digit of each picture, how sure it is, or what is wrong with the picture.
+
+    The same command goes on with a run that was interrupted.
+    """
+    job = _job(model)
+    shards = sources.find_shards(source, column)
+    results = Results(output, file_format)
+    card = job.artifact.card
+    done = results.prepare(card.name, card.version, sources.names(shards))
+    if done:
+        console.print(f"{len(done):,} of {len(shards):,} parts are there already", highlight=False)
+    waiting = {number: shard for number, shard in enumerate(shards) if number not in done}
+    total, started = Count(), perf_counter()
+    for _, count in _with_progress(
+        Run(engine, workers or _cores(), address), job, waiting, results
+    ):
+        total.add(count)
+    seconds = perf_counter() - started
+    wrong = f", {total.errors:,} of them with an error" if total.errors else ""
+    console.print(
+        f"{total.rows:,} pictures labelled by {card.name} in {seconds:.1f} seconds{wrong}: "
+        f"{output}",
+        highlight=False,
+    )
+
+
+def _job(model: str | None) -> Job:
+    chosen = settings.load()
+    artifact = artifacts.load(chosen.models / (model or chosen.model))
+    provider = choose_provider(chosen.provider, artifact)
+    return Job(artifact, provider, chosen.max_image_bytes, chosen.max_image_pixels)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _with_progress(
+    run: Run, job: Job, shards: dict[int, Shard], results: Results | None
+) -> Iterator[Done]:
+    errors = Console(stderr=True)
     progress = Progress(
-        TextColumn(source.name),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+        TextColumn("{task.percentage:.0f} %, {task.fields[rows]:,} pictures"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        console=errors,
         transient=True,
+        disable=not errors.is_terminal,
     )
     with progress:
-        task = progress.add_task("", total=source.total)
-        return evaluate(classifier, source, lambda count: progress.advance(task, count))
+        task = progress.add_task("", total=sum(s.weight for s in shards.values()), rows=0)
+        rows = 0
+        if not shards:
+            return
+        for number, count in run.start(job, shards, results):
+            rows += count.rows
+            progress.update(task, advance=shards[number].weight, rows=rows)
+            yield number, count
 
 
-def _show(result: Result) -> None:
+def _describe(artifact: Artifact, group: str, count: Count) -> dict[str, Any]:
+    total, correct = int(count.confusion.sum()), int(count.confusion.trace())
+    return {
+        "model": artifact.name,
+        "version": artifact.card.version,
+        "source": group,
+        "correct": correct,
+        "total": total,
+        "accuracy": correct / total if total else None,
+        "errors": count.errors,
+        "images_per_second": count.rows / count.seconds,
+        "by_class": [
+            {"digit": digit, "correct": int(row[digit]), "total": int(row.sum())}
+            for digit, row in enumerate(count.confusion)
+        ],
+        "confusion": count.confusion.tolist(),
+    }
+
+
+def _show(artifact: Artifact, group: str, count: Count) -> None:
+    described = _describe(artifact, group, count)
+    if not described["total"]:
+        return
+    wrong = f", {count.errors:,} could not be read" if count.errors else ""
     console.print(
-        f"{result.model} on {result.source}: {result.correct:,} of {result.total:,} right, "
-        f"{100 * result.accuracy:.2f} %, {result.images_per_second:,.0f} images a second in the "
-        "model",
+        f"{artifact.name} on {group}: {described['correct']:,} of {described['total']:,} right, "
+        f"{100 * described['accuracy']:.2f} %{wrong}, {described['images_per_second']:,.0f} images "
+        "a second in the model",
         highlight=False,
     )
     table = Table(title="rows: the digit; columns: what it was taken for")
     for heading in ("", *map(str, range(10)), "right"):
         table.add_column(heading, justify="right")
-    for digit, row in enumerate(result.confusion):
+    for digit, row in enumerate(count.confusion):
         share = f"{100 * row[digit] / row.sum():.2f} %" if row.sum() else "—"
         table.add_row(f"[bold]{digit}", *_cells(digit, row), share)
     console.print(table)
@@ -92,7 +218,10 @@ def main() -> None:
     """Run a command; what a person can mend is one sentence and exit code 2."""
     try:
         app()
-    except (ArtifactError, ContractError, ProviderError, SettingsError, SourceError) as error:
+    except (
+        *(ArtifactError, ContractError, ProviderError, SettingsError),
+        *(SourceError, ResultsError, EngineError),
+    ) as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
         sys.exit(2)
 

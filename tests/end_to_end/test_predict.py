@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.evaluate import open_sources
+from serving.offline.sources import Pixels, find_shards
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS, StartServer
 
@@ -32,17 +32,17 @@ def test_every_test_digit_over_http_counts_as_the_card_does(
     start_server: StartServer, models: Path, data_root: Path
 ) -> None:
     """Each one POSTed as PNG to each model: on QMNIST, that is 30,000 requests."""
-    sources = open_sources(data_root, max_pixels=28 * 28)
-    batches = [(source.name, *batch) for source in sources for batch in source.batches]
     pictures = [
-        (split, drawn.encode(image), int(label))
-        for split, images, labels in batches
-        for image, label in zip(images, labels, strict=True)
+        (shard.group, drawn.encode(image), int(label))
+        for shard in find_shards(str(data_root))
+        for batch in shard.read()
+        if isinstance(batch, Pixels)
+        for image, label in zip(batch.images, batch.labels, strict=True)
     ]
 
     def count(url: str, name: str) -> dict[str, dict[str, int]]:
         """Over one connection, since opening thousands is not what is tested."""
-        counts = {source.name: {"correct": 0, "accepted": 0} for source in sources}
+        counts = {split: {"correct": 0, "accepted": 0} for split, _, _ in pictures}
         connection = http.client.HTTPConnection(urlsplit(url).netloc)
         for split, picture, label in pictures:
             connection.request("POST", f"/predict?model={name}", picture)
@@ -58,11 +58,11 @@ def test_every_test_digit_over_http_counts_as_the_card_does(
         counts = dict(zip(NAMES, pool.map(lambda name: count(url, name), NAMES), strict=True))
     expected = {
         name: {
-            source.name: {
-                "correct": card(models, name)["evaluation"][source.name]["correct"],
-                "accepted": card(models, name)["evaluation"][source.name].get("accepted", 0),
+            split: {
+                "correct": card(models, name)["evaluation"][split]["correct"],
+                "accepted": card(models, name)["evaluation"][split].get("accepted", 0),
             }
-            for source in sources
+            for split in {split for split, _, _ in pictures}
         }
         for name in NAMES
     }

@@ -1,4 +1,5 @@
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from benchmarks.conditions import CONDITIONS, Condition, pen
 from serving.decoding import FORMATS
 from serving.errors import NoDigit, NotAPicture, PictureTooLarge, SeveralDigits
-from serving.evaluate import open_sources
 from serving.imaging import Polarity, View, look, open_picture
+from serving.offline.sources import Pixels, find_shards
 from tests import drawn
 
 MAX_PIXELS = 40_000_000
@@ -29,16 +30,20 @@ def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
+def digits_of(root: Path) -> Iterator[NDArray[np.uint8]]:
+    for shard in find_shards(str(root)):
+        for batch in shard.read():
+            assert isinstance(batch, Pixels)
+            yield from batch.images
+
+
 def test_every_test_digit_passes_pixel_for_pixel(data_root: Path) -> None:
-    for source in open_sources(data_root, MAX_PIXELS):
-        for images, _ in source.batches:
-            for image in images:
-                assert np.array_equal(see(image).pixels, image)
+    for image in digits_of(data_root):
+        assert np.array_equal(see(image).pixels, image)
 
 
 def test_a_digit_of_qmnist_may_be_inverted(data_root: Path) -> None:
-    images, _ = next(open_sources(data_root, MAX_PIXELS)[0].batches)
-    for image in images[:200]:
+    for image in islice(digits_of(data_root), 200):
         view = see(255 - image)
         assert np.array_equal(view.pixels, image)
         assert view.polarity is Polarity.DARK_ON_LIGHT

@@ -1,0 +1,229 @@
+"""Labelling offline, beside what cannot be avoided: the network, and decoding.
+
+    python benchmarks/offline.py --json docs/performance/offline.json
+
+Pixels: digits in a Parquet file, one process, beside ONNX Runtime alone on the same digits in
+memory. PNG files: a process a core, beside as many processes that only open and decode them with
+Pillow. A million digits: killed half-way and gone on with; the memory of all its processes
+together. Ray: the same pixels, whose rows must be the same. What is compared is run in turn, and
+ratios are medians over the rounds. A command's time is all of it, from its start to its end.
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.tables import table, write  # noqa: E402
+from serving import artifacts  # noqa: E402
+from serving.classifier import Classifier  # noqa: E402
+from serving.offline.sources import BATCH  # noqa: E402
+from serving.settings import Provider  # noqa: E402
+from tests import drawn  # noqa: E402
+
+MODEL = "deeper"
+KINDS = 10_000  # different digits, which come again and again
+ROWS = 10_000  # a row group
+CORES = os.cpu_count() or 1
+
+console = Console(soft_wrap=True)
+
+
+def main(
+    pixels: Annotated[int, typer.Option(help="Digits in the Parquet file.")] = 1_000_000,
+    files: Annotated[int, typer.Option(help="PNG files.")] = 40_000,
+    million: Annotated[int, typer.Option(help="Digits in the long run.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(help="How often two are compared.")] = 3,
+    json: Annotated[Path | None, typer.Option(help="Where the figures go.")] = None,
+) -> None:
+    """Measure all of it, and print a table."""
+    digits, _ = drawn.digits(KINDS, seed=1)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        rows = [
+            _pixels(folder, digits, pixels, rounds),
+            _files(folder, digits, files, rounds),
+            _million(folder, digits, million),
+            _ray(folder, folder / "pixels.parquet", pixels),
+        ]
+    head = ["offline", "a second", "beside", "of it", "seconds", "peak MB"]
+    table(head, [[str(row[name]) for name in ("name", *head[1:])] for row in rows])
+    write(json, {str(row["name"]): row for row in rows})
+
+
+def _pixels(folder: Path, digits: NDArray[np.uint8], count: int, rounds: int) -> dict[str, Any]:
+    source = folder / "pixels.parquet"
+    _write_pixels(source, digits, count)
+    classifier = Classifier(artifacts.load(ROOT / "models" / MODEL), Provider.CPU)
+    ours, alone = [], []
+    for number in track(range(rounds), "pixels", transient=True):
+        started = time.perf_counter()
+        for first in range(0, count, BATCH):
+            start = first % KINDS
+            classifier.predict(digits[start : start + BATCH])
+        alone.append(count / (time.perf_counter() - started))
+        ours.append(count / _label(source, folder / f"pixels-{number}", workers=1))
+    return _row("pixels, one process", ours, alone, count)
+
+
+def _files(folder: Path, digits: NDArray[np.uint8], count: int, rounds: int) -> dict[str, Any]:
+    source = folder / "files"
+    source.mkdir()
+    paths = [source / f"{number:06}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(drawn.encode(digits[number % KINDS]))
+    ours, alone = [], []
+    parts = [paths[core::CORES] for core in range(CORES)]
+    for number in track(range(rounds), "files", transient=True):
+        with ProcessPoolExecutor(CORES) as pool:
+            list(pool.map(len, parts))  # the processes are there
+            started = time.perf_counter()
+            list(pool.map(_decode, parts))
+            alone.append(count / (time.perf_counter() - started))
+        ours.append(count / _label(source, folder / f"files-{number}", workers=CORES))
+    return _row(f"PNG files, {CORES} processes", ours, alone, count)
+
+
+def _decode(paths: list[Path]) -> None:
+    for path in paths:
+        with Image.open(path) as image:
+            image.load()
+
+
+def _million(folder: Path, digits: NDArray[np.uint8], count: int) -> dict[str, Any]:
+    source, output = folder / "million.parquet", folder / "million"
+    _write_pixels(source, digits, count)
+    first = _start(source, output, CORES)
+    while len(list(output.glob("part-*"))) < count // ROWS // 2:
+        time.sleep(0.01)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in output.glob("part-*")}
+    started = time.perf_counter()
+    peak = _peak(_start(source, output, CORES))
+    seconds = time.perf_counter() - started
+    after = {path.name: path.stat().st_mtime_ns for path in output.glob("part-*")}
+    rows = pq.read_table(output).num_rows
+    whole = folder / "whole"
+    started = time.perf_counter()
+    peak = max(peak, _peak(_start(source, whole, CORES)))
+    whole_seconds = time.perf_counter() - started
+    console.print(
+        f"killed after {len(before)} of {len(after)} parts; gone on with in {seconds:.1f} s, none "
+        f"of the {len(before)} written again: {before.items() <= after.items()}; {rows:,} rows; "
+        f"the same as of a run in one go: {pq.read_table(output).equals(pq.read_table(whole))}",
+        highlight=False,
+    )
+    return {
+        "name": f"{count:,} digits, {CORES} processes",
+        "a second": f"{count / whole_seconds:,.0f}",
+        "beside": "",
+        "of it": "",
+        "seconds": f"{whole_seconds:.1f}",
+        "peak MB": f"{peak / 1e6:.0f}",
+    }
+
+
+def _ray(folder: Path, source: Path, count: int) -> dict[str, Any]:
+    output = folder / "ray"
+    seconds = _label(source, output, CORES, "--engine", "ray")
+    same = pq.read_table(output).equals(pq.read_table(folder / "pixels-0"))
+    console.print(f"Ray's rows are the same as the local ones: {same}", highlight=False)
+    return {
+        "name": f"pixels by Ray, {CORES} actors",
+        "a second": f"{count / seconds:,.0f}",
+        "beside": "",
+        "of it": "",
+        "seconds": f"{seconds:.1f}",
+        "peak MB": "",
+    }
+
+
+def _row(name: str, ours: list[float], alone: list[float], count: int) -> dict[str, Any]:
+    share = statistics.median(a / b for a, b in zip(ours, alone, strict=True))
+    return {
+        "name": name,
+        "a second": f"{statistics.median(ours):,.0f}",
+        "beside": f"{statistics.median(alone):,.0f}",
+        "of it": f"{100 * share:.0f} %",
+        "seconds": f"{count / statistics.median(ours):.1f}",
+        "peak MB": "",
+    }
+
+
+def _write_pixels(path: Path, digits: NDArray[np.uint8], count: int) -> None:
+    kind = pa.binary(digits[0].size)
+    schema = pa.schema({"pixels": kind})
+    with pq.ParquetWriter(path, schema) as writer:
+        for _ in range(0, count, ROWS):
+            rows = np.random.default_rng(0).permutation(KINDS)[:ROWS]
+            buffer = pa.py_buffer(digits[rows].tobytes())
+            column = pa.FixedSizeBinaryArray.from_buffers(kind, ROWS, [None, buffer])
+            writer.write_table(pa.table([column], schema), ROWS)
+
+
+def _start(source: Path, output: Path, workers: int, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "serving", "label", source, output, "--model", MODEL]
+    command += ["--workers", str(workers), *more]
+    return subprocess.Popen(
+        [str(part) for part in command],
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _label(source: Path, output: Path, workers: int, *more: str) -> float:
+    """Label by the command; return the seconds, its start and end among them."""
+    started = time.perf_counter()
+    if _start(source, output, workers, *more).wait() != 0:
+        sys.exit(f"labelling {source} failed")
+    return time.perf_counter() - started
+
+
+def _peak(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a command, and return the most memory that all its processes had, in bytes."""
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, sum(_memory(process.pid)))
+        time.sleep(0.05)
+    if process.returncode != 0:
+        sys.exit("labelling failed")
+    return peak
+
+
+def _memory(pid: int) -> Iterator[int]:
+    try:
+        parent = psutil.Process(pid)
+        processes = [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            # What is shared, libraries above all, is counted for each in its part.
+            yield process.memory_full_info().pss
+
+
+if __name__ == "__main__":
+    typer.run(main)

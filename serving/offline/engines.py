@@ -1,0 +1,130 @@
+"""Has many shards done at once: in the processes of this machine, or by Ray, here or on a cluster.
+
+Both call the same function, `do`, on the same shards.
+"""
+
+import multiprocessing
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from enum import StrEnum
+from itertools import islice
+from typing import Any, TypeAlias
+
+from serving.offline.labelling import Count, Job, Labeller
+from serving.offline.results import Results
+from serving.offline.sources import Shard
+
+# By their numbers.
+Shards: TypeAlias = Mapping[int, Shard]
+Done: TypeAlias = tuple[int, Count]
+
+
+class EngineError(Exception):
+    """The engine cannot be had, or has broken down; the message says what to do."""
+
+
+class Engine(StrEnum):
+    """Who does the work."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+def do(labeller: Labeller, shard: Shard, number: int, results: Results | None) -> Count:
+    """Label a shard, and write its rows if they are wanted."""
+    count = Count()
+    rows = labeller.label(shard, count)
+    if results is None:
+        for _ in rows:
+            pass
+    else:
+        results.write(number, rows)
+    return count
+
+
+def run_local(job: Job, shards: Shards, results: Results | None, workers: int) -> Iterator[Done]:
+    """Do shards in as many processes; yield each when it is done.
+
+    Raises:
+        EngineError: A process was killed, most likely for the memory it took.
+    """
+    # Forked, ONNX Runtime's and OpenCV's threads would be missing in the child.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start, (job, results)) as pool:
+        waiting = iter(shards.items())
+        running: dict[Future[Count], int] = {}
+        try:
+            while True:
+                for number, shard in islice(waiting, 2 * workers - len(running)):
+                    running[pool.submit(_do, shard, number)] = number
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise EngineError(
+                "a process was killed, most likely for want of memory; the same command goes on "
+                "where it stopped, and takes less with fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+# What a process of the pool has for all its shards.
+_labeller: Labeller
+_results: Results | None
+
+
+def _start(job: Job, results: Results | None) -> None:
+    global _labeller, _results
+    _labeller, _results = Labeller(job), results
+
+
+def _do(shard: Shard, number: int) -> Count:
+    return do(_labeller, shard, number, _results)
+
+
+class RayWorker:
+    """An actor of Ray Data's, with one session."""
+
+    def __init__(self, job: Job, results: Results | None) -> None:
+        self._labeller, self._results = Labeller(job), results
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Do the one shard of a batch."""
+        (number,), (shard,) = batch["number"], batch["shard"]
+        return {
+            "number": [number],
+            "count": [do(self._labeller, shard, int(number), self._results)],
+        }
+
+
+def run_ray(
+    job: Job, shards: Shards, results: Results | None, workers: int, address: str | None
+) -> Iterator[Done]:
+    """Do shards in as many actors of Ray's; yield each when it is done.
+
+    Raises:
+        EngineError: Ray is not installed.
+    """
+    try:
+        import ray  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise EngineError(f"--engine ray wants qmnist-digits[ray] installed: {error}") from None
+    ray.init(address=address, log_to_driver=False, configure_logging=False)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        items = [{"number": number, "shard": shard} for number, shard in shards.items()]
+        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            RayWorker,
+            fn_constructor_kwargs={"job": job, "results": results},
+            batch_size=1,
+            num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(size=workers),
+        )
+        for row in dataset.iter_rows():
+            yield int(row["number"]), row["count"]
+    finally:
+        ray.shutdown()

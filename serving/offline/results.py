@@ -1,0 +1,155 @@
+"""Rows become files: a part for each shard, which is there when it is whole.
+
+So a run that was interrupted goes on with the shards that have no part yet.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import IO, Any
+
+import numpy as np
+from fsspec.core import url_to_fs
+
+from serving.offline.labelling import Rows
+
+PLAN = "_plan.json"  # which readers of Parquet folders pass over, for its first letter
+HEAD = ("path", "digit", "confidence", "accepted", "error", *(f"p{i}" for i in range(10)))
+
+
+class ResultsError(Exception):
+    """The results cannot be written there; the message says why."""
+
+
+class Format(StrEnum):
+    """What the results are written as."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A folder of results; a path, or a URL that fsspec knows."""
+
+    url: str
+    format: Format
+
+    def prepare(self, model: str, version: str, shards: list[str]) -> set[int]:
+        """Make the folder, or go on with it; return the numbers of the shards that are done.
+
+        Raises:
+            ResultsError: The folder has results of other pictures, or of another model.
+        """
+        if self.format is Format.PARQUET:
+            _import_pyarrow()
+        filesystem, path = url_to_fs(self.url)
+        filesystem.makedirs(path, exist_ok=True)
+        plan = {
+            "model": model,
+            "version": version,
+            "format": self.format.value,
+            "shards": len(shards),
+            "sha256": sha256("\n".join(shards).encode()).hexdigest(),
+        }
+        place = f"{path}/{PLAN}"
+        if filesystem.exists(place):
+            if json.loads(filesystem.cat_file(place)) != plan:
+                raise ResultsError(
+                    f"{self.url} has results of other pictures, or of another model or format; "
+                    "choose another folder"
+                )
+        elif filesystem.ls(path):
+            raise ResultsError(f"{self.url} is not empty; choose another folder")
+        else:
+            filesystem.pipe_file(place, json.dumps(plan, indent=2).encode())
+        parts = {name.rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)}
+        return {number for number in range(len(shards)) if self.part(number) in parts}
+
+    def part(self, number: int) -> str:
+        """Name the file of a shard."""
+        return f"part-{number:06}.{self.format}"
+
+    def write(self, number: int, rows: Iterable[Rows]) -> None:
+        """Write a shard's rows; the part is there once all of them are."""
+        with self._part(number) as file:
+            write = _write_parquet if self.format is Format.PARQUET else _write_csv
+            write(file, rows)
+
+    @contextmanager
+    def _part(self, number: int) -> Iterator[IO[bytes]]:
+        filesystem, path = url_to_fs(self.url)
+        unfinished = f"{path}/.{self.part(number)}"
+        with filesystem.open(unfinished, "wb") as file:
+            yield file
+        filesystem.mv(unfinished, f"{path}/{self.part(number)}")
+
+
+def _import_pyarrow() -> Any:  # noqa: ANN401  it has no types
+    try:
+        import pyarrow as pa  # noqa: PLC0415  an extra
+        import pyarrow.parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise ResultsError(
+            f"Parquet wants qmnist-digits[offline] installed, or take --format csv: {error}"
+        ) from None
+    return pa
+
+
+def _write_parquet(file: IO[bytes], parts: Iterable[Rows]) -> None:
+    pa = _import_pyarrow()
+    schema = pa.schema(
+        {
+            "path": pa.string(),
+            "digit": pa.int8(),
+            "confidence": pa.float32(),
+            "accepted": pa.bool_(),
+            "probabilities": pa.list_(pa.float32(), 10),
+            "error": pa.string(),
+        }
+    )
+    with pa.parquet.ParquetWriter(file, schema) as writer:
+        for rows in parts:
+            wrong = np.zeros(len(rows.paths), bool)
+            wrong[list(rows.errors)] = True
+            mask = pa.array(wrong)
+            probabilities = pa.FixedSizeListArray.from_arrays(
+                rows.probabilities.ravel(), 10, mask=mask
+            )
+            columns = [
+                pa.array(rows.paths, pa.string()),
+                pa.array(rows.digits.astype(np.int8), mask=wrong),
+                pa.array(rows.confidences, mask=wrong),
+                pa.nulls(len(wrong), pa.bool_())
+                if rows.accepted is None
+                else pa.array(rows.accepted, mask=wrong),
+                probabilities,
+                pa.array([rows.errors.get(i) for i in range(len(wrong))], pa.string())
+                if rows.errors
+                else pa.nulls(len(wrong), pa.string()),
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def _write_csv(file: IO[bytes], parts: Iterable[Rows]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text)
+    writer.writerow(HEAD)
+    for rows in parts:
+        accepted = [None] * len(rows.paths) if rows.accepted is None else rows.accepted.tolist()
+        for row, found in enumerate(
+            zip(rows.paths, rows.digits, rows.confidences, accepted, strict=True)
+        ):
+            path, digit, confidence, is_accepted = found
+            if row in rows.errors:
+                writer.writerow([path, "", "", "", rows.errors[row], *[""] * 10])
+                continue
+            said = "" if is_accepted is None else str(is_accepted).lower()
+            probabilities = [f"{p:.6f}" for p in rows.probabilities[row]]
+            writer.writerow([path, digit, f"{confidence:.6f}", said, "", *probabilities])
+    text.detach()

@@ -1,0 +1,239 @@
+"""`python -m serving evaluate` and `label`, as a person calls them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from serving import artifacts
+from serving.classifier import Classifier
+from serving.offline import engines
+from serving.offline.engines import EngineError
+from serving.offline.labelling import Count, Job, Labeller
+from serving.offline.results import Format, Results
+from serving.offline.sources import Batch, Unreadable, find_shards, names
+from serving.settings import Provider
+from tests import drawn
+from tests.conftest import COMMITTED_MODELS, ROOT
+from tests.serving.offline.conftest import write_pixels, write_tar
+
+
+def run(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "serving", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100", **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["baseline", "deeper", "dropout"])
+def test_the_counts_equal_the_cards(
+    name: str, models: Path, data_root: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "result.json"
+    done = run("evaluate", data_root, "--model", name, "--json", output, QMNIST_MODELS=str(models))
+    assert done.returncode == 0, done.stderr
+    card = artifacts.load(models / name).card
+    results = json.loads(output.read_text(encoding="utf-8"))
+    assert results
+    for result in results:
+        expected = card.evaluation[result["source"]]
+        assert (result["correct"], result["total"]) == (expected.correct, expected.total)
+        assert result["version"] == card.version
+        assert np.trace(result["confusion"]) == result["correct"]
+        assert f"{result['correct']:,} of {result['total']:,} right" in done.stdout
+
+
+def test_folders_are_evaluated_and_bad_pictures_told(folder: Path) -> None:
+    (folder / "7" / "late.png").write_bytes(b"")
+    done = run("evaluate", folder)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 right, 100.00 %, 3 could not be read" in done.stdout
+
+
+def labelled(folder: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pq.read_table(folder).to_pylist()
+    return rows
+
+
+def test_every_picture_gets_a_row(folder: Path, tmp_path: Path, job: Job) -> None:
+    done = run("label", folder, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "6 pictures labelled by deeper" in done.stdout
+    assert "2 of them with an error" in done.stdout
+    rows = labelled(tmp_path / "out")
+    assert [(row["path"], row["digit"]) for row in rows] == [
+        (str(folder / "2" / "drawing.png"), 2),
+        (str(folder / "2" / "small.jpg"), 2),
+        (str(folder / "7" / "drawing.png"), 7),
+        (str(folder / "7" / "small.jpg"), 7),
+        (str(folder / "damaged.png"), None),
+        (str(folder / "notes.txt"), None),
+    ]
+    assert [row["error"] for row in rows[:4]] == [None] * 4
+    assert "damaged" in str(rows[4]["error"])
+    assert "not a picture" in str(rows[5]["error"])
+    assert rows[5]["probabilities"] is rows[5]["accepted"] is None
+    images = Labeller(job)._images(next(find_shards(str(folder))[0].read()))[0]  # noqa: SLF001
+    expected = Classifier(job.artifact, Provider.CPU).predict(images)
+    for i, row in enumerate(rows[:4]):
+        assert row["probabilities"] == expected.probabilities[i].tolist()
+        assert row["confidence"] == expected.confidences[i]
+
+
+def test_csv_has_the_same(folder: Path, tmp_path: Path) -> None:
+    assert run("label", folder, tmp_path / "parquet").returncode == 0
+    assert run("label", folder, tmp_path / "csv", "--format", "csv").returncode == 0
+    with (tmp_path / "csv" / "part-000000.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, expected in zip(rows, labelled(tmp_path / "parquet"), strict=True):
+        assert row["path"] == expected["path"]
+        assert row["error"] == (expected["error"] or "")
+        assert row["digit"] == ("" if expected["digit"] is None else str(expected["digit"]))
+        assert row["accepted"] == {True: "true", False: "false", None: ""}[expected["accepted"]]  # type: ignore[index]
+        if isinstance(expected["probabilities"], list):
+            found = [float(row[f"p{i}"]) for i in range(10)]
+            assert found == pytest.approx(expected["probabilities"], abs=1e-6)
+
+
+@pytest.fixture
+def mixed(folder: Path) -> Path:
+    """Pictures of every kind of source, below one folder."""
+    write_pixels(folder / "pixels.parquet", 3_000, rows=700)
+    (folder / "broken.parquet").write_bytes(b"PAR1")
+    for i in range(3):
+        write_tar(
+            folder / f"{i}.tar", **{f"{d}.png": drawn.encode(drawn.on_paper(d)) for d in range(9)}
+        )
+    return folder
+
+
+def test_both_engines_give_identical_rows(mixed: Path, tmp_path: Path) -> None:
+    for engine in ("local", "ray"):
+        done = run("label", mixed, tmp_path / engine, "--engine", engine)
+        assert done.returncode == 0, done.stderr
+        assert "3,034 pictures labelled" in done.stdout
+    local, ray = (pq.read_table(tmp_path / engine) for engine in ("local", "ray"))
+    assert local.num_rows == 3_034
+    assert local.equals(ray)
+
+
+def test_a_run_that_is_killed_goes_on_and_does_nothing_twice(tmp_path: Path) -> None:
+    source = tmp_path / "pixels.parquet"
+    write_pixels(source, 20_000, rows=500)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "serving", "label", str(source), str(out), "--workers", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("part-*"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert 5 <= len(before) < 40
+    done = run("label", source, out)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(before)} of 40 parts are there already" in done.stdout
+    assert f"{20_000 - 500 * len(before):,} pictures labelled" in done.stdout
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert len(after) == 40
+    assert before.items() <= after.items()
+    whole = run("label", source, tmp_path / "whole")
+    assert whole.returncode == 0
+    assert pq.read_table(out).equals(pq.read_table(tmp_path / "whole"))
+    again = run("label", source, out)
+    assert "40 of 40 parts are there already" in again.stdout
+
+
+def test_a_folder_of_other_results_is_refused(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("label", folder, out).returncode == 0
+    for change in (
+        ["label", folder / "7", out],
+        ["label", folder, out, "--model", "baseline"],
+        ["label", folder, out, "--format", "csv"],
+    ):
+        done = run(*change)
+        assert done.returncode == 2
+        assert "has results of other pictures, or of another model or format" in done.stderr
+    done = run("label", folder, folder)
+    assert "is not empty" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "serving", "--model", "nameless"], "there is no model 'nameless'"),
+        (["evaluate", "nowhere"], "there are no files at nowhere"),
+        (["evaluate", "docs/seven.png"], "no picture at docs/seven.png has a label"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_sentence(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+class Deadly(Unreadable):
+    """A shard that takes its process with it, as one does that needs too much memory."""
+
+    def read(self) -> Iterator[Batch]:
+        os._exit(9)
+
+
+def test_a_killed_process_is_told(job: Job) -> None:
+    with pytest.raises(EngineError, match="a process was killed"):
+        list(engines.run_local(job, {0: Deadly("a", "")}, None, workers=1))
+
+
+def test_results_may_be_at_a_url(folder: Path, job: Job) -> None:
+    shards = find_shards(str(folder))
+    results = Results("memory://results", Format.PARQUET)
+    assert results.prepare("deeper", "1", names(shards)) == set()
+    results.write(0, Labeller(job).label(shards[0], Count()))
+    assert results.prepare("deeper", "1", names(shards)) == {0}
+
+
+def test_of_models_without_thresholds_nothing_is_accepted(folder: Path, tmp_path: Path) -> None:
+    """Nor refused."""
+    artifact = artifacts.load(COMMITTED_MODELS / "deeper")
+    calibration = artifact.card.calibration.model_copy(update={"acceptance": None})
+    card = artifact.card.model_copy(update={"calibration": calibration})
+    job = Job(artifacts.Artifact(card, artifact.onnx), Provider.CPU, 100_000, 1_000_000)
+    (shard,) = find_shards(str(folder))
+    Results(str(tmp_path / "out"), Format.PARQUET).prepare("deeper", "1", names([shard]))
+    Results(str(tmp_path / "out"), Format.PARQUET).write(0, Labeller(job).label(shard, Count()))
+    assert [row["accepted"] for row in labelled(tmp_path / "out")] == [None] * 6
+
+
+@pytest.mark.parametrize(
+    "module", ["serving.service", "serving.offline.engines", "serving.__main__"]
+)
+def test_serving_imports_no_torch_and_no_training(module: str) -> None:
+    unwanted = {"torch", "training", "pyarrow", "ray"}
+    code = f"import sys, {module}; print(sorted(sys.modules.keys() & {unwanted}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_training_imports_no_serving() -> None:
+    code = "import sys, training.__main__; print([m for m in sys.modules if 'serving' in m])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

@@ -1,0 +1,199 @@
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from serving.offline.sources import Batch, Encoded, Pixels, Shard, SourceError, find_shards
+from tests import drawn
+from tests.serving.offline.conftest import DAMAGED, write_pixels, write_tar
+
+SEVEN = drawn.encode(drawn.on_paper(7))
+
+
+def read(shards: list[Shard]) -> list[Batch]:
+    return [batch for shard in shards for batch in shard.read()]
+
+
+def encoded(batches: list[Batch]) -> dict[str, tuple[bytes | str, int]]:
+    """By the end of its path: what a picture's file holds, or what is wrong, and its label."""
+    found = {}
+    for batch in batches:
+        assert isinstance(batch, Encoded)
+        for path, content, label in zip(batch.paths, batch.contents, batch.labels, strict=True):
+            said = str(content) if isinstance(content, OSError) else content
+            found[path.rsplit("/", 1)[-1]] = (said, int(label))
+    return found
+
+
+def test_a_folder_is_all_its_files_but_hidden_ones(folder: Path) -> None:
+    (shard,) = find_shards(str(folder))
+    assert shard.weight == 6
+    found = [path for batch in shard.read() for path in batch.paths]
+    names = ("2/drawing.png", "2/small.jpg", "7/drawing.png", "7/small.jpg", "damaged.png")
+    assert found == [str(folder / name) for name in (*names, "notes.txt")]
+
+
+def test_a_folder_named_for_a_digit_is_a_label(folder: Path) -> None:
+    (batch,) = read(find_shards(str(folder)))
+    assert batch.labels.tolist() == [2, 2, 7, 7, -1, -1]
+
+
+def test_a_glob_and_a_single_file(folder: Path) -> None:
+    assert len(encoded(read(find_shards(f"{folder}/*/*.jpg")))) == 1  # both are small.jpg
+    assert find_shards(f"{folder}/*/*.jpg")[0].weight == 2
+    assert find_shards(str(folder / "7" / "drawing.png"))[0].weight == 1
+
+
+def test_a_file_that_goes_away_is_told(folder: Path) -> None:
+    shards = find_shards(str(folder))
+    (folder / "notes.txt").unlink()
+    content, _ = encoded(read(shards))["notes.txt"]
+    assert "No such file" in str(content)
+
+
+def test_a_url() -> None:
+    with fsspec.open("memory://pictures/7/drawing.png", "wb") as file:
+        file.write(SEVEN)
+    shards = find_shards("memory://pictures")
+    assert encoded(read(shards)) == {"drawing.png": (SEVEN, 7)}
+    (batch,) = read(shards)
+    assert batch.paths == ["memory:///pictures/7/drawing.png"]
+
+
+def test_many_files_are_many_shards(tmp_path: Path) -> None:
+    for i in range(2_500):
+        (tmp_path / f"{i:04}.png").touch()
+    shards = find_shards(str(tmp_path))
+    assert [shard.weight for shard in shards] == [2_000, 500]
+    assert [len(batch.paths) for batch in shards[0].read()] == [1_000, 1_000]
+    assert shards == find_shards(str(tmp_path))
+
+
+def test_a_tar_of_webdatasets_samples(tmp_path: Path) -> None:
+    files = {
+        "a/001.png": SEVEN,
+        "a/001.cls": b"7\n",
+        "a/001.json": b"{}",
+        "a/002.cls": b"dog",
+        "a/002.jpg": DAMAGED,
+        "a/.hidden": b"",
+        "a/003.txt": b"alone",
+    }
+    write_tar(tmp_path / "digits-000.tar", **files)
+    write_tar(tmp_path / "digits-001.tar", **{"004.png": SEVEN})
+    shards = find_shards(f"{tmp_path}/digits-*.tar")
+    assert len(shards) == 2
+    assert encoded(read(shards)) == {
+        "001.png": (SEVEN, 7),
+        "002.jpg": (DAMAGED, -1),
+        "003.txt": (b"alone", -1),
+        "004.png": (SEVEN, -1),
+    }
+
+
+def test_a_tar_that_ends_too_early_gives_what_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "digits.tar"
+    write_tar(path, **{"1.png": SEVEN, "2.png": SEVEN})
+    path.write_bytes(path.read_bytes()[:4_500])
+    found = encoded(read(find_shards(str(path))))
+    assert found["1.png"] == (SEVEN, -1)
+    said, _ = found["digits.tar"]
+    assert "the tar file is damaged here" in str(said)
+
+
+def test_parquet_of_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "digits.parquet"
+    images, labels = write_pixels(path, 2_300, rows=1_200)
+    shards = find_shards(str(path))
+    assert [shard.weight for shard in shards] == [1_200, 1_100]
+    batches = read(shards)
+    assert [len(batch.paths) for batch in batches] == [1_000, 200, 1_000, 100]
+    assert np.array_equal(
+        np.concatenate([b.images for b in batches if isinstance(b, Pixels)]), images
+    )
+    assert np.array_equal(np.concatenate([b.labels for b in batches]), labels)
+    assert batches[-1].paths[-1] == f"{path}#2299"
+
+
+@pytest.mark.parametrize("kind", ["binary", "structure"])
+def test_parquet_of_encoded_pictures(tmp_path: Path, kind: str) -> None:
+    values: list[object] = [SEVEN, None, DAMAGED]
+    if kind == "structure":  # as Hugging Face's data sets keep pictures
+        values = [{"bytes": value, "path": None} for value in values]
+    path = tmp_path / "digits.parquet"
+    pq.write_table(pa.table({"image": values, "label": [7, 1, None]}), path)
+    assert encoded(read(find_shards(str(path)))) == {
+        "digits.parquet#0": (SEVEN, 7),
+        "digits.parquet#1": ("there is nothing in this row", 1),
+        "digits.parquet#2": (DAMAGED, -1),
+    }
+
+
+def test_the_column_must_be_clear(tmp_path: Path) -> None:
+    path = tmp_path / "digits.parquet"
+    pq.write_table(pa.table({"one": [SEVEN], "other": [DAMAGED], "name": ["a"]}), path)
+    with pytest.raises(SourceError, match="has 2 columns of binary values; name one: --column"):
+        find_shards(str(path))
+    with pytest.raises(SourceError, match="has no column 'name' of binary values"):
+        find_shards(str(path), "name")
+    assert encoded(read(find_shards(str(path), "other"))) == {"digits.parquet#0": (DAMAGED, -1)}
+
+
+@pytest.mark.parametrize("kept", [0, 100, 3_000])
+def test_a_damaged_parquet_file_is_a_row(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "digits.parquet"
+    write_pixels(path, 100, rows=100)
+    path.write_bytes(path.read_bytes()[:kept])
+    ((said, _),) = encoded(read(find_shards(str(path)))).values()
+    assert "not a Parquet file" in str(said)
+
+
+def test_parquet_that_is_damaged_in_the_middle_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "digits.parquet"
+    write_pixels(path, 100, rows=100)
+    content = bytearray(path.read_bytes())
+    content[4:2_000] = bytes(1_996)
+    path.write_bytes(content)
+    ((said, _),) = encoded(read(find_shards(str(path)))).values()
+    assert "the Parquet file is damaged here" in str(said)
+
+
+def test_qmnists_files(drawn_root: Path) -> None:
+    shards = find_shards(str(drawn_root))
+    assert [shard.group for shard in shards] == ["test"]
+    images, labels = drawn.digits(1_000, seed=2)
+    (batch,) = read(shards)
+    assert isinstance(batch, Pixels)
+    assert np.array_equal(batch.images, images)
+    assert np.array_equal(batch.labels, labels)
+    train = drawn_root / "QMNIST" / "raw" / "qmnist-train-images-idx3-ubyte"
+    assert sum(shard.weight for shard in find_shards(str(train))) == 2_000
+
+
+def test_the_official_files_two_parts_are_told_apart(tmp_path: Path) -> None:
+    raw = tmp_path / "QMNIST" / "raw"
+    raw.mkdir(parents=True)
+    drawn.write_idx(
+        raw / "qmnist-test-images-idx3-ubyte", 0x08, np.zeros((60_000, 28, 28), np.uint8)
+    )
+    groups = [shard.group for shard in find_shards(str(tmp_path))]
+    assert groups == ["test10k", *["test50k"] * 5]
+
+
+@pytest.mark.parametrize("length", [0, 3, 10, 20, 500])
+@pytest.mark.parametrize("name", ["qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"])
+def test_a_truncated_idx_file_is_refused(tmp_path: Path, name: str, length: int) -> None:
+    drawn.write_qmnist(tmp_path, train=20, test=20)
+    file = tmp_path / "QMNIST" / "raw" / name
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(SourceError, match=f"{name} is not a"):
+        find_shards(str(tmp_path))
+
+
+def test_where_there_is_nothing(tmp_path: Path) -> None:
+    for source in (tmp_path, tmp_path / "missing", tmp_path / "*.png"):
+        with pytest.raises(SourceError, match="there are no files at"):
+            find_shards(str(source))
