@@ -1,10 +1,11 @@
 """How many replicas it takes, and what a sudden load does until they are there.
 
     python benchmarks/capacity.py measure --json docs/scaling/measured.json    # a minute
+    python benchmarks/capacity.py flood --json docs/scaling/flood.json
     python benchmarks/capacity.py replicas --price 0.04
     python benchmarks/capacity.py jump --json docs/scaling/jump.json --picture docs/scaling/jump.png
 
-`measure` asks the real server. The other two compute, from what it measured and from
+`measure` and `flood` ask the real server. The other two compute, from what it measured and from
 `docs/performance/`: `jump` simulates replicas, each a queue of requests before one worker, and an
 autoscaler that sees late what they do. One seed gives one result.
 """
@@ -17,9 +18,12 @@ import socket
 import statistics
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from itertools import chain
@@ -32,13 +36,14 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import Progress
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.servers import Body, ours, peak_of, running  # noqa: E402
+from benchmarks.servers import Body, load, ours, peak_of, running  # noqa: E402
 from benchmarks.tables import console, table, write  # noqa: E402
 from benchmarks.targets import raw  # noqa: E402
 
@@ -376,7 +381,6 @@ def replicas(
             "a core carries",
             "cores busy",
             "replicas",
-            "vCPU-hours an hour",
             "$ an hour",
             "$ a million",
         ],
@@ -387,7 +391,6 @@ def replicas(
                 f"{row['hourly'] / 3_600:,.1f}",
                 f"{row['carried']:,.0f}",
                 f"{row['busy_cores']:.4f}",
-                str(row["replicas"]),
                 str(row["replicas"]),
                 f"{row['dollars_an_hour']:.2f}",
                 f"{row['dollars_a_million']:,.4f}",
@@ -469,6 +472,70 @@ def measure(rounds: Annotated[int, typer.Option(min=1)] = 3, json_file: JsonFile
             "service_time_quantiles": np.quantile(times, (np.arange(1_000) + 0.5) / 1_000).tolist(),
         },
     )
+
+
+@app.command()
+def flood(seconds: Annotated[int, typer.Option(min=1)] = 4, json_file: JsonFile = None) -> None:
+    """See what a worker says of itself when it has too much to do."""
+    small, _, large = pictures()
+    cases = [(kind, clients) for kind in (small, large) for clients in (16, 256)]
+    rows: list[dict[str, Any]] = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("floods", total=len(cases))
+        for kind, clients in cases:
+            with running(ours(workers=1)) as up:
+                before, began = counted(up.url), time.perf_counter()
+                found = load(f"{up.url}/predict", kind.body, clients, seconds)
+                after, passed = counted(up.url), time.perf_counter() - began
+            answered, refused, there = (after[key] - before[key] for key in after)
+            rows.append(
+                {
+                    "picture": kind.name,
+                    "clients": clients,
+                    "answered": answered / passed,
+                    "refused": refused / passed,
+                    "p50": found.p50,
+                    "in_flight": there / passed,
+                }
+            )
+            progress.advance(task)
+    table(
+        ["picture", "clients", "answered/s", "refused/s", "in flight", "p50 ms"],
+        [
+            [
+                row["picture"],
+                str(row["clients"]),
+                f"{row['answered']:,.0f}",
+                f"{row['refused']:,.0f}",
+                f"{row['in_flight']:.2f}",
+                f"{row['p50']:,.1f}",
+            ]
+            for row in rows
+        ],
+    )
+    write(json_file, {"seconds": seconds, "rows": rows})
+
+
+def counted(url: str) -> dict[str, float]:
+    """Read how many requests were answered and refused, and the seconds that they were there.
+
+    A worker that has as many requests as it may refuses this one too, so it is asked again.
+    """
+    while True:
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{url}/metrics") as response:  # noqa: S310  it is ours
+            families = list(text_string_to_metric_families(response.read().decode()))
+            break
+        time.sleep(0.1)
+    found = {"200": 0.0, "503": 0.0, "seconds": 0.0}
+    for sample in chain.from_iterable(family.samples for family in families):
+        if sample.labels.get("endpoint") != "/predict":
+            continue
+        if sample.name == "bentoml_service_request_duration_seconds_sum":
+            found["seconds"] += sample.value
+        elif sample.name == "bentoml_service_request_total":
+            status = sample.labels["http_response_code"]
+            found[status] = found.get(status, 0) + sample.value
+    return {key: found[key] for key in ("200", "503", "seconds")}
 
 
 def pictures() -> list[Kind]:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import capacity
-from tests.deploy.test_kubernetes import OVERLAYS, autoscaler
+from tests.conftest import ROOT
+from tests.deploy.test_kubernetes import autoscaler
 
 SERVICE = 0.001  # seconds
 COUNT = 200_000
@@ -57,17 +58,16 @@ def test_one_seed_gives_one_result() -> None:
     assert runs[0] == runs[1]
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_simulated_autoscaler_is_the_one_in_deploy(overlay: str) -> None:
-    spec = autoscaler(overlay)["spec"]
-    if "metrics" in spec:
-        (metric,) = spec["metrics"]
-        target = metric["resource"]["target"]["averageUtilization"]
-        assert (target, spec["minReplicas"], spec["maxReplicas"]) == (
-            100 * capacity.TARGET,
-            capacity.LEAST,
-            capacity.MOST,
-        )
-    else:
-        least_and_most = spec["minReplicaCount"], spec["maxReplicaCount"]
-        assert least_and_most == (capacity.LEAST, capacity.MOST)
+def test_the_simulated_autoscaler_is_the_one_in_deploy() -> None:
+    by_cpu, in_flight = (autoscaler(overlay)["spec"] for overlay in ("cpu", "monitored"))
+    (metric,) = by_cpu["metrics"]
+    assert metric["resource"]["target"]["averageUtilization"] == 100 * capacity.TARGET
+    least_and_most = (capacity.LEAST, capacity.MOST)
+    assert (by_cpu["minReplicas"], by_cpu["maxReplicas"]) == least_and_most
+    assert (in_flight["minReplicaCount"], in_flight["maxReplicaCount"]) == least_and_most
+
+
+def test_the_replicas_are_those_in_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    capacity.replicas()
+    printed = capsys.readouterr().out
+    assert printed in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
