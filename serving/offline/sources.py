@@ -144,27 +144,26 @@ class Tar:
             yield Encoded(paths, contents, np.array(labels, np.int64))
 
     def _samples(self) -> Iterator[tuple[str, bytes | OSError, int]]:
-        try:
-            with fsspec.open(self.url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-                members = (
-                    (member, opened.read())
-                    for member in tar
-                    if (opened := tar.extractfile(member)) and not _is_hidden(member.name)
-                )
-                for _, sample in groupby(members, lambda found: _stem(found[0].name)):
-                    yield self._sample(list(sample))
-        except (tarfile.TarError, OSError, EOFError) as error:
-            # What was read before is good; what is missing is one row.
+        damage: list[Exception] = []
+        for _, sample in groupby(self._members(damage), lambda member: _stem(member[0])):
+            yield self._sample(list(sample))
+        # What was read before is good; what is missing is one row.
+        for error in damage:
             yield self.url, OSError(f"the tar file is damaged here: {error}"), UNKNOWN
 
-    def _sample(
-        self, members: list[tuple[tarfile.TarInfo, bytes]]
-    ) -> tuple[str, bytes | OSError, int]:
-        by_kind = {_kind(member.name): (member.name, content) for member, content in members}
-        name, content = next(
-            (found for kind, found in by_kind.items() if kind in PICTURES),
-            (members[0][0].name, members[0][1]),
-        )
+    def _members(self, damage: list[Exception]) -> Iterator[tuple[str, bytes]]:
+        try:
+            with fsspec.open(self.url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+                for member in tar:
+                    if (opened := tar.extractfile(member)) and not _is_hidden(member.name):
+                        yield member.name, opened.read()
+        except (tarfile.TarError, OSError, EOFError) as error:
+            damage.append(error)
+
+    def _sample(self, members: list[tuple[str, bytes]]) -> tuple[str, bytes | OSError, int]:
+        by_kind = {_kind(name): (name, content) for name, content in members}
+        pictures = (found for kind, found in by_kind.items() if kind in PICTURES)
+        name, content = next(pictures, members[0])
         _, label = by_kind.get(LABEL, ("", b""))
         digit = label.strip()
         is_digit = len(digit) == 1 and digit.isdigit()
