@@ -37,6 +37,14 @@ class Admission:
             Unauthorized: It has no key, or one that is not known.
         """
         self.check_room()
+        self.check_key(headers)
+
+    def check_key(self, headers: Headers) -> None:
+        """Let a request in however many there are.
+
+        Raises:
+            Unauthorized: It has no key, or one that is not known.
+        """
         if self._keys is not None:
             self._keys.check(headers)
 

@@ -29,6 +29,7 @@ from serving.settings import Log, Settings
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
 READY = "/readyz"
+METRICS = "/metrics"
 HEALTH = ("/livez", READY, "/healthz", rest.LIVE, rest.READY)
 
 ID = request_ids.HEADER.encode("ascii")
@@ -144,6 +145,8 @@ class Front:
         if path in HEALTH:
             if path == READY and self.admission.draining.is_set():
                 raise Overloaded("The service is going down; send no more requests here.")
+        elif path == METRICS:  # it is looked at most when there is too much to do
+            self.admission.check_key(scope["headers"])
         elif pages.is_page(path):  # it asks for a key, and so must be there without
             self.admission.check_room()
         else:

@@ -47,6 +47,7 @@ OTHERS = Starlette(
     routes=[
         Route("/hello", hello),
         Route("/ui/hello", hello),
+        Route("/metrics", hello),
         Route("/livez", hello),
         Route("/readyz", hello),
         Route("/status/{status:int}", status),
@@ -176,13 +177,14 @@ def test_our_mistakes_are_in_the_log_with_the_requests_id(
     assert "RuntimeError: /a/path of ours" in caplog.text
 
 
-def test_over_its_limit_it_refuses_all_but_health_checks() -> None:
+def test_over_its_limit_it_refuses_all_but_health_checks_and_metrics() -> None:
     asked = Asker(max_in_flight=1)
     asked.front.admission.in_flight = 1
     response = asked.post("/ours")
     assert error(response)[:2] == (503, "overloaded")
     assert response.headers["Retry-After"] == "1"
     assert error(asked.get("/ui/"))[:2] == (503, "overloaded")
+    assert asked.get("/metrics").text == "hello"
     assert asked.get("/livez").text == "hello"
     asked.front.admission.in_flight = 0
     assert asked.post("/ours").status_code == 200
@@ -193,6 +195,7 @@ def test_the_pages_need_no_key() -> None:
     asked = Asker(api_keys="first")
     assert asked.get("/ui/hello").text == "hello"
     assert error(asked.get("/hello"))[:2] == (401, "unauthorized")
+    assert error(asked.get("/metrics"))[:2] == (401, "unauthorized")
     assert error(asked.get("/uihello"))[:2] == (401, "unauthorized")
 
 
