@@ -3,6 +3,7 @@
 # make test    run every test
 # make check   what CI runs besides: lint, types
 # make audit   look the dependencies up among those with known vulnerabilities
+# make image   build the service's image, with the first of docker, podman and buildah that works
 # make train   train all that the report is about, the models in models/ among it, from DATA; what
 #              was interrupted goes on where it stopped
 # make report  write docs/report.md anew from results/
@@ -17,6 +18,8 @@ DATA ?= $(firstword $(wildcard data ../shared/qmnist) data)
 
 # BentoML reports to its makers unless this is the literal True.
 export BENTOML_DO_NOT_TRACK = True
+# ONNX Runtime, too.
+export ORT_DISABLE_TELEMETRY = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 ifdef GPU
@@ -38,14 +41,29 @@ endif
 DEV := .venv-dev
 # KServe's client, which the tests drive the server with, is larger than all of the service.
 KSERVE := .venv-kserve
+# More for `bentoml containerize`, such as --opt build-arg=BASE_IMAGE=…
+IMAGE_OPTIONS ?=
+IMAGE ?= qmnist-digits:latest
+ENGINE ?= $(shell for engine in docker podman buildah; do \
+	if $$engine info >/dev/null 2>&1; then echo $$engine; break; fi; done)
 RESOLVE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url
 COMPILE := $(RESOLVE) pyproject.toml
 
-.PHONY: serve test check audit train report screenshots lock browser
+.PHONY: serve bento image test check audit train report screenshots lock browser
 
 serve: $(SERVE)/installed
 	exec $(SERVE)/bin/bentoml serve . --host $(HOST) --port $(PORT)
+
+bento: $(SERVE)/installed
+	$(SERVE)/bin/bentoml build
+
+# From / because of BentoML's issue 5566: the template must lie below the folder of the command, and
+# BentoML copies it to where temporary files go. In the other format an image has no health check.
+image: bento
+	cd / && BUILDAH_FORMAT=docker $(abspath $(SERVE))/bin/bentoml containerize qmnist-digits:latest \
+	    --backend $(or $(ENGINE),$(error none of docker, podman and buildah works here)) \
+	    --image-tag $(IMAGE) --opt build-arg=REQUIREMENTS=$(LOCK) $(IMAGE_OPTIONS)
 
 test: $(DEV)/installed $(KSERVE)/installed browser
 	QMNIST_DATA=$(DATA) $(DEV)/bin/python -m pytest
@@ -83,6 +101,7 @@ lock: $(DEV)/installed
 	$(COMPILE) --extra train --extra grpc --extra offline --extra ray --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --extra gpu --extra grpc --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
 	$(RESOLVE) requirements/kserve.in --output-file requirements/kserve.txt
+	$(RESOLVE) requirements/sbom.in --output-file requirements/sbom.txt
 
 $(SERVE)/installed: $(LOCK)
 $(DEV)/installed: requirements/dev.txt

@@ -1,0 +1,123 @@
+"""The image that `.ci/image` made, and a way to run it where no container engine runs."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.conftest import STOP_SECONDS, free_port, wait_until_ready
+
+# Without an image there is nothing to test here: `make test` makes none.
+collect_ignore = [] if "QMNIST_IMAGE" in os.environ else ["test_image.py"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image: its files, those of its base, and its description."""
+
+    root: Path
+    base: Path
+    description: dict[str, Any]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        config: dict[str, Any] = self.description["Docker"]["config"]
+        return config
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(variable.split("=", 1) for variable in self.config["Env"])
+
+
+@dataclass(frozen=True)
+class Container:
+    """A running container; `pid` is that of its process 1, `seconds` what it took to be ready."""
+
+    image: Image
+    url: str
+    pid: int
+    process: subprocess.Popen[str]
+    seconds: float
+    stdout: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str, **environment: str) -> int:
+        """Run a command beside its process 1, and return its exit status."""
+        user, group = self.image.config["User"].split(":")
+        enter = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--root", "--wd"]
+        enter += ["--setuid", user, "--setgid", group]
+        return subprocess.run(
+            [*enter, *command], env={**self.environment, **environment}, check=False
+        ).returncode
+
+    def workers(self) -> list[int]:
+        """The processes that answer."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+
+class RunContainer(Protocol):
+    """Runs the image with environment variables, then stops it."""
+
+    def __call__(self, **environment: str) -> AbstractContextManager[Container]: ...
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """The image."""
+    return Image(
+        root=Path(os.environ["QMNIST_IMAGE_ROOT"]),
+        base=Path(os.environ["QMNIST_IMAGE_BASE"]),
+        description=read_description("QMNIST_IMAGE"),
+    )
+
+
+@pytest.fixture(scope="session")
+def run_container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> RunContainer:
+    """A way to run containers."""
+
+    @contextmanager
+    def run(**environment: str) -> Iterator[Container]:
+        folder = tmp_path_factory.mktemp("container")
+        port = str(free_port())
+        variables = {**image.environment, "PORT": port, **environment}
+        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        command += [str(Path(__file__).with_name("container")), str(image.root)]
+        command += [image.config["User"], image.config["WorkingDir"], *image.config["Entrypoint"]]
+        url = f"http://127.0.0.1:{port}"
+        started = time.monotonic()
+        with (folder / "stdout").open("w", encoding="utf-8") as stdout:
+            process = subprocess.Popen(command, env=variables, stdout=stdout, text=True)
+        try:
+            wait_until_ready(url, process, folder / "stdout")
+            seconds = time.monotonic() - started
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            pid = int(children.read_text())
+            yield Container(
+                image, url, pid, process, seconds, folder / "stdout", variables
+            )
+        finally:
+            process.kill()  # and with it, by --kill-child, all that is in the container
+            process.wait(STOP_SECONDS)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def container(run_container: RunContainer) -> Iterator[Container]:
+    """A container with the defaults."""
+    with run_container() as container:
+        yield container
+
+
+def read_description(variable: str) -> dict[str, Any]:
+    text = Path(os.environ[variable]).read_text(encoding="utf-8")
+    description: dict[str, Any] = json.loads(text)
+    return description

@@ -1,0 +1,174 @@
+"""The image, and how it runs: read-only but for /tmp, without any capability, as process 1."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import stat
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from tests.conftest import ROOT
+from tests.image.conftest import Container, Image, RunContainer, read_description
+
+LIMIT = 450_000_000  # bytes beyond the base
+START_SECONDS = 4
+SEVEN = (ROOT / "docs" / "seven.png").read_bytes()
+
+
+def test_its_size_beyond_the_base(image: Image) -> None:
+    size = size_of(image.root) - size_of(image.base)
+    print(f"\n{size / 1e6:.0f} MB beyond a base of {size_of(image.base) / 1e6:.0f} MB")
+    assert size <= LIMIT
+
+
+def test_it_holds_what_serves_and_not_what_builds(image: Image) -> None:
+    added = {path.relative_to(image.root) for path in files(image.root)}
+    added -= {path.relative_to(image.base) for path in files(image.base)}
+    names = {path.name for path in files(image.root)}
+    assert not names & {"gcc", "cc", "g++", "c++", "clang", "git", "uv"}
+    parts = {part for path in added for part in path.parts}
+    assert not parts & {"torch", "pip", "setuptools", "tests", ".cache", "build", "wheels"}
+    assert not [path for path in added if path.suffix == ".conf"]
+    source = Path("app", "bento", "src")
+    assert source / "docs" / "report.md" in added
+    assert source / "serving" / "web" / "ui" / "index.html" in added
+    for name in ("baseline", "deeper", "dropout"):
+        assert {source / "models" / name / file for file in ("model.onnx", "card.json")} < added
+
+
+def test_who_serves_may_write_nothing_of_it(image: Image) -> None:
+    assert image.config["User"] == "1034:1034"
+    for path in (image.root / "app").rglob("*"):
+        status = path.lstat()
+        assert status.st_uid == 0, path
+        assert stat.S_ISLNK(status.st_mode) or not status.st_mode & 0o022, path
+
+
+def test_nothing_reports_to_its_makers(image: Image) -> None:
+    assert image.environment["BENTOML_DO_NOT_TRACK"] == "True"
+    assert image.environment["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_another_model_is_another_last_layer_alone(image: Image) -> None:
+    layers = image.description["Docker"]["rootfs"]["diff_ids"]
+    other = read_description("QMNIST_OTHER_IMAGE")["Docker"]["rootfs"]["diff_ids"]
+    assert layers[:-1] == other[:-1]
+    assert layers[-1] != other[-1]
+
+
+def test_its_bill_of_materials_names_what_is_installed(image: Image) -> None:
+    bill = json.loads((image.root / "app" / "sbom.cdx.json").read_text(encoding="utf-8"))
+    assert bill["bomFormat"] == "CycloneDX"
+    listed = {part["name"]: part for part in bill["components"]}
+    packages = (image.root / "app" / ".venv" / "lib").glob("python3.*/site-packages/*.dist-info")
+    installed = {re.sub(r"[-_.]+", "-", path.name.split("-")[0]).lower() for path in packages}
+    assert {re.sub(r"[-_.]+", "-", name).lower() for name in listed} == installed
+    lock = (ROOT / "requirements" / "serve.txt").read_text(encoding="utf-8")
+    version = listed["onnxruntime"]["version"]
+    assert f"onnxruntime=={version} " in lock
+    assert listed["onnxruntime"]["purl"] == f"pkg:pypi/onnxruntime@{version}"
+
+
+def test_it_answers(container: Container) -> None:
+    assert httpx.post(f"{container.url}/predict", content=SEVEN).json()["digit"] == 7
+    assert httpx.get(f"{container.url}/ui/").is_success
+    assert httpx.get(f"{container.url}/ui/report").is_success
+
+
+def test_it_starts_soon(run_container: RunContainer) -> None:
+    seconds = []
+    for _ in range(3):
+        with run_container() as container:
+            seconds.append(container.seconds)
+    print(f"\nready after {', '.join(f'{second:.1f}' for second in seconds)} s")
+    # Others may use the machine meanwhile.
+    assert statistics.median(seconds) < START_SECONDS
+
+
+def test_its_log_is_its_output(container: Container) -> None:
+    log = container.stdout.read_text(encoding="utf-8")
+    assert "Service qmnist-digits initialized" in log
+    port = container.environment["PORT"]
+    assert f"Draw a digit: http://localhost:{port}/ui/" in log
+    assert "Traceback" not in log
+
+
+def test_its_health_check_asks_it(container: Container) -> None:
+    kind, *command = container.image.config["Healthcheck"]["Test"]
+    assert kind == "CMD"
+    assert container.run(*command) == 0
+    assert container.run(*command, PORT="9") == 1  # where nobody listens
+
+
+def test_its_user_has_no_power(container: Container) -> None:
+    status = Path(f"/proc/{container.pid}/status").read_text()
+    powers = re.findall(r"^Cap(?:Prm|Eff|Bnd|Amb):\s*(\w+)$", status, re.MULTILINE)
+    assert {int(power, 16) for power in powers} == {0}
+    assert re.search(r"^Uid:\s+1034\s+1034\s+1034\s+1034$", status, re.MULTILINE)
+    assert container.run("touch", "/app/written") != 0
+    assert container.run("touch", "/tmp/written") == 0  # noqa: S108  the container's own
+
+
+def test_settings_reach_it(run_container: RunContainer) -> None:
+    settings = {"QMNIST_MODEL": "baseline", "QMNIST_API_KEYS": "secret"}
+    with run_container(**settings) as container:
+        url = f"{container.url}/predict"
+        assert httpx.post(url, content=SEVEN).status_code == 401
+        answer = httpx.post(url, content=SEVEN, headers={"X-API-Key": "secret"})
+        assert answer.json()["model"] == "baseline"
+
+
+def test_a_worker_that_dies_is_started_again(run_container: RunContainer) -> None:
+    with run_container(QMNIST_WORKERS="2") as container:
+        first, second = container.workers()
+        os.kill(first, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while len(workers := set(container.workers()) - {first}) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert second in workers
+        assert httpx.post(f"{container.url}/predict", content=SEVEN).json()["digit"] == 7
+
+
+def test_sigterm_ends_it_after_the_answers_that_it_owes(run_container: RunContainer) -> None:
+    with run_container() as container:
+        address = urlsplit(container.url)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port)
+        connection.putrequest("POST", "/predict")
+        connection.putheader("Content-Length", str(len(SEVEN)))
+        connection.endheaders(SEVEN[:100])
+        time.sleep(0.2)  # until the service has read that much
+        os.kill(container.pid, signal.SIGTERM)
+        stopped = time.monotonic()
+        time.sleep(0.2)
+        connection.send(SEVEN[100:])
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert json.load(answer)["digit"] == 7
+        assert container.process.wait(10) == 0
+        seconds = time.monotonic() - stopped
+        print(f"\ngone {seconds:.1f} s after SIGTERM")
+        with socket.socket() as asks:
+            assert asks.connect_ex((str(address.hostname), address.port or 0)) != 0
+
+
+def files(root: Path) -> list[Path]:
+    """All files, links among them, but not what a running system mounts."""
+    mounted = {root / name for name in ("proc", "sys", "dev", "tmp")}
+    return [
+        Path(folder, name)
+        for folder, folders, names in os.walk(root)
+        if not mounted & {Path(folder), *Path(folder).parents}
+        for name in names
+    ]
+
+
+def size_of(root: Path) -> int:
+    return sum(path.lstat().st_size for path in files(root))
