@@ -1,6 +1,8 @@
-"""`bentoml build`, and the bento it makes."""
+"""`bentoml build`, the bento it makes, and the Dockerfile in it."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +16,18 @@ from tests.conftest import ROOT, StartServer
 
 @pytest.fixture(scope="module")
 def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("bentoml")
-    subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", "--version", "1", "."],
-        cwd=ROOT,
-        env={**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"},
-        check=True,
-    )
-    return home / "bentos" / "qmnist-digits" / "1"
+    return build(ROOT, tmp_path_factory.mktemp("bentoml"))
+
+
+@pytest.fixture(scope="module")
+def dockerfile(bento: Path) -> str:
+    return (bento / "env" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def image(dockerfile: str) -> str:
+    """The stage of the Dockerfile that is the image; the others are left behind."""
+    return dockerfile[dockerfile.rindex("\nFROM ") :]
 
 
 def test_a_bento_holds_serving_models_and_the_report_and_nothing_else(bento: Path) -> None:
@@ -38,9 +44,13 @@ def test_a_bento_holds_serving_models_and_the_report_and_nothing_else(bento: Pat
         for name in ("baseline", "deeper", "dropout")
         for file in ("card.json", "model.onnx", "model.torchscript.pt")
     }
-    assert files - serving - models - report == {
+    requirements = {
+        Path("requirements", f"{name}.txt") for name in ("sbom", "serve", "serve-gpu", "serve-grpc")
+    }
+    assert files - serving - models - report - requirements == {
         Path(n) for n in ("LICENSE", "README.md", "bentofile.yaml")
     }
+    assert requirements < files
 
 
 def test_a_bento_needs_no_torch(bento: Path) -> None:
@@ -50,10 +60,52 @@ def test_a_bento_needs_no_torch(bento: Path) -> None:
     assert not {name for name in packages if name.startswith(("torch", "nvidia-c", "onnxscript"))}
 
 
-def test_a_bento_sends_no_telemetry(bento: Path) -> None:
-    dockerfile = (bento / "env" / "docker" / "Dockerfile").read_text(encoding="utf-8")
-    assert "ENV BENTOML_DO_NOT_TRACK=$BENTOML_DO_NOT_TRACK" in dockerfile
-    assert "ARG BENTOML_DO_NOT_TRACK=True" in dockerfile
+def test_an_image_sends_no_telemetry(image: str) -> None:
+    assert "ENV BENTOML_DO_NOT_TRACK=True\n" in image
+    assert "ENV ORT_DISABLE_TELEMETRY=1\n" in image
+
+
+def test_an_image_serves_as_nobody_special_and_can_be_asked_whether_it_does(image: str) -> None:
+    users = re.findall(r"^USER (.+)$", image, re.MULTILINE)
+    assert users == ["1034:1034"]  # a number, or Kubernetes cannot tell that it is not root
+    check = re.search(r"^HEALTHCHECK .*CMD (.+)$", image, re.MULTILINE)
+    assert check is not None
+    assert check[1] == '["python3", "-m", "serving.health"]'
+    assert image.rstrip().endswith('ENTRYPOINT ["/app/bento/env/docker/entrypoint.sh"]')
+
+
+def test_an_image_is_made_without_a_compiler_and_without_git(dockerfile: str) -> None:
+    commands = re.sub(r"^#.*$", "", dockerfile, flags=re.MULTILINE)
+    assert not re.search(r"\b(apt|apt-get|build-essential|gcc|git)\b", commands)
+    pips = re.findall(r"pip --python (?:.*\\\n)*.*", dockerfile)
+    assert len(pips) == 2
+    assert all("--require-hashes" in pip and "--only-binary :all:" in pip for pip in pips)
+    # Where packages come from, and who may fetch them, is mounted and not written down.
+    assert "index-url" not in dockerfile
+    assert dockerfile.count("--mount=type=secret,id=pip.conf") == 2
+
+
+def test_packages_come_before_the_models_and_do_not_change_with_them(
+    bento: Path, dockerfile: str, image: str, tmp_path: Path
+) -> None:
+    stage = dockerfile[dockerfile.index(" AS packages") : dockerfile.index(" AS sbom")]
+    assert re.findall(r"^COPY (.+)$", stage, re.MULTILINE) == [
+        "src/${REQUIREMENTS} /build/requirements.txt"
+    ]
+    assert re.findall(r"^COPY --from=(\w+) ", image, re.MULTILINE) == ["packages", "sbom", "bento"]
+
+    changed = tmp_path / "changed"
+    shutil.copytree(bento / "src", changed)
+    shutil.copytree(ROOT / "deploy", changed / "deploy")
+    with (changed / "models" / "deeper" / "card.json").open("a", encoding="utf-8") as card:
+        card.write("\n")
+    other = build(changed, tmp_path / "bentoml")
+    for file in (
+        "env/docker/Dockerfile",
+        "src/requirements/serve.txt",
+        "src/requirements/sbom.txt",
+    ):
+        assert (other / file).read_bytes() == (bento / file).read_bytes()
 
 
 def test_a_bento_serves(bento: Path, start_server: StartServer) -> None:
@@ -61,3 +113,13 @@ def test_a_bento_serves(bento: Path, start_server: StartServer) -> None:
         answer = httpx.post(f"{url}/predict", content=drawn.encode(drawn.on_paper(4))).json()
         assert httpx.get(f"{url}/ui/report").is_success
     assert answer["digit"] == 4
+
+
+def build(folder: Path, home: Path) -> Path:
+    subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", "--version", "1", "."],
+        cwd=folder,
+        env={**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"},
+        check=True,
+    )
+    return home / "bentos" / "qmnist-digits" / "1"

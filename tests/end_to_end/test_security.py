@@ -1,9 +1,12 @@
 """Who is let in, and what an input cannot make the service do."""
 
 import json
+import os
 import pickle
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -214,3 +217,12 @@ def test_no_request_is_logged_unasked(run_server: RunServer) -> None:
         httpx.post(f"{server.url}/predict", content=SEVEN)
         httpx.post(f"{server.url}/predict", content=b"x")
     assert "predict" not in server.log.read_text(encoding="utf-8")
+
+
+def test_onnx_runtime_does_not_report_to_its_makers(tmp_path: Path) -> None:
+    # Who reports writes down first under which id; a variable CI would keep it from that here.
+    program = "from serving import settings; from serving.repository import Repository;"
+    program += "Repository(settings.load())"
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+    assert not list(tmp_path.iterdir())

@@ -54,7 +54,10 @@ class Container:
         enter = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--root", "--wd"]
         enter += ["--setuid", user, "--setgid", group]
         return subprocess.run(
-            [*enter, *command], env={**self.environment, **environment}, check=False
+            [*enter, *command],
+            env={**self.environment, **environment},
+            stderr=subprocess.DEVNULL,
+            check=False,
         ).returncode
 
     def workers(self) -> list[int]:
@@ -100,9 +103,7 @@ def run_container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Run
             seconds = time.monotonic() - started
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             pid = int(children.read_text())
-            yield Container(
-                image, url, pid, process, seconds, folder / "stdout", variables
-            )
+            yield Container(image, url, pid, process, seconds, folder / "stdout", variables)
         finally:
             process.kill()  # and with it, by --kill-child, all that is in the container
             process.wait(STOP_SECONDS)
