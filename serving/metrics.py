@@ -70,6 +70,12 @@ _in_flight = Gauge(
     multiprocess_mode="livesum",
 )
 _predictions = Counter("qmnist_predictions", "Answers", ["model", "digit", "accepted"])
+_models = Gauge(
+    "qmnist_models",
+    "Workers that serve a model",
+    ["model", "version", "provider"],
+    multiprocess_mode="livesum",
+)
 _errors = Counter("qmnist_errors", "Errors that were answered, by their code", ["code"])
 _decode_seconds = Histogram(
     "qmnist_decode_seconds", "From a picture's bytes to the network's pixels", buckets=FAST
@@ -103,6 +109,13 @@ class MeteredClassifier(Classifier):
     @functools.cached_property
     def _sizes(self) -> Any:  # noqa: ANN401
         return _batch_size.labels(self.card.name)
+
+
+def show_models(before: Iterable[Classifier], now: Iterable[Classifier]) -> None:
+    """Tell which models this worker serves, and no longer those that it did."""
+    for count, models in ((0, before), (1, now)):
+        for model in models:
+            _models.labels(model.card.name, model.card.version, model.provider).set(count)
 
 
 class RequestCounter:

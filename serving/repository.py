@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from serving import artifacts
+from serving import artifacts, metrics
 from serving.artifacts import ArtifactError
 from serving.classifier import Classifier, ContractError, ProviderError, choose_provider
 from serving.errors import UnknownModel
@@ -89,13 +89,20 @@ class Repository:
                 )
             self.provider: Provider = choose_provider(settings.provider, found[settings.model])
             # Never changed, but exchanged as a whole: who holds it has models that fit together.
-            self.models: Mapping[str, Classifier] = {
-                name: MeteredClassifier(artifact, self.provider)
-                for name, artifact in found.items()
-                if name not in self._done.unloaded
-            }
+            self.models: Mapping[str, Classifier] = {}
+            self._serve(
+                {
+                    name: MeteredClassifier(artifact, self.provider)
+                    for name, artifact in found.items()
+                    if name not in self._done.unloaded
+                }
+            )
         except (ArtifactError, ContractError, ProviderError) as error:
             raise LoadError(str(error)) from error
+
+    def _serve(self, models: Mapping[str, Classifier]) -> None:
+        metrics.show_models(self.models.values(), models.values())
+        self.models = models
 
     def get(self, name: str, version: str | None = None) -> Classifier:
         """Look a model up.
@@ -208,11 +215,11 @@ class Repository:
             self._refused[name] = f"the artifact in its folder was refused: {error}"
             raise LoadError(str(error).rstrip(".")) from error
         self._refused.pop(name, None)
-        self.models = {**self.models, name: loaded}
+        self._serve({**self.models, name: loaded})
         logger.info("model %r: version %s is served", name, loaded.card.version)
 
     def _drop(self, name: str) -> None:
-        self.models = {other: model for other, model in self.models.items() if other != name}
+        self._serve({other: model for other, model in self.models.items() if other != name})
         logger.info("model %r: not served any more", name)
 
     def _look(self) -> dict[str, Fingerprint]:

@@ -235,7 +235,7 @@ class Server:
             "platform": PLATFORM,
             "inputs": [spec.describe() for spec in INPUTS.values()],
             "outputs": [spec.describe() for spec in _outputs(model).values()],
-            "properties": PROPERTIES,
+            "properties": {"provider": model.provider, **PROPERTIES},
         }
 
     def model_config(self, name: str, version: str | None) -> dict[str, Any]:
