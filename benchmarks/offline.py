@@ -52,7 +52,7 @@ console = Console(soft_wrap=True)
 
 def main(
     pixels: Annotated[int, typer.Option(help="Digits in the Parquet file.")] = 1_000_000,
-    files: Annotated[int, typer.Option(help="PNG files.")] = 40_000,
+    files: Annotated[int, typer.Option(help="PNG files.")] = 100_000,
     million: Annotated[int, typer.Option(help="Digits in the long run.")] = 1_000_000,
     rounds: Annotated[int, typer.Option(help="How often two are compared.")] = 3,
     json: Annotated[Path | None, typer.Option(help="Where the figures go.")] = None,

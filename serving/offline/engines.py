@@ -44,11 +44,16 @@ def do(labeller: Labeller, shard: Shard, number: int, results: Results | None) -
 
 
 def run_local(job: Job, shards: Shards, results: Results | None, workers: int) -> Iterator[Done]:
-    """Do shards in as many processes; yield each when it is done.
+    """Do shards in as many processes, if it is one in this; yield each when it is done.
 
     Raises:
         EngineError: A process was killed, most likely for the memory it took.
     """
+    if workers == 1:
+        labeller = Labeller(job)
+        for number, shard in shards.items():
+            yield number, do(labeller, shard, number, results)
+        return
     # Forked, ONNX Runtime's and OpenCV's threads would be missing in the child.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start, (job, results)) as pool:

@@ -113,7 +113,8 @@ def _write_parquet(file: IO[bytes], parts: Iterable[Rows]) -> None:
             "error": pa.string(),
         }
     )
-    with pa.parquet.ParquetWriter(file, schema) as writer:
+    # Dictionaries of values that hardly ever come twice take time and space.
+    with pa.parquet.ParquetWriter(file, schema, use_dictionary=False) as writer:
         for rows in parts:
             wrong = np.zeros(len(rows.paths), bool)
             wrong[list(rows.errors)] = True

@@ -196,7 +196,7 @@ class Deadly(Unreadable):
 
 def test_a_killed_process_is_told(job: Job) -> None:
     with pytest.raises(EngineError, match="a process was killed"):
-        list(engines.run_local(job, {0: Deadly("a", "")}, None, workers=1))
+        list(engines.run_local(job, {0: Deadly("a", "")}, None, workers=2))
 
 
 def test_results_may_be_at_a_url(folder: Path, job: Job) -> None:
