@@ -207,7 +207,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     tab_to("#paper")
     go("ArrowUp", 9)
     page.keyboard.press("Space")
-    expect(page.get_by_role("status")).to_have_text("Pen down.")
+    expect(page.locator("#pen")).to_have_text("Pen down.")
     go("ArrowDown", 18)
     page.keyboard.press("Space")
     expect(page.locator("#digit")).to_have_text("1")

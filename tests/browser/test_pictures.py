@@ -104,8 +104,9 @@ def test_several_files_are_a_list(page: Page) -> None:
         ["7, > 99.9 %", "This is not a picture that can be read.", "902 / 10, ", "4, > 99.9 %"]
     )
     expect(page.locator("#digit")).to_have_text("7")
-    rows.nth(3).click()
+    rows.nth(3).dblclick()
     expect(page.locator("#digit")).to_have_text("4")
+    expect(page.get_by_alt_text("four.jpg")).to_be_visible()
     expect(rows.nth(3)).to_have_attribute("aria-pressed", "true")
     expect(rows.nth(0)).to_have_attribute("aria-pressed", "false")
     rows.nth(2).click()

@@ -5,11 +5,20 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
+from tests import drawn
 from tests.browser.conftest import OpenPage, digit, draw
 from tests.conftest import ROOT, RunServer, Server
 
+SEVERAL: list[FilePayload] = [
+    {
+        "name": f"{number}.png",
+        "mimeType": "image/png",
+        "buffer": drawn.encode(drawn.on_paper(number)),
+    }
+    for number in (4, 7)
+]
 GONE = "The service does not answer. It is asked again every two seconds."
 
 
@@ -208,3 +217,51 @@ def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> No
     assert all(widths)
     aligned = page.locator("td.right").first
     assert aligned.evaluate("cell => getComputedStyle(cell).textAlign") == "right"
+
+
+def test_several_pictures_wait_for_the_key(closed: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{closed.url}/ui/")
+    expect(page.get_by_label("API key")).to_be_visible()
+    page.set_input_files("#open", SEVERAL)
+    page.get_by_label("API key").fill("first")
+    page.keyboard.press("Enter")
+    outcomes = page.locator("#pictures .outcome")
+    expect(outcomes).to_contain_text(["4, > 99.9 %", "7, > 99.9 %"])
+    expect(page.locator("#digit")).to_have_text("4")
+
+
+def test_a_key_that_is_revoked_is_asked_for_again(closed: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{closed.url}/ui/")
+    page.get_by_label("API key").fill("first")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("deeper")).to_be_checked()
+    expect(page.locator("#paper")).to_be_focused()
+    page.get_by_label("dropout").check()
+    page.evaluate("sessionStorage.setItem('qmnist-api-key', 'revoked')")
+    draw(page, digit(7))
+    expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
+    page.get_by_label("API key").fill("second")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("API key")).to_be_hidden()
+    expect(page.locator("#digit")).to_have_text("7")
+    expect(page.get_by_label("dropout")).to_be_checked()  # it is still the one that was chosen
+
+
+@pytest.mark.parametrize("content", ["", "<html>Bad gateway</html>"])
+def test_a_proxy_without_a_server_is_asked_again(page: Page, content: str) -> None:
+    expect(page.get_by_label("deeper")).to_be_checked()
+    page.route("**/predict?*", lambda route: route.fulfill(status=502, body=content))
+    page.set_input_files("#open", SEVERAL)
+    expect(page.locator("#verdict")).to_have_text(GONE)
+    page.unroute("**/predict?*")
+    expect(page.locator("#digit")).to_have_text("4")
+    expect(page.locator("#pictures .outcome")).to_contain_text(["4, > 99.9 %", "7, > 99.9 %"])
+
+
+def test_an_example_is_asked_for_again(page: Page) -> None:
+    expect(page.get_by_label("deeper")).to_be_checked()
+    page.context.set_offline(True)
+    page.get_by_role("button", name="A thin pen").click()
+    expect(page.locator("#verdict")).to_have_text(GONE)
+    page.context.set_offline(False)
+    expect(page.locator("#digit")).to_have_text("4")

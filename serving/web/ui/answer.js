@@ -39,14 +39,15 @@ export function showSentence(sentence, isProblem) {
   seen.hidden = true;
   showBars([]);
   showBoxes([]);
-  if (isProblem) say(sentence);
+  say(sentence);
 }
 
 /** Tells those who do not see the page, once nothing has changed for a while. */
-export function say(sentence) {
+function say(sentence) {
   clearTimeout(speaking);
   speaking = setTimeout(() => {
-    byId("announcement").textContent = sentence;
+    const announcement = byId("announcement");
+    if (announcement.textContent !== sentence) announcement.textContent = sentence;
   }, QUIET);
 }
 

@@ -8,7 +8,7 @@ import { address, key } from "./service.js";
  * A picture from a file is named; any other stands in the text, as base64.
  */
 export async function curl({ picture, name, isFile }, endpoint, model) {
-  const options = [`-H 'Content-Type: ${type(picture)}'`];
+  const options = [`-H ${quoted(`Content-Type: ${type(picture)}`)}`];
   if (key.get()) options.push('-H "Authorization: Bearer $QMNIST_API_KEY"');
   const rest = [...options, quoted(address(endpoint, model).href)].join(" \\\n  ");
   if (isFile) return `curl --data-binary @${quoted(name)} ${rest}`;
@@ -49,5 +49,5 @@ async function base64(picture) {
     reader.readAsDataURL(picture);
   });
   const text = reader.result.slice(reader.result.indexOf(",") + 1);
-  return text.match(/.{1,76}/g).join("\n");
+  return (text.match(/.{1,76}/g) ?? []).join("\n");
 }

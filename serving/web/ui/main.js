@@ -2,16 +2,17 @@
 // picture is a Blob, and `null` when there is nothing. Every model is asked about it, and the
 // answers are the readings, by the model's name.
 
-import { say, showAnswer, showModels, showReadings, showSentence } from "./answer.js";
+import { showAnswer, showModels, showReadings, showSentence } from "./answer.js";
 import { curl, python } from "./commands.js";
 import { byId } from "./elements.js";
 import { showGallery } from "./gallery.js";
 import { Latest } from "./latest.js";
 import { Paper } from "./paper.js";
 import { Pictures } from "./pictures.js";
-import { Gone, fetchPicture, key, listModels, read } from "./service.js";
+import { fetchPicture, key, listModels, passes, read } from "./service.js";
 
 const NOTHING = "Draw a digit, and the answer follows.";
+const LARGEST_COPIED = 100_000; // bytes of a picture that is copied as text, not as a file's name
 const AGAIN = 2_000; // ms until a service that has not answered is asked again
 
 const paper = new Paper(byId("paper"));
@@ -32,9 +33,12 @@ paper.addEventListener("change", () => {
   if (paper.isBlank) empty();
   else update();
 });
-paper.addEventListener("say", ({ detail }) => say(detail));
+paper.addEventListener("say", ({ detail }) => {
+  byId("pen").textContent = detail;
+});
 
 pictures.addEventListener("choose", ({ detail }) => show(detail));
+pictures.addEventListener("problem", ({ detail }) => complain(detail));
 
 /** Asks about what is on the sheet, once what is being asked has been answered. */
 function update() {
@@ -69,9 +73,13 @@ async function ask(signal) {
 async function start() {
   const served = await listModels();
   cards = served.models;
-  model = served.default;
+  if (!cards.some(({ name }) => name === model)) model = served.default;
   showModels(cards, model, choose);
+  if (byId("key-form").contains(document.activeElement)) {
+    byId(byId("paper").hidden ? "clear" : "paper").focus();
+  }
   byId("key-form").hidden = true;
+  pictures.ask(model);
   if (paper.isBlank && !subject) showSentence(NOTHING, false);
 }
 
@@ -81,9 +89,10 @@ function complain(error) {
   showReadings(readings);
   showSentence(error.message, true);
   byId("copy-curl").disabled = byId("copy-python").disabled = !subject || cards.length === 0;
+  // These end what is known of the models, which are listed again.
+  if (error.code === "unauthorized" || error.code === "unknown_model") cards = [];
   if (error.code === "unauthorized") askForKey(error);
-  if (error.code === "unknown_model") cards = []; // they have changed: list them again
-  if (error instanceof Gone) again = setTimeout(update, AGAIN);
+  if (passes(error) || error.code === "unknown_model") again = setTimeout(update, AGAIN);
 }
 
 function askForKey(error) {
@@ -128,11 +137,12 @@ function show(picture) {
   shown.alt = picture.name;
   byId("erase").disabled = byId("undo").disabled = true;
   pictures.mark(picture);
-  showing = shown.decode().catch(() => {
-    if (subject !== picture) return;
+  const decoded = shown.decode().catch(() => {
+    if (showing !== decoded) return; // another one has been put there, or the same one again
     shown.hidden = true;
     byId("not-shown").hidden = false;
   });
+  showing = decoded;
   update();
 }
 
@@ -157,15 +167,15 @@ function forget() {
 }
 
 /** Shows files: one on the sheet, several in a list as well. */
-function open(files, isFile) {
+function open(files, areFiles) {
   discard();
   const subjects = files.map((file) => {
     const url = URL.createObjectURL(file);
-    return { picture: file, name: file.name, isFile, url };
+    return { picture: file, name: file.name, isFile: areFiles || file.size > LARGEST_COPIED, url };
   });
   pictures.show(subjects.length > 1 ? subjects : []);
   show(subjects[0]);
-  if (model) pictures.ask(model);
+  if (cards.length > 0) pictures.ask(model);
 }
 
 /** Lets go of all pictures. */
@@ -178,6 +188,7 @@ function discard() {
 }
 
 function clear() {
+  erase(false);
   discard();
   paper.clear();
 }
@@ -192,12 +203,16 @@ function erase(on) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.target === byId("key")) return;
-  if ((event.ctrlKey || event.metaKey) && event.key === "z") {
+  const { altKey, ctrlKey, metaKey, shiftKey, repeat, target } = event;
+  if (target === byId("key") || byId("copied").open || altKey || shiftKey) return;
+  const name = event.key.toLowerCase();
+  const isOnPage = target === document.body || target.closest("#paper, #pictures") !== null;
+  if (ctrlKey || metaKey) {
+    if (name !== "z") return;
     if (subject?.url === undefined) paper.undo();
-  } else if (event.target === byId("paper") && event.key.toLowerCase() === "e") {
-    erase(!paper.erasing);
-  } else if (event.key === "Delete") {
+  } else if (target === byId("paper") && name === "e") {
+    if (!repeat) erase(!paper.erasing);
+  } else if (name === "delete" && isOnPage) {
     clear();
   } else return;
   event.preventDefault();
@@ -210,7 +225,10 @@ for (const id of ["open", "photograph"]) {
   });
 }
 
+// The picture on the sheet is not to be dropped on itself.
+document.addEventListener("dragstart", (event) => event.preventDefault());
 document.addEventListener("dragover", (event) => {
+  if (event.target === byId("key")) return;
   event.preventDefault();
   document.body.classList.add("dragging");
 });
@@ -218,6 +236,7 @@ document.addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) document.body.classList.remove("dragging");
 });
 document.addEventListener("drop", (event) => {
+  if (event.target === byId("key")) return;
   event.preventDefault();
   document.body.classList.remove("dragging");
   take(event.dataTransfer.files, true, "What was dropped is not a file.");
@@ -227,8 +246,8 @@ document.addEventListener("paste", (event) => {
   take(event.clipboardData.files, false, "There is no picture in the clipboard.");
 });
 
-function take(files, isFile, otherwise) {
-  if (files.length > 0) open([...files], isFile);
+function take(files, areFiles, otherwise) {
+  if (files.length > 0) open([...files], areFiles);
   else showSentence(otherwise, true);
 }
 
@@ -261,7 +280,9 @@ async function copy(text) {
   }
 }
 
-showGallery(byId("gallery"), async (address, name) => {
+showGallery(byId("gallery"), showExample);
+
+async function showExample(address, name) {
   forget();
   const { signal } = asking;
   try {
@@ -269,7 +290,11 @@ showGallery(byId("gallery"), async (address, name) => {
     discard();
     show({ picture, name, isFile: false, url: URL.createObjectURL(picture) });
   } catch (error) {
-    if (!signal.aborted) complain(error);
+    if (signal.aborted) return;
+    complain(error);
+    clearTimeout(again);
+    again = setTimeout(() => showExample(address, name), AGAIN);
   }
-});
+}
+
 update();

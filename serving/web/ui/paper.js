@@ -11,8 +11,8 @@ const PEN_ERASER = 32; // in `buttons`: a pen's other end
 /**
  * A canvas to draw on.
  *
- * Fires `change` whenever the drawing is another one, or a stroke is at its end, and `say`, with a sentence in `detail`, when
- * the keys have moved the pen.
+ * Fires `change` whenever the drawing is another one, or a stroke is at its end, and `say`, with a
+ * sentence in `detail`, when the keys have put the pen down or lifted it.
  */
 export class Paper extends EventTarget {
   erasing = false;
@@ -45,14 +45,12 @@ export class Paper extends EventTarget {
   }
 
   undo() {
-    this.#stroke = null;
-    this.#down = false;
+    this.#drop();
     if (this.#strokes.pop()) this.#changed();
   }
 
   clear() {
-    this.#stroke = null;
-    this.#down = false;
+    this.#drop();
     this.#strokes = [];
     this.#changed();
   }
@@ -109,7 +107,7 @@ export class Paper extends EventTarget {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const arrow = ARROWS[event.key];
     if (arrow) this.#move(...arrow);
-    else if (event.key === " ") this.#down ? this.#lift() : this.#lower();
+    else if (event.key === " ") this.#turn(event.repeat);
     else return;
     event.preventDefault(); // or the page would scroll
     this.#show();
@@ -125,6 +123,18 @@ export class Paper extends EventTarget {
     }
   }
 
+  #drop() {
+    if (this.#down) this.#say("Pen up.");
+    this.#stroke = null;
+    this.#down = false;
+  }
+
+  #turn(isRepeated) {
+    if (isRepeated) return;
+    if (this.#down) this.#lift();
+    else this.#lower();
+  }
+
   #lower() {
     this.#pen ??= { x: 0.5, y: 0.5 };
     this.#down = true;
@@ -137,6 +147,7 @@ export class Paper extends EventTarget {
       this.#down = false;
       this.#stroke = null;
       this.#say("Pen up.");
+      this.#changed();
     }
     if (document.activeElement !== this.#canvas) this.#pen = null;
     this.#show();

@@ -1,10 +1,12 @@
 // The list of several pictures, each with its answer or with what is wrong with it.
 
 import { make } from "./elements.js";
-import { read } from "./service.js";
+import { passes, read } from "./service.js";
 import { percent } from "./words.js";
 
-/** A list of pictures; fires `choose`, with one of them in `detail`. */
+const AGAIN = 2_000; // ms until a picture is asked about again
+
+/** A list of pictures; fires `choose`, with one of them in `detail`, and `problem`, with an error. */
 export class Pictures extends EventTarget {
   #list;
   #items = []; // {subject, button, outcome}
@@ -42,23 +44,39 @@ export class Pictures extends EventTarget {
   async ask(model) {
     this.#asking.abort();
     const { signal } = (this.#asking = new AbortController());
+    for (const { outcome } of this.#items) {
+      outcome.textContent = "…";
+      outcome.className = "outcome";
+    }
     for (const { subject, outcome } of this.#items) {
-      const [sentence, kind] = await answer(subject.picture, model, signal);
+      let found = null;
+      while (!(found = await answer(subject.picture, model, signal))) {
+        await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      }
       if (signal.aborted) return;
-      outcome.textContent = sentence;
-      outcome.className = `outcome ${kind}`;
+      if (found.error?.code === "unauthorized") {
+        this.dispatchEvent(new CustomEvent("problem", { detail: found.error }));
+        return;
+      }
+      outcome.textContent = found.sentence;
+      outcome.className = `outcome ${found.kind}`;
     }
   }
 }
 
+/** What is said of a picture; `null` if it is to be asked again. */
 async function answer(picture, model, signal) {
   try {
     const { text, digits } = await read(picture, model, signal);
     const least = Math.min(...digits.map(({ confidence }) => confidence));
     const refused = digits.some(({ accepted }) => accepted === false);
     const said = `${text.replaceAll("\n", " / ")}, ${percent(least)}`;
-    return refused ? [`${said}, not accepted`, "refused"] : [said, "accepted"];
+    return refused
+      ? { sentence: `${said}, not accepted`, kind: "refused" }
+      : { sentence: said, kind: "accepted" };
   } catch (error) {
-    return [error.message, "problem"];
+    return !signal.aborted && passes(error)
+      ? null
+      : { sentence: error.message, kind: "problem", error };
   }
 }

@@ -20,6 +20,9 @@ export class Gone extends Error {
   }
 }
 
+/** Whether the same request may be answered a little later. */
+export const passes = (error) => error instanceof Gone || error.code === "overloaded";
+
 /** The API key, kept until the tab is closed. */
 export const key = {
   get: () => sessionStorage.getItem(KEY),
@@ -63,6 +66,7 @@ export async function read(picture, model, signal) {
 /** One of the page's own pictures. */
 export async function fetchPicture(address, signal) {
   const response = await fetchOrGone(address, { signal });
+  if (!response.ok) throw new Gone();
   return response.blob();
 }
 
@@ -71,8 +75,10 @@ async function send(url, options = {}) {
   const sent = key.get();
   if (sent) headers.Authorization = `Bearer ${sent}`;
   const response = await fetchOrGone(url, { ...options, headers });
-  const body = await response.json();
-  if (response.ok) return body;
+  const body = await response.json().catch(() => null);
+  options.signal?.throwIfAborted();
+  if (response.ok && body) return body;
+  if (!body?.error) throw new Gone(); // a proxy says that nobody is there
   const { code, message } = body.error;
   // Unless another one has been given meanwhile.
   if (code === "unauthorized" && key.get() === sent) key.forget();
@@ -84,6 +90,10 @@ async function fetchOrGone(url, options) {
     return await fetch(url, options);
   } catch (error) {
     if (options.signal?.aborted) throw error;
+    await options.body?.slice(0, 1).arrayBuffer().catch(() => {
+      const sentence = "The browser cannot read this: it is a folder, or a file that has changed.";
+      throw new Refused("unreadable", sentence, null);
+    });
     throw new Gone();
   }
 }
