@@ -79,6 +79,7 @@ async function start() {
     byId(byId("paper").hidden ? "clear" : "paper").focus();
   }
   byId("key-form").hidden = true;
+  byId("key-problem").textContent = "";
   pictures.ask(model);
   if (paper.isBlank && !subject) showSentence(NOTHING, false);
 }
@@ -97,8 +98,9 @@ function complain(error) {
 
 function askForKey(error) {
   if (key.get()) return; // it has been given meanwhile, and is about to be tried
-  byId("key-problem").textContent = error.key ? error.message : "";
+  if (error.key) byId("key-problem").textContent = error.message;
   if (!byId("key-form").hidden) return; // nor take the focus again from who draws meanwhile
+  if (paper.isBeingDrawnOn) return; // nor move the paper: at the stroke's end this comes again
   byId("key-form").hidden = false;
   byId("key").focus();
 }
