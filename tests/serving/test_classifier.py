@@ -7,7 +7,13 @@ import pytest
 
 from serving import artifacts
 from serving.artifacts import Artifact
-from serving.classifier import Classifier, ContractError, ProviderError, choose_provider
+from serving.classifier import (
+    LARGEST_CALL,
+    Classifier,
+    ContractError,
+    ProviderError,
+    choose_provider,
+)
 from serving.settings import Provider
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS
@@ -75,7 +81,7 @@ def test_more_pictures_than_one_call_takes(
     classifier = Classifier(artifact, Provider.CPU)
     images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
     expected = classifier.predict(images)
-    monkeypatch.setattr("serving.classifier.LARGEST_CALL", 3)
+    monkeypatch.setitem(LARGEST_CALL, Provider.CPU, 3)
     found = classifier.predict(images)
     assert found.probabilities.shape == (7, 10)
     assert np.allclose(found.logits, expected.logits, atol=1e-4)
