@@ -38,7 +38,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.tables import table, write  # noqa: E402
 from serving import artifacts  # noqa: E402
 from serving.classifier import Classifier  # noqa: E402
-from serving.offline.sources import BATCH  # noqa: E402
+from serving.offline.shards import BATCH  # noqa: E402
 from serving.settings import Provider  # noqa: E402
 from tests import drawn  # noqa: E402
 

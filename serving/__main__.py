@@ -21,7 +21,7 @@ from serving.offline import engines, sources
 from serving.offline.engines import Done, Engine, EngineError
 from serving.offline.labelling import Count, Job
 from serving.offline.results import Format, Results, ResultsError
-from serving.offline.sources import Shard, SourceError
+from serving.offline.shards import Shard, SourceError
 from serving.settings import SettingsError
 
 app = typer.Typer(help="Use the models in models/ offline.", no_args_is_help=True)

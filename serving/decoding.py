@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from serving.errors import DamagedPicture, NotAPicture, PictureTooLarge
+from serving.form import SIDE
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -45,6 +46,45 @@ DECODE_ERRORS = (
     struct.error,
     zlib.error,
 )
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """Write a chunk of a PNG file (https://www.w3.org/TR/png-3/#5Chunk-layout)."""
+    kind_and_content = kind + content
+    length, check = len(content), zlib.crc32(kind_and_content)
+    return length.to_bytes(4, "big") + kind_and_content + check.to_bytes(4, "big")
+
+
+# How a PNG file of SIDE x SIDE shades begins if nothing else is said of it, and how it ends.
+FORM_BEGIN = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">II5B", SIDE, SIDE, 8, 0, 0, 0, 0))
+FORM_END = _chunk(b"IEND", b"")
+LINE = 1 + SIDE  # bytes: a filter's number and the shades
+FILTERS = 5
+
+
+def decode_form(content: bytes) -> NDArray[np.uint8] | None:
+    """Decode a PNG file of 28 x 28 shades and nothing else, as data sets of digits are kept.
+
+    OpenCV takes a third of Pillow's time for it, but writes what is wrong to the standard error. So
+    it is given only what is whole.
+
+    Returns:
+        uint8 `[28, 28]`; `None` if it is anything else, and be it damaged.
+    """
+    if not content.startswith(FORM_BEGIN):
+        return None
+    packed = content[len(FORM_BEGIN) + 8 : -len(FORM_END) - 4]
+    if content != FORM_BEGIN + _chunk(b"IDAT", packed) + FORM_END:
+        return None
+    unpacker = zlib.decompressobj()
+    try:
+        lines = unpacker.decompress(packed, SIDE * LINE + 1)
+    except zlib.error:
+        return None
+    is_whole = unpacker.eof and not unpacker.unused_data and len(lines) == SIDE * LINE
+    if not is_whole or max(lines[::LINE]) >= FILTERS:
+        return None
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def open_picture(data: bytes, max_pixels: int) -> Image.Image:

@@ -1,6 +1,6 @@
 """Labels any number of pictures, or evaluates a model on labelled ones, without a server.
 
-A source becomes shards (`sources`), a shard becomes rows (`labelling`), rows become files
-(`results`), and an engine (`engines`) has many shards done at once. Every picture goes through
-`imaging` and `classifier`, as a served one does.
+A source becomes shards (`sources`; `files`, `tars`, `parquet` and `idx` read them), a shard becomes
+rows (`labelling`), rows become files (`results`), and an engine (`engines`) has many shards done at
+once. Every picture goes through `imaging` and `classifier`, as a served one does.
 """

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from serving.offline.labelling import Count, Job, Labeller
 from serving.offline.results import Results
-from serving.offline.sources import Shard
+from serving.offline.shards import Shard
 
 # By their numbers.
 Shards: TypeAlias = Mapping[int, Shard]

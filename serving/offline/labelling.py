@@ -3,19 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.artifacts import Artifact
 from serving.classifier import Classifier
-from serving.errors import PictureTooLarge, RequestError
+from serving.errors import RequestError
 from serving.form import SIDE
-from serving.imaging import look, open_picture
-from serving.offline.sources import Batch, Pixels, Shard
+from serving.imaging import look_at_file
+from serving.offline.shards import BATCH, Pixels, Shard
 from serving.settings import Provider
 
 CLASSES = 10
+
+# A file's path, the digit's pixels or what is wrong, and the label.
+Looked: TypeAlias = tuple[str, NDArray[np.uint8] | str, int]
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,9 @@ class Labeller:
 
     def label(self, shard: Shard, count: Count) -> Iterator[Rows]:
         """Read a shard and label it, batch by batch; what is counted goes into `count`."""
-        for batch in shard.read():
-            images, errors = self._images(batch)
+        for batch in self._pixels(shard):
             started = perf_counter()
-            predictions = self._classifier.predict(images)
+            predictions = self._classifier.predict(batch.images)
             count.seconds += perf_counter() - started
             rows = Rows(
                 batch.paths,
@@ -92,35 +95,47 @@ class Labeller:
                 predictions.confidences,
                 predictions.probabilities,
                 predictions.accepted,
-                errors,
+                batch.errors,
             )
             count.rows += len(rows.paths)
-            count.errors += len(errors)
+            count.errors += len(rows.errors)
             labelled = (batch.labels >= 0) & (batch.labels < CLASSES)
-            labelled[list(errors)] = False
+            labelled[list(rows.errors)] = False
             np.add.at(count.confusion, (batch.labels[labelled], rows.digits[labelled]), 1)
             yield rows
 
-    def _images(self, batch: Batch) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        if isinstance(batch, Pixels):
-            return batch.images, {}
-        images = np.zeros((len(batch.paths), SIDE, SIDE), np.uint8)
-        errors = {}
-        for row, content in enumerate(batch.contents):
-            try:
-                images[row] = self._look(content)
-            except RequestError as error:
-                errors[row] = str(error)
-            except OSError as error:
-                errors[row] = f"It cannot be read: {error.strerror or error}"
-        return images, errors
+    def _pixels(self, shard: Shard) -> Iterator[Pixels]:
+        """Read a shard; files of pictures are looked at one by one, for they may be large."""
+        looked: list[Looked] = []
+        for piece in shard.read(self._job.max_image_bytes):
+            if isinstance(piece, Pixels):
+                yield piece
+                continue
+            looked.append((piece.path, self._look(piece.content), piece.label))
+            if len(looked) == BATCH:
+                yield _together(looked)
+                looked = []
+        if looked:
+            yield _together(looked)
 
-    def _look(self, content: bytes | OSError) -> NDArray[np.uint8]:
-        if isinstance(content, OSError):
-            raise content
+    def _look(self, content: bytes | Exception) -> NDArray[np.uint8] | str:
+        if isinstance(content, Exception):
+            return f"It cannot be read: {getattr(content, 'strerror', None) or content}"
         if len(content) > self._job.max_image_bytes:
-            raise PictureTooLarge(
-                f"The picture has {len(content):,} bytes; "
-                f"at most {self._job.max_image_bytes:,} are read."
-            )
-        return look(open_picture(content, self._job.max_image_pixels)).pixels
+            return f"The picture has more than {self._job.max_image_bytes:,} bytes."
+        try:
+            return look_at_file(content, self._job.max_image_pixels).pixels
+        except RequestError as error:
+            return str(error)
+
+
+def _together(looked: list[Looked]) -> Pixels:
+    paths, found, labels = zip(*looked, strict=True)
+    images = np.zeros((len(paths), SIDE, SIDE), np.uint8)
+    errors = {}
+    for row, pixels in enumerate(found):
+        if isinstance(pixels, str):
+            errors[row] = pixels
+        else:
+            images[row] = pixels
+    return Pixels(list(paths), images, np.array(labels, np.int64), errors)

@@ -13,7 +13,8 @@ from benchmarks.conditions import CONDITIONS, Condition, pen
 from serving.decoding import FORMATS
 from serving.errors import NoDigit, NotAPicture, PictureTooLarge, SeveralDigits
 from serving.imaging import Polarity, View, look, open_picture
-from serving.offline.sources import Pixels, find_shards
+from serving.offline.shards import Pixels
+from serving.offline.sources import find_shards
 from tests import drawn
 
 MAX_PIXELS = 40_000_000
@@ -32,7 +33,7 @@ def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
 
 def digits_of(root: Path) -> Iterator[NDArray[np.uint8]]:
     for shard in find_shards(str(root)):
-        for batch in shard.read():
+        for batch in shard.read(largest=0):
             assert isinstance(batch, Pixels)
             yield from batch.images
 

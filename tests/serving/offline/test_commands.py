@@ -20,7 +20,8 @@ from serving.offline import engines
 from serving.offline.engines import EngineError
 from serving.offline.labelling import Count, Job, Labeller
 from serving.offline.results import Format, Results
-from serving.offline.sources import Batch, Unreadable, find_shards, names
+from serving.offline.shards import Sample, Unreadable
+from serving.offline.sources import find_shards, names
 from serving.settings import Provider
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT
@@ -86,8 +87,8 @@ def test_every_picture_gets_a_row(folder: Path, tmp_path: Path, job: Job) -> Non
     assert "damaged" in str(rows[4]["error"])
     assert "not a picture" in str(rows[5]["error"])
     assert rows[5]["probabilities"] is rows[5]["accepted"] is None
-    images = Labeller(job)._images(next(find_shards(str(folder))[0].read()))[0]  # noqa: SLF001
-    expected = Classifier(job.artifact, Provider.CPU).predict(images)
+    (batch,) = Labeller(job)._pixels(find_shards(str(folder))[0])  # noqa: SLF001
+    expected = Classifier(job.artifact, Provider.CPU).predict(batch.images)
     for i, row in enumerate(rows[:4]):
         assert row["probabilities"] == expected.probabilities[i].tolist()
         assert row["confidence"] == expected.confidences[i]
@@ -190,7 +191,7 @@ def test_what_a_person_can_mend_is_one_sentence(arguments: list[str], message: s
 class Deadly(Unreadable):
     """A shard that takes its process with it, as one does that needs too much memory."""
 
-    def read(self) -> Iterator[Batch]:
+    def read(self, largest: int) -> Iterator[Sample]:  # noqa: ARG002
         os._exit(9)
 
 

@@ -6,43 +6,60 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from serving.offline.sources import Batch, Encoded, Pixels, Shard, SourceError, find_shards
+from serving.offline.shards import Pixels, Sample, Shard, SourceError
+from serving.offline.sources import find_shards
 from tests import drawn
 from tests.serving.offline.conftest import DAMAGED, write_pixels, write_tar
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 
 
-def read(shards: list[Shard]) -> list[Batch]:
-    return [batch for shard in shards for batch in shard.read()]
+LARGEST = 100_000  # bytes of a picture
 
 
-def encoded(batches: list[Batch]) -> dict[str, tuple[bytes | str, int]]:
+def read(shards: list[Shard]) -> list[Sample | Pixels]:
+    return [piece for shard in shards for piece in shard.read(LARGEST)]
+
+
+def samples(shards: list[Shard]) -> list[Sample]:
+    found = []
+    for piece in read(shards):
+        assert isinstance(piece, Sample)
+        found.append(piece)
+    return found
+
+
+def encoded(shards: list[Shard]) -> dict[str, tuple[bytes | str, int]]:
     """By the end of its path: what a picture's file holds, or what is wrong, and its label."""
-    found = {}
-    for batch in batches:
-        assert isinstance(batch, Encoded)
-        for path, content, label in zip(batch.paths, batch.contents, batch.labels, strict=True):
-            said = str(content) if isinstance(content, OSError) else content
-            found[path.rsplit("/", 1)[-1]] = (said, int(label))
+    return {
+        path.rsplit("/", 1)[-1]: (content if isinstance(content, bytes) else str(content), label)
+        for path, content, label in samples(shards)
+    }
+
+
+def pixels(shards: list[Shard]) -> list[Pixels]:
+    found = []
+    for piece in read(shards):
+        assert isinstance(piece, Pixels)
+        found.append(piece)
     return found
 
 
 def test_a_folder_is_all_its_files_but_hidden_ones(folder: Path) -> None:
     (shard,) = find_shards(str(folder))
     assert shard.weight == 6
-    found = [path for batch in shard.read() for path in batch.paths]
+    found = [sample.path for sample in samples([shard])]
     names = ("2/drawing.png", "2/small.jpg", "7/drawing.png", "7/small.jpg", "damaged.png")
     assert found == [str(folder / name) for name in (*names, "notes.txt")]
 
 
 def test_a_folder_named_for_a_digit_is_a_label(folder: Path) -> None:
-    (batch,) = read(find_shards(str(folder)))
-    assert batch.labels.tolist() == [2, 2, 7, 7, -1, -1]
+    found = samples(find_shards(str(folder)))
+    assert [sample.label for sample in found] == [2, 2, 7, 7, -1, -1]
 
 
 def test_a_glob_and_a_single_file(folder: Path) -> None:
-    assert len(encoded(read(find_shards(f"{folder}/*/*.jpg")))) == 1  # both are small.jpg
+    assert len(encoded(find_shards(f"{folder}/*/*.jpg"))) == 1  # both are small.jpg
     assert find_shards(f"{folder}/*/*.jpg")[0].weight == 2
     assert find_shards(str(folder / "7" / "drawing.png"))[0].weight == 1
 
@@ -50,7 +67,7 @@ def test_a_glob_and_a_single_file(folder: Path) -> None:
 def test_a_file_that_goes_away_is_told(folder: Path) -> None:
     shards = find_shards(str(folder))
     (folder / "notes.txt").unlink()
-    content, _ = encoded(read(shards))["notes.txt"]
+    content, _ = encoded(shards)["notes.txt"]
     assert "No such file" in str(content)
 
 
@@ -58,9 +75,36 @@ def test_a_url() -> None:
     with fsspec.open("memory://pictures/7/drawing.png", "wb") as file:
         file.write(SEVEN)
     shards = find_shards("memory://pictures")
-    assert encoded(read(shards)) == {"drawing.png": (SEVEN, 7)}
-    (batch,) = read(shards)
-    assert batch.paths == ["memory:///pictures/7/drawing.png"]
+    assert encoded(shards) == {"drawing.png": (SEVEN, 7)}
+    (sample,) = samples(shards)
+    assert sample.path == "memory:///pictures/7/drawing.png"
+
+
+def test_a_url_of_a_file_that_goes_away() -> None:
+    filesystem = fsspec.filesystem("memory")
+    for name in "abc":
+        filesystem.pipe_file(f"/going/{name}.png", SEVEN)
+    shards = find_shards("memory://going")
+    filesystem.rm_file("/going/b.png")
+    found = [sample.content for sample in samples(shards)]
+    assert (found[0], found[2]) == (SEVEN, SEVEN)
+    assert isinstance(found[1], FileNotFoundError)
+
+
+@pytest.mark.parametrize("kind", ["file", "url", "tar"])
+def test_no_more_is_read_than_is_allowed(tmp_path: Path, kind: str) -> None:
+    large = bytes(LARGEST + 5_000)
+    source = str(tmp_path / "large.png")
+    if kind == "file":
+        Path(source).write_bytes(large)
+    elif kind == "url":
+        source = "memory://large/large.png"
+        fsspec.filesystem("memory").pipe_file("/large/large.png", large)
+    else:
+        source = str(tmp_path / "large.tar")
+        write_tar(Path(source), **{"large.png": large})
+    (sample,) = samples(find_shards(source))
+    assert sample.content == bytes(LARGEST + 1)
 
 
 def test_many_files_are_many_shards(tmp_path: Path) -> None:
@@ -68,7 +112,6 @@ def test_many_files_are_many_shards(tmp_path: Path) -> None:
         (tmp_path / f"{i:04}.png").touch()
     shards = find_shards(str(tmp_path))
     assert [shard.weight for shard in shards] == [2_000, 500]
-    assert [len(batch.paths) for batch in shards[0].read()] == [1_000, 1_000]
     assert shards == find_shards(str(tmp_path))
 
 
@@ -86,7 +129,7 @@ def test_a_tar_of_webdatasets_samples(tmp_path: Path) -> None:
     write_tar(tmp_path / "digits-001.tar", **{"004.png": SEVEN})
     shards = find_shards(f"{tmp_path}/digits-*.tar")
     assert len(shards) == 2
-    assert encoded(read(shards)) == {
+    assert encoded(shards) == {
         "001.png": (SEVEN, 7),
         "002.jpg": (DAMAGED, -1),
         "003.txt": (b"alone", -1),
@@ -98,24 +141,43 @@ def test_a_tar_that_ends_too_early_gives_what_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "digits.tar"
     write_tar(path, **{"1.png": SEVEN, "2.png": SEVEN})
     path.write_bytes(path.read_bytes()[:4_500])
-    found = encoded(read(find_shards(str(path))))
+    found = encoded(find_shards(str(path)))
     assert found["1.png"] == (SEVEN, -1)
     said, _ = found["digits.tar"]
     assert "the tar file is damaged here" in str(said)
 
 
+@pytest.mark.parametrize("kept", [1_536, 2_048])
+def test_a_tar_that_ends_between_two_pictures_is_told(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "digits.tar"
+    write_tar(path, **{"1.png": DAMAGED, "2.png": DAMAGED})
+    assert len(DAMAGED) <= 512  # so each has a header and one block
+    path.write_bytes(path.read_bytes()[:kept])
+    (*whole, last) = samples(find_shards(str(path)))
+    assert [sample.content for sample in whole] == [DAMAGED] * (kept // 1_024)
+    assert "the tar file is damaged here: unexpected end of data" in str(last.content)
+
+
 def test_parquet_of_pixels(tmp_path: Path) -> None:
     path = tmp_path / "digits.parquet"
-    images, labels = write_pixels(path, 2_300, rows=1_200)
+    images, labels = write_pixels(path, 9_000, rows=5_000)
     shards = find_shards(str(path))
-    assert [shard.weight for shard in shards] == [1_200, 1_100]
-    batches = read(shards)
-    assert [len(batch.paths) for batch in batches] == [1_000, 200, 1_000, 100]
-    assert np.array_equal(
-        np.concatenate([b.images for b in batches if isinstance(b, Pixels)]), images
-    )
-    assert np.array_equal(np.concatenate([b.labels for b in batches]), labels)
-    assert batches[-1].paths[-1] == f"{path}#2299"
+    assert [shard.weight for shard in shards] == [5_000, 4_000]
+    batches = pixels(shards)
+    assert [len(batch.paths) for batch in batches] == [4_096, 904, 4_000]
+    assert np.array_equal(np.concatenate([batch.images for batch in batches]), images)
+    assert np.array_equal(np.concatenate([batch.labels for batch in batches]), labels)
+    assert batches[-1].paths[-1] == f"{path}#8999"
+
+
+def test_parquet_of_pixels_without_some(tmp_path: Path) -> None:
+    path = tmp_path / "digits.parquet"
+    images, _ = drawn.digits(3, seed=1)
+    values = [images[0].tobytes(), None, images[2].tobytes()]
+    pq.write_table(pa.table({"pixels": pa.array(values, pa.binary(784))}), path)
+    (batch,) = pixels(find_shards(str(path)))
+    assert batch.errors == {1: "there is nothing in this row"}
+    assert np.array_equal(batch.images[[0, 2]], images[[0, 2]])
 
 
 @pytest.mark.parametrize("kind", ["binary", "structure"])
@@ -125,7 +187,7 @@ def test_parquet_of_encoded_pictures(tmp_path: Path, kind: str) -> None:
         values = [{"bytes": value, "path": None} for value in values]
     path = tmp_path / "digits.parquet"
     pq.write_table(pa.table({"image": values, "label": [7, 1, None]}), path)
-    assert encoded(read(find_shards(str(path)))) == {
+    assert encoded(find_shards(str(path))) == {
         "digits.parquet#0": (SEVEN, 7),
         "digits.parquet#1": ("there is nothing in this row", 1),
         "digits.parquet#2": (DAMAGED, -1),
@@ -139,7 +201,7 @@ def test_the_column_must_be_clear(tmp_path: Path) -> None:
         find_shards(str(path))
     with pytest.raises(SourceError, match="has no column 'name' of binary values"):
         find_shards(str(path), "name")
-    assert encoded(read(find_shards(str(path), "other"))) == {"digits.parquet#0": (DAMAGED, -1)}
+    assert encoded(find_shards(str(path), "other")) == {"digits.parquet#0": (DAMAGED, -1)}
 
 
 @pytest.mark.parametrize("kept", [0, 100, 3_000])
@@ -147,7 +209,7 @@ def test_a_damaged_parquet_file_is_a_row(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "digits.parquet"
     write_pixels(path, 100, rows=100)
     path.write_bytes(path.read_bytes()[:kept])
-    ((said, _),) = encoded(read(find_shards(str(path)))).values()
+    ((said, _),) = encoded(find_shards(str(path))).values()
     assert "not a Parquet file" in str(said)
 
 
@@ -157,7 +219,7 @@ def test_parquet_that_is_damaged_in_the_middle_is_a_row(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4:2_000] = bytes(1_996)
     path.write_bytes(content)
-    ((said, _),) = encoded(read(find_shards(str(path)))).values()
+    ((said, _),) = encoded(find_shards(str(path))).values()
     assert "the Parquet file is damaged here" in str(said)
 
 
@@ -165,8 +227,7 @@ def test_qmnists_files(drawn_root: Path) -> None:
     shards = find_shards(str(drawn_root))
     assert [shard.group for shard in shards] == ["test"]
     images, labels = drawn.digits(1_000, seed=2)
-    (batch,) = read(shards)
-    assert isinstance(batch, Pixels)
+    (batch,) = pixels(shards)
     assert np.array_equal(batch.images, images)
     assert np.array_equal(batch.labels, labels)
     train = drawn_root / "QMNIST" / "raw" / "qmnist-train-images-idx3-ubyte"

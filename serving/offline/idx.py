@@ -1,0 +1,106 @@
+"""QMNIST's own files: IDX, as http://yann.lecun.com/exdb/mnist/ described it."""
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+import numpy as np
+from fsspec.core import url_to_fs
+from numpy.typing import NDArray
+
+from serving.form import SIDE
+from serving.offline.shards import BATCH, UNKNOWN, Pixels, Shard, SourceError
+
+ROWS = 10_000  # in a shard
+IMAGES, LABELS = "images-idx3-ubyte", "labels-idx2-int"  # how QMNIST's files end
+TEST10K = 10_000  # the digits of the official test file that were published first
+
+TYPES: dict[bytes, np.dtype[Any]] = {b"\0\0\x08": np.dtype(np.uint8), b"\0\0\x0c": np.dtype(">i4")}
+
+
+@dataclass(frozen=True)
+class Idx:
+    """Rows of one of QMNIST's files of pictures, with the labels beside it if there are any."""
+
+    group: str
+    url: str
+    start: int
+    stop: int
+    has_labels: bool
+
+    @property
+    def weight(self) -> int:
+        """How many rows."""
+        return self.stop - self.start
+
+    def read(self, largest: int) -> Iterator[Pixels]:  # noqa: ARG002  the protocol's
+        """Read them."""
+        name = PurePosixPath(self.url).name
+        for start in range(self.start, self.stop, BATCH):
+            stop = min(start + BATCH, self.stop)
+            images = _read_idx(self.url, start, stop)
+            labels = np.full(len(images), UNKNOWN, np.int64)
+            if self.has_labels:
+                url = self.url.replace(IMAGES, LABELS)
+                labels = _read_idx(url, start, stop)[:, 0].astype(np.int64)
+            yield Pixels([f"{name}#{i}" for i in range(start, stop)], images, labels)
+
+
+def idx_shards(url: str) -> Iterator[Shard]:
+    """Cut one of QMNIST's files of pictures into shards of as many rows.
+
+    Raises:
+        SourceError: It, or the file of labels beside it, is not whole.
+    """
+    shape = _idx_header(url)[1]
+    if len(shape) != 3 or shape[1:] != (SIDE, SIDE):
+        raise SourceError(f"{url} has no pictures of {SIDE} x {SIDE} pixels")
+    labels = url.replace(IMAGES, LABELS)
+    filesystem, path = url_to_fs(labels)
+    has_labels = filesystem.exists(path)
+    if has_labels and _idx_header(labels)[1][0] != shape[0]:
+        raise SourceError(f"{labels} has not as many labels as there are pictures")
+    for start in range(0, shape[0], ROWS):
+        stop = min(start + ROWS, shape[0])
+        yield Idx(_idx_group(url, start, shape[0]), url, start, stop, has_labels)
+
+
+def _idx_group(url: str, start: int, total: int) -> str:
+    """Name a part of QMNIST's official test file as its authors do."""
+    if not url.endswith(f"test-{IMAGES}"):
+        return PurePosixPath(url).name
+    if total == 6 * TEST10K:
+        return "test10k" if start < TEST10K else "test50k"
+    return "test10k" if total == TEST10K else "test"
+
+
+def _idx_header(url: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Read an IDX file's type, its shape, and where its elements begin."""
+    try:
+        with fsspec.open(url, "rb") as file:
+            begin = file.read(4)
+            rank = begin[3]
+            dtype = TYPES[begin[:3]]
+            shape = tuple(map(int, np.frombuffer(file.read(4 * rank), ">u4", rank)))
+            size = file.seek(0, io.SEEK_END)
+    except OSError as error:
+        raise SourceError(f"{url} cannot be read: {error}") from error
+    except (IndexError, KeyError, ValueError) as error:
+        raise SourceError(f"{url} is not an IDX file of bytes or integers") from error
+    first = 4 + 4 * rank
+    if size != first + math.prod(shape) * dtype.itemsize:
+        raise SourceError(f"{url} is not a whole IDX file")
+    return dtype, shape, first
+
+
+def _read_idx(url: str, start: int, stop: int) -> NDArray[Any]:
+    dtype, shape, begin = _idx_header(url)
+    row = math.prod(shape[1:]) * dtype.itemsize
+    with fsspec.open(url, "rb") as file:
+        file.seek(begin + start * row)
+        content = file.read((stop - start) * row)
+    return np.frombuffer(content, dtype).reshape(stop - start, *shape[1:])

@@ -1,0 +1,129 @@
+"""Pictures in Parquet files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.form import SIDE
+from serving.offline.shards import BATCH, UNKNOWN, Pixels, Sample, Shard, SourceError, Unreadable
+
+BUFFER = 1 << 20  # bytes
+AT_ONCE = 16  # pictures in files' formats, which may be large
+EMPTY = "there is nothing in this row"
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a Parquet file.
+
+    Attributes:
+        column: Of binary pictures, of structures with `bytes` in them (as Hugging Face keeps
+            pictures), or of `fixed_size_binary[784]`, which are pixels.
+        label_column: Of integers, if there is one.
+    """
+
+    url: str
+    number: int
+    start: int
+    weight: int
+    column: str
+    label_column: str | None
+
+    @property
+    def group(self) -> str:
+        """The file."""
+        return self.url
+
+    def read(self, largest: int) -> Iterator[Sample | Pixels]:  # noqa: ARG002  the protocol's
+        """Read it."""
+        import pyarrow as pa  # noqa: PLC0415  an extra
+
+        try:
+            yield from self._pieces(pa)
+        except (pa.ArrowException, OSError) as error:
+            yield Sample(self.url, OSError(f"the Parquet file is damaged here: {error}"))
+
+    def _pieces(self, pa: Any) -> Iterator[Sample | Pixels]:  # noqa: ANN401  it has no types
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        columns = [self.column, *([self.label_column] if self.label_column else [])]
+        # Without buffers of its own it reads a row group as a whole, which may be the whole file.
+        options = {"buffer_size": BUFFER, "pre_buffer": False}
+        with fsspec.open(self.url, "rb") as file, pq.ParquetFile(file, **options) as parquet:
+            are_pixels = parquet.schema_arrow.field(self.column).type == pa.binary(SIDE * SIDE)
+            row = self.start
+            for batch in parquet.iter_batches(
+                BATCH if are_pixels else AT_ONCE, [self.number], columns, use_threads=False
+            ):
+                paths = [f"{self.url}#{i}" for i in range(row, row + len(batch))]
+                row += len(batch)
+                pictures = batch.column(self.column)
+                labels = np.full(len(batch), UNKNOWN, np.int64)
+                if self.label_column:
+                    given = batch.column(self.label_column).fill_null(UNKNOWN)
+                    labels = given.to_numpy(zero_copy_only=False).astype(np.int64)
+                if are_pixels:
+                    errors = {int(i): EMPTY for i in np.flatnonzero(pictures.is_null())}
+                    yield Pixels(paths, _images(pictures), labels, errors)
+                    continue
+                if pa.types.is_struct(pictures.type):
+                    pictures = pictures.field("bytes")
+                for path, value, label in zip(paths, pictures.to_pylist(), labels, strict=True):
+                    yield Sample(path, OSError(EMPTY) if value is None else value, int(label))
+
+
+def _images(pictures: Any) -> NDArray[np.uint8]:  # noqa: ANN401  an array of pyarrow's
+    """Take pixels from where they are: uint8 `[N, 28, 28]`; of what is null it may be anything."""
+    flat = np.frombuffer(pictures.buffers()[1], np.uint8)
+    return flat.reshape(-1, SIDE, SIDE)[pictures.offset : pictures.offset + len(pictures)]
+
+
+def row_groups(url: str, column: str | None) -> Iterator[Shard]:
+    """Cut a Parquet file into its row groups; one that cannot be read is `Unreadable`.
+
+    Args:
+        url: Where it is.
+        column: The one with pictures; the only one of binary values if not given.
+
+    Raises:
+        SourceError: Which column is meant is not clear, or pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa  # noqa: PLC0415  an extra
+        import pyarrow.parquet as pq  # noqa: PLC0415
+    except ImportError as error:
+        raise SourceError(f"Parquet files want qmnist-digits[offline] installed: {error}") from None
+    try:
+        with fsspec.open(url, "rb") as file, pq.ParquetFile(file) as parquet:
+            schema, metadata = parquet.schema_arrow, parquet.metadata
+    except (pa.ArrowException, OSError) as error:
+        yield Unreadable(url, f"it is not a Parquet file: {error}")
+        return
+    binary = [field.name for field in schema if _holds_pictures(field.type)]
+    if column is None and len(binary) != 1:
+        raise SourceError(f"{url} has {len(binary)} columns of binary values; name one: --column")
+    if column is not None and column not in binary:
+        raise SourceError(f"{url} has no column {column!r} of binary values")
+    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
+    label = next((name for name in integers if name in {"label", "labels", "digit"}), None)
+    start = 0
+    for number in range(metadata.num_row_groups):
+        rows = metadata.row_group(number).num_rows
+        yield RowGroup(url, number, start, rows, column or binary[0], label)
+        start += rows
+
+
+def _holds_pictures(kind: Any) -> bool:  # noqa: ANN401  a type of pyarrow's, which has no types
+    import pyarrow as pa  # noqa: PLC0415  an extra
+
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
