@@ -125,8 +125,9 @@ def label_command(
         total.add(count)
     seconds = perf_counter() - started
     wrong = f", {total.errors:,} of them with an error" if total.errors else ""
+    pictures = "picture" if total.rows == 1 else "pictures"
     console.print(
-        f"{total.rows:,} pictures labelled by {card.name} in {seconds:.1f} seconds{wrong}: "
+        f"{total.rows:,} {pictures} labelled by {card.name} in {seconds:.1f} seconds{wrong}: "
         f"{output}",
         highlight=False,
     )

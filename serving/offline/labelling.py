@@ -1,6 +1,7 @@
 """A shard's pictures become rows: the digit of each, or what is wrong with it."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TypeAlias
@@ -85,7 +86,7 @@ class Labeller:
 
     def label(self, shard: Shard, count: Count) -> Iterator[Rows]:
         """Read a shard and label it, batch by batch; what is counted goes into `count`."""
-        for batch in self._pixels(shard):
+        for batch in _ahead(self._pixels(shard)):
             started = perf_counter()
             predictions = self._classifier.predict(batch.images)
             count.seconds += perf_counter() - started
@@ -127,6 +128,15 @@ class Labeller:
             return look_at_file(content, self._job.max_image_pixels).pixels
         except RequestError as error:
             return str(error)
+
+
+def _ahead(batches: Iterator[Pixels]) -> Iterator[Pixels]:
+    """Read what comes next in a thread, while what has been read is classified."""
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(next, batches, None)
+        while (batch := reading.result()) is not None:
+            reading = reader.submit(next, batches, None)
+            yield batch
 
 
 def _together(looked: list[Looked]) -> Pixels:

@@ -9,11 +9,10 @@ import { showGallery } from "./gallery.js";
 import { Latest } from "./latest.js";
 import { Paper } from "./paper.js";
 import { Pictures } from "./pictures.js";
-import { fetchPicture, key, listModels, passes, read } from "./service.js";
+import { AGAIN, fetchPicture, key, listModels, passes, read } from "./service.js";
 
 const NOTHING = "Draw a digit, and the answer follows.";
 const LARGEST_COPIED = 100_000; // bytes of a picture that is copied as text, not as a file's name
-const AGAIN = 2_000; // ms until a service that has not answered is asked again
 
 const paper = new Paper(byId("paper"));
 const pictures = new Pictures(byId("pictures"));

@@ -1,10 +1,8 @@
 // The list of several pictures, each with its answer or with what is wrong with it.
 
 import { make } from "./elements.js";
-import { passes, read } from "./service.js";
+import { AGAIN, passes, read } from "./service.js";
 import { percent } from "./words.js";
-
-const AGAIN = 2_000; // ms until a picture is asked about again
 
 /** A list of pictures; fires `choose`, with one of them in `detail`, and `problem`, with an error. */
 export class Pictures extends EventTarget {

@@ -20,6 +20,8 @@ export class Gone extends Error {
   }
 }
 
+export const AGAIN = 2_000; // ms until a service that has not answered is asked again
+
 /** Whether the same request may be answered a little later. */
 export const passes = (error) => error instanceof Gone || error.code === "overloaded";
 

@@ -91,6 +91,19 @@ def test_a_url_of_a_file_that_goes_away() -> None:
     assert isinstance(found[1], FileNotFoundError)
 
 
+def test_files_are_read_one_by_one(folder: Path) -> None:
+    """A thousand photographs at once would be gigabytes."""
+    (shard,) = find_shards(str(folder))
+    reading = shard.read(LARGEST)
+    next(reading)
+    for file in folder.glob("*/*.*"):
+        file.unlink()
+    (*gone, _, _) = reading
+    assert [type(piece.content) for piece in gone if isinstance(piece, Sample)] == [
+        FileNotFoundError
+    ] * 3
+
+
 @pytest.mark.parametrize("kind", ["file", "url", "tar"])
 def test_no_more_is_read_than_is_allowed(tmp_path: Path, kind: str) -> None:
     large = bytes(LARGEST + 5_000)
