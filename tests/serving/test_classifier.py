@@ -1,8 +1,10 @@
 import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from serving import artifacts
@@ -74,7 +76,6 @@ def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
-@pytest.mark.usefixtures("without_cuda")
 def test_more_pictures_than_one_call_takes(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_more_pictures_than_one_call_takes(
     assert np.allclose(found.typicality, expected.typicality, atol=1e-4)
 
 
+@pytest.mark.usefixtures("without_cuda")
 def test_cuda_that_cannot_be_had_is_an_error(artifact: Artifact) -> None:
     with pytest.raises(ProviderError, match="CUDAExecutionProvider"):
         Classifier(artifact, Provider.CUDA)
@@ -105,6 +107,59 @@ def test_cuda_that_is_built_in_and_does_not_work_is_an_error(
         pytest.raises(ProviderError, match="CUDAExecutionProvider"),
     ):
         Classifier(artifact, Provider.CUDA)
+
+
+@pytest.fixture
+def cuda_sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What sessions are made with, on CUDA that can be had but in which every call fails."""
+    made: list[dict[str, Any]] = []
+    real = onnxruntime.InferenceSession
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no kernel image is available\nat line 1")
+
+    def session(
+        model: bytes,
+        options: onnxruntime.SessionOptions,
+        providers: list[tuple[str, dict[str, str]]],
+        **others: bool,
+    ) -> onnxruntime.InferenceSession:
+        made.append({"options": options, "providers": providers, **others})
+        ((provider, _),) = providers
+        found = real(model)
+        if provider == "CUDAExecutionProvider":
+            found.get_providers = lambda: [provider, "CPUExecutionProvider"]
+            found.run = fail
+        return found
+
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    return made
+
+
+def test_cuda_is_all_or_nothing_and_computes_in_full(
+    artifact: Artifact, cuda_sessions: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(ProviderError):
+        Classifier(artifact, Provider.CUDA)
+    (made,) = cuda_sessions
+    assert made["providers"] == [("CUDAExecutionProvider", {"use_tf32": "0"})]
+    assert made["enable_fallback"] is False
+    strict = made["options"].get_session_config_entry("session.disable_cpu_ep_fallback")
+    assert strict == "1"
+
+
+@pytest.mark.usefixtures("cuda_sessions")
+def test_cuda_that_cannot_classify_a_picture_is_an_error_of_one_line(artifact: Artifact) -> None:
+    with pytest.raises(ProviderError, match="does not work here: no kernel image is") as raised:
+        Classifier(artifact, Provider.CUDA)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("cuda_sessions")
+def test_auto_takes_the_cpu_where_cuda_cannot_classify_a_picture(artifact: Artifact) -> None:
+    assert choose_provider(Provider.AUTO, artifact) is Provider.CPU
 
 
 @pytest.mark.usefixtures("without_cuda")
