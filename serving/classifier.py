@@ -167,6 +167,9 @@ def _session(artifact: Artifact, provider: Provider) -> onnxruntime.InferenceSes
     if provider is not Provider.CPU:
         # Or ONNX Runtime would run on the CPU and not say so.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if provider is Provider.CUDA:
+        # CUDA and cuDNN come as Python packages, where the system's loader does not look.
+        onnxruntime.preload_dlls(directory="")
     try:
         session = onnxruntime.InferenceSession(
             artifact.onnx,

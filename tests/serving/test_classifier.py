@@ -162,6 +162,20 @@ def test_auto_takes_the_cpu_where_cuda_cannot_classify_a_picture(artifact: Artif
     assert choose_provider(Provider.AUTO, artifact) is Provider.CPU
 
 
+def test_the_libraries_of_cuda_are_loaded_from_its_packages(
+    artifact: Artifact, cuda_sessions: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[tuple[dict[str, Any], int]] = []
+    monkeypatch.setattr(
+        "onnxruntime.preload_dlls", lambda **given: loaded.append((given, len(cuda_sessions)))
+    )
+    Classifier(artifact, Provider.CPU)
+    assert not loaded
+    with pytest.raises(ProviderError):
+        Classifier(artifact, Provider.CUDA)
+    assert loaded == [({"directory": ""}, 1)]  # before the second session
+
+
 @pytest.mark.usefixtures("without_cuda")
 def test_auto_says_which_provider_it_took(
     artifact: Artifact, caplog: pytest.LogCaptureFixture
