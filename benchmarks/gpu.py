@@ -1,17 +1,21 @@
 """CUDA beside the CPU: pictures a second by batch, and how far their probabilities lie apart.
 
-    make serve GPU=1                       # makes .venv-gpu; stop it then
+    make GPU=1 .venv-gpu/installed
     .venv-gpu/bin/python benchmarks/gpu.py --json docs/performance/gpu.json
 
-Of the network alone, in one thread of the CPU and on the first GPU, with the digits in memory as a
-request's would be. Exit code 1 if a probability differs by more than 1e-5, or if there is no GPU.
+Of the network alone, in one thread of the CPU and on the first GPU, with the pictures in memory as
+a request's would be, and as the service does it: it gives a batch to the CPU 256 pictures a call,
+because more take longer there, and to CUDA as a whole. `CUDA, bound` has inputs and outputs bound
+to memory that is there already (`run_with_iobinding`), which the service does not do.
+Exit code 1 if a probability of any model differs by more than 1e-5, or if CUDA cannot be used.
 """
 
-import json as json_
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,78 +23,140 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from rich.progress import Progress
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.tables import console, middle, table, write  # noqa: E402
 from serving import artifacts  # noqa: E402
-from serving.classifier import Classifier, ProviderError  # noqa: E402
+from serving.classifier import INPUT, OUTPUTS, Classifier, ProviderError  # noqa: E402
 from serving.settings import Provider  # noqa: E402
+from tests import drawn  # noqa: E402
 
 BATCHES = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384)
+DRAWN = 1_000
 TOLERANCE = 1e-5
 SECONDS = 0.3  # a round
 
-console = Console(soft_wrap=True)
-
 
 def main(
-    model: Annotated[str, typer.Option(help="Which model.")] = "deeper",
-    rounds: Annotated[int, typer.Option(help="How often the two are measured in turn.")] = 5,
+    model: Annotated[str, typer.Option(help="Which model's speed is measured.")] = "deeper",
+    rounds: Annotated[int, typer.Option(help="How often all are measured in turn.")] = 5,
     json: Annotated[Path | None, typer.Option(help="Where the figures go.")] = None,
 ) -> None:
-    """Measure, and print a table."""
-    artifact = artifacts.load(ROOT / "models" / model)
+    """Measure, and print two tables."""
+    loaded = artifacts.load_all(ROOT / "models")
     try:
-        cuda = Classifier(artifact, Provider.CUDA)
+        on_cuda = {name: Classifier(each, Provider.CUDA) for name, each in loaded.items()}
     except ProviderError as error:
-        sys.exit(f"There is no GPU to measure here: {error}")
-    cpu = Classifier(artifact, Provider.CPU)
-    images = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 28, 28), np.uint8)
-    apart = float(
-        np.abs(cpu.predict(images).probabilities - cuda.predict(images).probabilities).max()
+        sys.exit(f"CUDA cannot be used here: {error}")
+    on_cpu = {name: Classifier(each, Provider.CPU) for name, each in loaded.items()}
+    noise = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 28, 28), np.uint8)
+    digits, _ = drawn.digits(DRAWN, seed=0)
+    apart = {
+        name: {
+            "noise": difference(on_cpu[name], on_cuda[name], noise),
+            "drawn": difference(on_cpu[name], on_cuda[name], digits),
+        }
+        for name in loaded
+    }
+    speeds = measure(on_cpu[model], on_cuda[model], noise, rounds)
+    rows = [
+        {
+            "batch": batch,
+            **{name: statistics.median(found) for name, found in of.items()},
+            "cuda_is": middle(of["cuda"], of["cpu"]),
+            "bound_is": middle(of["bound"], of["cuda"]),
+        }
+        for batch, of in speeds.items()
+    ]
+    table(
+        ["batch", "CPU, a second", "CUDA, a second", "CUDA is", "CUDA, bound", "bound is"],
+        [
+            [
+                f"{row['batch']:,}",
+                f"{row['cpu']:,.0f}",
+                f"{row['cuda']:,.0f}",
+                f"{row['cuda_is']:.2f} x",
+                f"{row['bound']:,.0f}",
+                f"{row['bound_is']:.2f} x",
+            ]
+            for row in rows
+        ],
     )
-    rows = []
-    for batch in BATCHES:
-        measured = [
-            (_speed(cpu, images[:batch]), _speed(cuda, images[:batch])) for _ in range(rounds)
-        ]
-        on_cpu, on_cuda = (statistics.median(speeds) for speeds in zip(*measured, strict=True))
-        rows.append({"batch": batch, "cpu": on_cpu, "cuda": on_cuda})
-    _show(rows)
-    card = _card()
-    console.print(f"{card}; probabilities differ by {apart:.1e} at most", highlight=False)
-    if json is not None:
-        figures = {"card": card, "model": model, "difference": apart, "batches": rows}
-        json.write_text(json_.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    if not apart <= TOLERANCE:
+    console.print()
+    table(
+        ["probabilities differ by", "noise", "drawn digits"],
+        [[name, f"{of['noise']:.1e}", f"{of['drawn']:.1e}"] for name, of in apart.items()],
+    )
+    found = card()
+    console.print(f"\n{model} on {found}", highlight=False)
+    figures = {"card": found, "model": model, "rounds": rounds, "rows": rows, "differences": apart}
+    write(json, figures)
+    if not all(value <= TOLERANCE for of in apart.values() for value in of.values()):
         sys.exit(f"CUDA's probabilities differ from the CPU's by more than {TOLERANCE:g}.")
 
 
-def _speed(classifier: Classifier, images: NDArray[np.uint8]) -> float:
-    """Return how many pictures a second are classified."""
-    classifier.predict(images)  # CUDA sets itself up for each new shape
+def difference(cpu: Classifier, cuda: Classifier, images: NDArray[np.uint8]) -> float:
+    """Return how far apart two probabilities of one digit are, at most."""
+    ours, theirs = (each.predict(images).probabilities for each in (cpu, cuda))
+    return float(np.abs(ours - theirs).max())
+
+
+def measure(
+    cpu: Classifier, cuda: Classifier, images: NDArray[np.uint8], rounds: int
+) -> dict[int, dict[str, list[float]]]:
+    """Return pictures a second, of each batch and way, in each round."""
+    found: dict[int, dict[str, list[float]]] = {
+        batch: {"cpu": [], "cuda": [], "bound": []} for batch in BATCHES
+    }
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("batches", total=rounds * len(BATCHES))
+        for _ in range(rounds):
+            for batch, of in found.items():
+                part = images[:batch]
+                of["cpu"].append(speed(partial(cpu.predict, part), batch))
+                of["cuda"].append(speed(partial(cuda.predict, part), batch))
+                of["bound"].append(speed(bound(cuda, part), batch))
+                progress.advance(task)
+    return found
+
+
+def speed(call: Callable[[], object], pictures: int) -> float:
+    """Return how many pictures a second are classified by calls that take so many."""
+    call()  # CUDA sets itself up for each new shape
     calls, started = 0, time.perf_counter()
     while (seconds := time.perf_counter() - started) < SECONDS:
-        classifier.predict(images)
+        call()
         calls += 1
-    return calls * len(images) / seconds
+    return calls * pictures / seconds
 
 
-def _show(rows: list[dict[str, float]]) -> None:
-    table = Table("batch", "CPU, a second", "CUDA, a second", "ratio")
-    for column in table.columns:
-        column.justify = "right"
-    for row in rows:
-        ratio = row["cuda"] / row["cpu"]
-        table.add_row(
-            f"{row['batch']:,}", f"{row['cpu']:,.0f}", f"{row['cuda']:,.0f}", f"{ratio:.2f}"
-        )
-    console.print(table)
+def bound(
+    classifier: Classifier, images: NDArray[np.uint8]
+) -> Callable[[], dict[str, NDArray[np.float32]]]:
+    """Return a call that classifies pictures by IO binding, each time to the same arrays."""
+    session = classifier._session  # noqa: SLF001  the service has no use for binding yet
+    outputs = {
+        node.name: np.empty((len(images), *node.shape[1:]), np.float32)
+        for node in session.get_outputs()
+        if node.name in OUTPUTS
+    }
+    binding = session.io_binding()
+    for name, array in outputs.items():
+        binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+
+    def call() -> dict[str, NDArray[np.float32]]:
+        binding.bind_cpu_input(INPUT[0], images)  # of each request they are at a new place
+        session.run_with_iobinding(binding)
+        return outputs
+
+    return call
 
 
-def _card() -> str:
+def card() -> str:
+    """Return the first GPU's name."""
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
     return subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
 
