@@ -32,8 +32,8 @@ EXECUTION_PROVIDERS = {
 OPTIONS: dict[Provider, dict[str, str]] = {
     Provider.CPU: {},
     # Where it may, CUDA multiplies with ten bits of each number (TF32): probabilities would then be
-    # up to two thousandths from the CPU's. And for each new number of pictures it would try all ways
-    # to compute the one convolution, in the network for typicality, before it answers.
+    # up to two thousandths from the CPU's. And for each new number of pictures it would first
+    # try each way to compute the one convolution, in the network for typicality.
     Provider.CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
 }
 
