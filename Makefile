@@ -4,6 +4,7 @@
 # make check   what CI runs besides: lint, types
 # make audit   look the dependencies up among those with known vulnerabilities
 # make image   build the service's image, with the first of docker, podman and buildah that works
+#              (VARIANT=grpc can answer over gRPC, too; VARIANT=gpu can run on CUDA)
 # make train   train all that the report is about, the models in models/ among it, from DATA; what
 #              was interrupted goes on where it stopped
 # make report  write docs/report.md anew from results/
@@ -25,14 +26,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 ifdef GPU
 # Not beside onnxruntime, which onnxruntime-gpu must not share an environment with.
 SERVE := .venv-gpu
-LOCK := requirements/serve-gpu.txt
 export QMNIST_PROVIDER ?= cuda
 else ifdef GRPC_PORT
 SERVE := .venv-grpc
-LOCK := requirements/serve-grpc.txt
 else
 SERVE := .venv
-LOCK := requirements/serve.txt
 endif
 ifdef GRPC_PORT
 export QMNIST_GRPC_PORT = $(GRPC_PORT)
@@ -41,6 +39,10 @@ endif
 DEV := .venv-dev
 # KServe's client, which the tests drive the server with, is larger than all of the service.
 KSERVE := .venv-kserve
+# The environment whose BentoML makes a bento, which is the same for every variant of the image.
+BUILDER ?= .venv
+# What is installed in the image: grpc, gpu, or else neither.
+VARIANT ?=
 # More for `bentoml containerize`, such as --opt build-arg=BASE_IMAGE=…
 IMAGE_OPTIONS ?=
 IMAGE ?= qmnist-digits:latest
@@ -55,15 +57,16 @@ COMPILE := $(RESOLVE) pyproject.toml
 serve: $(SERVE)/installed
 	exec $(SERVE)/bin/bentoml serve . --host $(HOST) --port $(PORT)
 
-bento: $(SERVE)/installed
-	$(SERVE)/bin/bentoml build
+bento: $(BUILDER)/installed
+	$(BUILDER)/bin/bentoml build
 
 # From / because of BentoML's issue 5566: the template must lie below the folder of the command, and
 # BentoML copies it to where temporary files go. In the other format an image has no health check.
 image: bento
-	cd / && BUILDAH_FORMAT=docker $(abspath $(SERVE))/bin/bentoml containerize qmnist-digits:latest \
+	cd / && BUILDAH_FORMAT=docker $(abspath $(BUILDER))/bin/bentoml containerize qmnist-digits:latest \
 	    --backend $(or $(ENGINE),$(error none of docker, podman and buildah works here)) \
-	    --image-tag $(IMAGE) --opt build-arg=REQUIREMENTS=$(LOCK) $(IMAGE_OPTIONS)
+	    --image-tag $(IMAGE) --opt build-arg=REQUIREMENTS=requirements/serve$(VARIANT:%=-%).txt \
+	    $(IMAGE_OPTIONS)
 
 test: $(DEV)/installed $(KSERVE)/installed browser
 	QMNIST_DATA=$(DATA) $(DEV)/bin/python -m pytest
@@ -103,7 +106,9 @@ lock: $(DEV)/installed
 	$(RESOLVE) requirements/kserve.in --output-file requirements/kserve.txt
 	$(RESOLVE) requirements/sbom.in --output-file requirements/sbom.txt
 
-$(SERVE)/installed: $(LOCK)
+.venv/installed: requirements/serve.txt
+.venv-gpu/installed: requirements/serve-gpu.txt
+.venv-grpc/installed: requirements/serve-grpc.txt
 $(DEV)/installed: requirements/dev.txt
 $(KSERVE)/installed: requirements/kserve.txt
 

@@ -85,6 +85,22 @@ def test_an_image_is_made_without_a_compiler_and_without_git(dockerfile: str) ->
     assert dockerfile.count("--mount=type=secret,id=pip.conf") == 2
 
 
+@pytest.mark.parametrize("variant", ["", "grpc", "gpu"])
+def test_a_variant_of_the_image_is_the_same_bento_with_other_packages(
+    bento: Path, variant: str
+) -> None:
+    command = ["make", "--dry-run", "image", f"VARIANT={variant}", "ENGINE=docker"]
+    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    text = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    lock = f"requirements/serve-{variant}.txt" if variant else "requirements/serve.txt"
+    assert re.findall(r"build-arg=REQUIREMENTS=(\S+)", text) == [lock]
+    assert (bento / "src" / lock).is_file()
+    assert ".venv/bin/bentoml build" in text
+    assert ".venv-gpu" not in text
+
+
 def test_packages_come_before_the_models_and_do_not_change_with_them(
     bento: Path, dockerfile: str, image: str, tmp_path: Path
 ) -> None:
