@@ -44,7 +44,11 @@ class RunServer(Protocol):
     """Runs `bentoml serve .` with the models of a folder and the settings, then stops it."""
 
     def __call__(
-        self, models: Path = COMMITTED_MODELS, cwd: Path = ROOT, **settings: object
+        self,
+        models: Path = COMMITTED_MODELS,
+        cwd: Path = ROOT,
+        port: int | None = None,
+        **settings: object,
     ) -> AbstractContextManager[Server]: ...
 
 
@@ -102,10 +106,13 @@ def run_server(tmp_path_factory: pytest.TempPathFactory) -> RunServer:
 
     @contextmanager
     def run(
-        models: Path = COMMITTED_MODELS, cwd: Path = ROOT, **settings: object
+        models: Path = COMMITTED_MODELS,
+        cwd: Path = ROOT,
+        port: int | None = None,
+        **settings: object,
     ) -> Iterator[Server]:
         home = tmp_path_factory.mktemp("server")
-        port = free_port()
+        port = port or free_port()
         url = f"http://127.0.0.1:{port}"
         settings = {"models": models, "drain": 0, **settings}
         environment = {f"QMNIST_{name.upper()}": str(value) for name, value in settings.items()}
@@ -127,7 +134,7 @@ def start_server(run_server: RunServer) -> StartServer:
 
     @contextmanager
     def start(models: Path, cwd: Path = ROOT, **settings: object) -> Iterator[str]:
-        with run_server(models, cwd, **settings) as server:
+        with run_server(models, cwd, None, **settings) as server:
             yield server.url
 
     return start

@@ -1,44 +1,140 @@
-"""The proxy of `deploy/compose.yaml`, the real one, before two servers."""
+"""`deploy/compose.yaml`, and its proxy, the real one, before two servers."""
 
+import http.client
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+import yaml
 
+from serving.settings import Settings
 from tests import drawn
-from tests.conftest import ROOT, RunServer, free_port, wait_until_ready
+from tests.conftest import ROOT, RunServer, Server, free_port, wait_until_ready
+from tests.end_to_end.test_staying_up import PATIENCE, in_flight, until
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 CONFIGURATION = (ROOT / "deploy" / "Caddyfile").read_text(encoding="utf-8")
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(
+    (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
+)["services"]
+PROXY = SERVICES["proxy"]
+REPLICAS = {name: service for name, service in SERVICES.items() if name != "proxy"}
+DRAIN = REPLICAS["digits-1"]["environment"]["QMNIST_DRAIN"]
 
 
 def test_the_proxy_knows_the_replicas_that_there_are() -> None:
-    compose = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
-    replicas = re.findall(r"^  ([\w-]+): \*replica$", compose, re.MULTILINE)
-    assert len(replicas) == 2
+    assert len(REPLICAS) == 2
     asked_for = re.search(r"reverse_proxy (.+) \{", CONFIGURATION)
     assert asked_for is not None
-    assert asked_for[1].split() == [f"{name}:3000" for name in replicas]
+    assert asked_for[1].split() == [f"{name}:3000" for name in REPLICAS]
 
 
-def test_a_replica_that_goes_down_costs_no_answer(run_server: RunServer, tmp_path: Path) -> None:
+def test_the_proxy_waits_until_all_replicas_are_healthy() -> None:
+    assert PROXY["depends_on"] == {name: {"condition": "service_healthy"} for name in REPLICAS}
+
+
+def test_a_replica_may_do_nothing_that_it_need_not() -> None:
+    for replica in REPLICAS.values():
+        assert replica["read_only"] is True
+        assert replica["tmpfs"] == ["/tmp"]  # noqa: S108  in the container
+        assert replica["cap_drop"] == ["ALL"]
+        assert replica["security_opt"] == ["no-new-privileges:true"]
+        assert "ports" not in replica
+
+
+def test_a_replica_has_the_time_to_go_in_order() -> None:
+    settings = Settings()
+    for replica in REPLICAS.values():
+        assert {f"QMNIST_{field}".upper() for field in Settings.model_fields} >= set(
+            replica["environment"]
+        )
+        assert "QMNIST_TIMEOUT" not in replica["environment"]  # so it is the default
+        drain = replica["environment"]["QMNIST_DRAIN"]
+        assert seconds(replica["stop_grace_period"]) >= drain + 2 * settings.timeout
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (timeout,) = re.findall(r"--stop-timeout (\d+)", text)
+    assert int(timeout) >= settings.drain + 2 * settings.timeout
+
+
+def test_replicas_are_exchanged_one_after_the_other_and_no_request_is_lost(
+    run_server: RunServer, tmp_path: Path
+) -> None:
+    ports = [free_port(), free_port()]
     with ExitStack() as stack:
-        stays = stack.enter_context(run_server(drain=1))
-        with ExitStack() as goes:
-            servers = [stays.url, goes.enter_context(run_server(drain=1)).url]
-            url = stack.enter_context(proxy(servers, tmp_path))
-            asking = stack.enter_context(asked(f"{url}/predict"))
-            time.sleep(1)
-        time.sleep(1)
-    assert len(asking) > 100
-    assert set(asking) == {200}
+        running = [stack.enter_context(ExitStack()) for _ in ports]
+        for replica, port in zip(running, ports, strict=True):
+            replica.enter_context(run_server(port=port, drain=DRAIN))
+        url = stack.enter_context(proxy([f"http://127.0.0.1:{port}" for port in ports], tmp_path))
+        kind, *command = PROXY["healthcheck"]["test"]
+        assert (kind, command[0]) == ("CMD", "wget")
+        assert httpx.get(url + urlsplit(command[-1]).path).is_success
+        statuses = stack.enter_context(asked(f"{url}/predict"))
+        until(lambda: len(statuses) > 100)
+        for replica, port in zip(running, ports, strict=True):
+            replica.close()
+            server = replica.enter_context(run_server(port=port, drain=DRAIN))
+            until(lambda server=server: answers(server) > 0)  # type: ignore[misc]
+    assert set(statuses) == {200}
+
+
+def test_what_a_replica_had_that_is_killed_is_502_and_then_the_other_answers(
+    run_server: RunServer, tmp_path: Path
+) -> None:
+    with (
+        run_server(timeout=2 * PATIENCE) as victim,
+        run_server(timeout=2 * PATIENCE) as other,
+        proxy([victim.url, other.url], tmp_path) as url,
+        half_asked(url) as first,
+        half_asked(url) as second,
+    ):
+        until(lambda: in_flight(victim) == 1 and in_flight(other) == 1)
+        with asked(f"{url}/predict") as statuses:
+            until(lambda: answers(victim) > 0)
+            kill(victim)
+            before = len(statuses)
+            until(lambda: len(statuses) > before + 100 and set(statuses[-100:]) == {200})
+        assert set(statuses) <= {200, 502}
+        first.send(SEVEN[50:])
+        second.send(SEVEN[50:])
+        assert sorted([first.getresponse().status, second.getresponse().status]) == [200, 502]
+
+
+def seconds(duration: str) -> int:
+    assert duration.endswith("s")
+    return int(duration[:-1])
+
+
+def answers(server: Server) -> float:
+    """How many digits the server says it has found."""
+    text = httpx.get(f"{server.url}/metrics").text
+    found = r"^bentoml_service_request_total\{.*\"/predict\".*\} (\S+)$"
+    return sum(float(count) for count in re.findall(found, text, re.MULTILINE))
+
+
+@contextmanager
+def half_asked(url: str) -> Iterator[http.client.HTTPConnection]:
+    """A request of which the server waits for the end."""
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)) as connection:
+        connection.putrequest("POST", "/predict")
+        connection.putheader("Content-Length", str(len(SEVEN)))
+        connection.endheaders(SEVEN[:50])
+        yield connection
+
+
+def kill(server: Server) -> None:
+    """End all of it at once, as a machine does that loses its power."""
+    for pid in [server.process.pid, *server.worker_pids()]:
+        os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -62,12 +158,12 @@ def proxy(servers: list[str], folder: Path) -> Iterator[str]:
 
 @contextmanager
 def asked(url: str) -> Iterator[list[int]]:
-    """Ask all the time, four at once; gives the answers' statuses, complete in the end."""
+    """Ask all the time, four at once; the list gets the answers' statuses."""
     statuses: list[int] = []
     enough = threading.Event()
 
     def ask() -> None:
-        with httpx.Client() as client:
+        with httpx.Client(timeout=PATIENCE) as client:
             while not enough.is_set():
                 statuses.append(client.post(url, content=SEVEN).status_code)
 
