@@ -257,6 +257,15 @@ def test_a_pod_can_be_taken_and_others_are_left(overlay: str) -> None:
     assert "replicas" not in rendered(overlay)["Deployment"]["spec"]
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_new_version_waits_for_no_gpu_that_is_free(overlay: str) -> None:
+    rolling = rendered(overlay)["Deployment"]["spec"]["strategy"]["rollingUpdate"]
+    if overlay == "gpu":
+        assert rolling == {"maxUnavailable": 1, "maxSurge": 0}
+    else:
+        assert rolling["maxUnavailable"] == 0
+
+
 def test_only_the_overlay_for_gpus_wants_one() -> None:
     wanting = {
         overlay: environment(overlay).get("QMNIST_PROVIDER", "cpu")
