@@ -1,4 +1,4 @@
-"""Says which fields of an InferenceService KServe does not know, one a line.
+"""Says which fields of an InferenceService KServe does not know or wants otherwise, one a line.
 
 `.venv-kserve/bin/python tests/deploy/kserve_fields.py < MANIFEST`; KServe has an environment of its
 own, because it is large.
@@ -13,25 +13,42 @@ import yaml
 from kserve import models
 from kubernetes import client
 
+# What else is a scalar (a quantity, a time, a port) may be of several types.
+SCALARS = {"str": str, "int": int, "bool": bool}
 
-def unknown(kind: str, value: Any, path: str) -> Iterator[str]:  # noqa: ANN401
-    container = re.fullmatch(r"(list\[|dict\(str, )(.+)[\])]", kind)
-    if container:
-        items = enumerate(value) if kind.startswith("list") else value.items()
-        for key, item in items:
-            yield from unknown(container[2], item, f"{path}.{key}")
-        return
+
+def mistakes(kind: str, value: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+    """Yield the path of each field that is not as its kind has it.
+
+    Args:
+        kind: What the value must be, as the clients' `openapi_types` say it.
+        value: What the manifest has.
+        path: Where it has that.
+    """
+    # KServe's client writes list[str] and dict(str, str), Kubernetes' List[str] and Dict[str, str].
+    container = re.fullmatch(r"([Ll]ist\[|[Dd]ict[(\[]str, )(.+)[\])]", kind)
     model = getattr(models, kind, None) or getattr(client, kind, None)
-    if model is None:  # a string, a number
-        return
-    attributes = {name: attribute for attribute, name in model.attribute_map.items()}
-    for name, item in value.items():
-        if name in attributes:
-            yield from unknown(model.openapi_types[attributes[name]], item, f"{path}.{name}")
-        else:
-            yield f"{path}.{name}"
+    if container:
+        if not isinstance(value, list if container[1] in {"list[", "List["} else dict):
+            yield path
+            return
+        items = enumerate(value) if isinstance(value, list) else value.items()
+        for key, item in items:
+            yield from mistakes(container[2], item, f"{path}.{key}")
+    elif model is not None:
+        if not isinstance(value, dict):
+            yield path
+            return
+        attributes = {name: attribute for attribute, name in model.attribute_map.items()}
+        for name, item in value.items():
+            if name in attributes:
+                yield from mistakes(model.openapi_types[attributes[name]], item, f"{path}.{name}")
+            else:
+                yield f"{path}.{name}"
+    elif kind in SCALARS and type(value) is not SCALARS[kind]:  # not isinstance: True is no number
+        yield path
 
 
 manifest = yaml.safe_load(sys.stdin)
-for field in unknown("V1beta1InferenceService", manifest, manifest["kind"]):
+for field in mistakes("V1beta1InferenceService", manifest, manifest["kind"]):
     print(field)

@@ -1,5 +1,6 @@
 """The manifests in `deploy/`, made by kustomize: what Kubernetes and the service say of them."""
 
+import copy
 import functools
 import importlib
 import re
@@ -114,16 +115,27 @@ def test_a_field_with_a_mistake_in_it_is_not_valid(kind: str) -> None:
 def test_the_inference_service_has_fields_that_kserve_knows() -> None:
     assert KSERVE.exists(), "KServe's client is not there: run `make .venv-kserve/installed`."
 
-    def unknown(manifest: Resource) -> list[str]:
+    def mistakes(manifest: Resource) -> list[str]:
         command = [KSERVE, ROOT / "tests" / "deploy" / "kserve_fields.py"]
         return subprocess.run(
             command, input=yaml.safe_dump(manifest), capture_output=True, text=True, check=True
         ).stdout.splitlines()
 
-    assert unknown(inference_service()) == []
-    predictor = {**inference_service()["spec"]["predictor"], "maxReplcias": 2}
-    assert unknown({**inference_service(), "spec": {"predictor": predictor}}) == [
-        "InferenceService.spec.predictor.maxReplcias"
+    assert mistakes(inference_service()) == []
+    mistaken = copy.deepcopy(inference_service())
+    mistaken["metadata"]["annotations"]["a"] = True
+    predictor = mistaken["spec"]["predictor"]
+    predictor |= {"maxReplcias": 2, "scaleTarget": "65", "timeout": True}
+    predictor["containers"][0]["env"] = {"PROTOCOL": "v2"}
+    predictor["containers"][0]["ports"][0]["prot"] = "TCP"
+    path = "InferenceService.spec.predictor"
+    assert sorted(mistakes(mistaken)) == [
+        "InferenceService.metadata.annotations.a",
+        f"{path}.containers.0.env",
+        f"{path}.containers.0.ports.0.prot",
+        f"{path}.maxReplcias",
+        f"{path}.scaleTarget",
+        f"{path}.timeout",
     ]
 
 
@@ -137,6 +149,16 @@ def test_the_inference_service_says_what_it_speaks() -> None:
     assert inference_service()["apiVersion"] == "serving.kserve.io/v1beta1"
     assert container("kserve")["name"] == "kserve-container"
     assert environment("kserve")["PROTOCOL"] == "v2"
+
+
+def test_the_inference_service_is_scaled_as_kserve_can_without_knative() -> None:
+    """What its client does not know: the values of annotations, and which metrics go with them."""
+    annotations = inference_service()["metadata"]["annotations"]
+    assert annotations == {
+        "serving.kserve.io/deploymentMode": "Standard",
+        "serving.kserve.io/autoscalerClass": "hpa",
+    }
+    assert inference_service()["spec"]["predictor"]["scaleMetric"] in {"cpu", "memory"}
 
 
 @pytest.mark.parametrize("name", PODS)
