@@ -77,7 +77,10 @@ check: $(DEV)/installed
 	$(DEV)/bin/mypy
 
 audit: $(DEV)/installed
-	$(DEV)/bin/pip-audit --disable-pip --requirement requirements/serve.txt
+	failed=0; for lock in requirements/serve*.txt; do \
+	    echo "$$lock:"; \
+	    $(DEV)/bin/pip-audit --disable-pip --requirement $$lock || failed=1; \
+	done; exit $$failed
 
 train: $(DEV)/installed
 	set -e; for recipe in notebook strong; do for seed in 0 1 2; do \
