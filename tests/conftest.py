@@ -160,7 +160,7 @@ def bentoml_serve(
     )
 
 
-def wait_until_ready(url: str, server: subprocess.Popen[str], log: Path) -> None:
+def wait_until_ready(url: str, server: subprocess.Popen[str], *logs: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -168,7 +168,8 @@ def wait_until_ready(url: str, server: subprocess.Popen[str], log: Path) -> None
                 return
         except httpx.TransportError:
             time.sleep(0.1)
-    pytest.fail(f"the server did not start:\n{log.read_text(encoding='utf-8')}")
+    said = "".join(log.read_text(encoding="utf-8") for log in logs)
+    pytest.fail(f"the server did not start:\n{said}")
 
 
 def free_port() -> int:

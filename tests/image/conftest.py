@@ -46,6 +46,7 @@ class Container:
     process: subprocess.Popen[str]
     seconds: float
     stdout: Path
+    stderr: Path
     environment: dict[str, str]
 
     def run(self, *command: str, **environment: str) -> int:
@@ -95,15 +96,18 @@ def run_container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Run
         command += [str(Path(__file__).with_name("container")), str(image.root)]
         command += [image.config["User"], image.config["WorkingDir"], *image.config["Entrypoint"]]
         url = f"http://127.0.0.1:{port}"
+        logs = (folder / "stdout", folder / "stderr")
         started = time.monotonic()
-        with (folder / "stdout").open("w", encoding="utf-8") as stdout:
-            process = subprocess.Popen(command, env=variables, stdout=stdout, text=True)
+        with logs[0].open("w") as stdout, logs[1].open("w") as stderr:
+            process = subprocess.Popen(
+                command, env=variables, stdout=stdout, stderr=stderr, text=True
+            )
         try:
-            wait_until_ready(url, process, folder / "stdout")
+            wait_until_ready(url, process, *logs)
             seconds = time.monotonic() - started
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             pid = int(children.read_text())
-            yield Container(image, url, pid, process, seconds, folder / "stdout", variables)
+            yield Container(image, url, pid, process, seconds, *logs, variables)
         finally:
             process.kill()  # and with it, by --kill-child, all that is in the container
             process.wait(STOP_SECONDS)

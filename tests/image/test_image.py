@@ -5,8 +5,8 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
+import statistics
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,11 +14,15 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.conftest import ROOT
+from tests.deploy.test_compose import REPLICAS, seconds
+from tests.end_to_end.test_staying_up import until
 from tests.image.conftest import Container, Image, RunContainer, read_description
 
 LIMIT = 450_000_000  # bytes beyond the base
 START_SECONDS = 4
-STARTS = 5
+STARTS = 3
+STOP_SECONDS = 10  # what Docker gives a container, unless it is told otherwise
+GRACE_SECONDS = min(seconds(replica["stop_grace_period"]) for replica in REPLICAS.values())
 SEVEN = (ROOT / "docs" / "seven.png").read_bytes()
 
 
@@ -31,8 +35,8 @@ def test_its_size_beyond_the_base(image: Image) -> None:
 def test_it_holds_what_serves_and_not_what_builds(image: Image) -> None:
     added = {path.relative_to(image.root) for path in files(image.root)}
     added -= {path.relative_to(image.base) for path in files(image.base)}
-    names = {path.name for path in files(image.root)}
-    assert not names & {"gcc", "cc", "g++", "c++", "clang", "git", "uv"}
+    builder = re.compile(r"(^|-)(gcc|g\+\+|cc|c\+\+|clang|git|uv)(-\d+)?$")
+    assert not [path for path in files(image.root) if builder.search(path.name)]
     parts = {part for path in added for part in path.parts}
     assert not parts & {"torch", "pip", "setuptools", "tests", ".cache", "build", "wheels"}
     assert not [path for path in added if path.suffix == ".conf"]
@@ -83,13 +87,19 @@ def test_it_answers(container: Container) -> None:
 
 
 def test_it_starts_soon(run_container: RunContainer) -> None:
-    seconds: list[float] = []
-    # Others may use the machine meanwhile: one start of some that they do not hold up is enough.
-    while min(seconds, default=START_SECONDS) >= START_SECONDS and len(seconds) < STARTS:
-        with run_container() as container:
-            seconds.append(container.seconds)
-    print(f"\nready after {', '.join(f'{second:.1f}' for second in seconds)} s")
-    assert seconds[-1] < START_SECONDS
+    def started() -> list[float]:
+        taken = []
+        for _ in range(STARTS):
+            with run_container() as container:
+                taken.append(container.seconds)
+        print(f"\nready after {', '.join(f'{each:.1f}' for each in taken)} s")
+        return taken
+
+    taken = started()
+    # Where more wants to run than there are cores, a start says what else runs: once more, then.
+    if statistics.median(taken) >= START_SECONDS and os.getloadavg()[0] > (os.cpu_count() or 1):
+        taken = started()
+    assert statistics.median(taken) < START_SECONDS
 
 
 def test_its_log_is_its_output(container: Container) -> None:
@@ -97,7 +107,18 @@ def test_its_log_is_its_output(container: Container) -> None:
     assert "Service qmnist-digits initialized" in log
     port = container.environment["PORT"]
     assert f"Draw a digit: http://localhost:{port}/ui/" in log
-    assert "Traceback" not in log
+    assert container.stderr.read_text(encoding="utf-8") == ""
+
+
+def test_its_log_has_a_line_for_each_request(run_container: RunContainer) -> None:
+    with run_container(QMNIST_LOG="json") as container:
+        assert httpx.post(f"{container.url}/predict", content=SEVEN).is_success
+        until(lambda: "/predict" in container.stdout.read_text(encoding="utf-8"))
+        lines = container.stdout.read_text(encoding="utf-8").splitlines()
+        requests = [json.loads(line) for line in lines if line.startswith("{")]
+        (request,) = (request for request in requests if request["path"] == "/predict")
+        assert (request["method"], request["status"]) == ("POST", 200)
+        assert container.stderr.read_text(encoding="utf-8") == ""
 
 
 def test_its_health_check_asks_it(container: Container) -> None:
@@ -112,8 +133,14 @@ def test_its_user_has_no_power(container: Container) -> None:
     powers = re.findall(r"^Cap(?:Prm|Eff|Bnd|Amb):\s*(\w+)$", status, re.MULTILINE)
     assert {int(power, 16) for power in powers} == {0}
     assert re.search(r"^Uid:\s+1034\s+1034\s+1034\s+1034$", status, re.MULTILINE)
-    assert container.run("touch", "/app/written") != 0
-    assert container.run("touch", "/tmp/written") == 0  # noqa: S108  the container's own
+    assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+
+
+def test_it_runs_where_it_may_write_to_tmp_alone(container: Container) -> None:
+    # All may write there, in the image: here it is read-only.
+    assert stat.S_IMODE((container.image.root / "var" / "tmp").stat().st_mode) == 0o1777
+    assert container.run("touch", "/var/tmp/written") != 0  # noqa: S108  the container's own
+    assert container.run("touch", "/tmp/written") == 0  # noqa: S108
 
 
 def test_settings_reach_it(run_container: RunContainer) -> None:
@@ -146,17 +173,28 @@ def test_sigterm_ends_it_after_the_answers_that_it_owes(run_container: RunContai
         connection.endheaders(SEVEN[:100])
         time.sleep(0.2)  # until the service has read that much
         os.kill(container.pid, signal.SIGTERM)
-        stopped = time.monotonic()
-        time.sleep(0.2)
+        until(lambda: not answers(container.url))  # QMNIST_DRAIN is over
         connection.send(SEVEN[100:])
         answer = connection.getresponse()
         assert answer.status == 200
         assert json.load(answer)["digit"] == 7
-        assert container.process.wait(10) == 0
-        seconds = time.monotonic() - stopped
-        print(f"\ngone {seconds:.1f} s after SIGTERM")
-        with socket.socket() as asks:
-            assert asks.connect_ex((str(address.hostname), address.port or 0)) != 0
+        assert container.process.wait(GRACE_SECONDS) == 0
+
+
+def test_sigterm_ends_it_soon_if_it_owes_none(run_container: RunContainer) -> None:
+    with run_container() as container:
+        os.kill(container.pid, signal.SIGTERM)
+        stopped = time.monotonic()
+        assert container.process.wait(STOP_SECONDS) == 0
+        print(f"\ngone {time.monotonic() - stopped:.1f} s after SIGTERM")
+        assert not answers(container.url)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez", timeout=1).is_success
+    except httpx.TransportError:
+        return False
 
 
 def files(root: Path) -> list[Path]:
