@@ -299,7 +299,9 @@ def test_only_the_overlay_for_gpus_wants_one() -> None:
 
 def test_autoscaling_asks_for_what_is_counted(server: str) -> None:
     (trigger,) = rendered("monitored")["ScaledObject"]["spec"]["triggers"]
-    name, label = re.findall(r"rate\((\w+)\{(.+?)\}", trigger["metadata"]["query"])[0]
+    name, labels = re.findall(r"rate\((\w+)\{(.+?)\}", trigger["metadata"]["query"])[0]
+    namespace, label = labels.split(", ")
+    assert namespace == 'namespace="default"'  # Prometheus adds it to what it reads
     assert label == f'service_name="{metrics.SERVICE}"'
     httpx.post(f"{server}/predict", content=b"no picture")
     counts = httpx.get(f"{server}/metrics").text
