@@ -39,6 +39,7 @@ AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 PORT = 3_000  # BentoML's in a container, unless PORT says otherwise
 KEY = "a-key"
 UNITS = {"Mi": 2**20, "Gi": 2**30}
+AT_REST = 320e6  # bytes
 
 
 @functools.cache
@@ -223,7 +224,7 @@ def test_a_pod_has_the_time_to_go_in_order(name: str) -> None:
 def test_a_pod_has_the_memory_that_its_limits_allow(name: str) -> None:
     """As docs/security.md has it: two pictures and one batch at a time, and bodies."""
     workers = int(environment(name)["QMNIST_WORKERS"])
-    a_worker = 320e6 + 3 * 500e6 + 8 * Settings().max_batch_bytes
+    a_worker = AT_REST + 3 * 500e6 + 8 * Settings().max_batch_bytes
     limit = container(name)["resources"]["limits"]["memory"]
     assert int(limit[:-2]) * UNITS[limit[-2:]] >= workers * a_worker
     assert int(container(name)["resources"]["requests"]["cpu"]) == workers
