@@ -2,16 +2,17 @@
 
     python benchmarks/offline.py --json docs/performance/offline.json
 
-Pixels: digits in a Parquet file, one process, beside ONNX Runtime alone on the same digits in
-memory. PNG files: a process a core, beside as many processes that only open and decode them with
-Pillow. A million digits: killed half-way and gone on with; the memory of all its processes
-together. Ray: the same pixels, whose rows must be the same. What is compared is run in turn, and
-ratios are medians over the rounds. A command's time is all of it, from its start to its end.
+Pixels: digits in a file as QMNIST's and in Parquet files, one process, beside ONNX Runtime alone on
+the same digits in memory. PNG files: a process a core, beside as many processes that only open and
+decode them with Pillow. A million digits: killed half-way and gone on with; the memory of all its
+processes together. Ray: the same pixels, whose rows must be the same. What is compared is run in
+turn, and ratios are medians over the rounds. A command's time is all of it, from start to end.
 """
 
 import os
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -38,21 +39,22 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.tables import table, write  # noqa: E402
 from serving import artifacts  # noqa: E402
 from serving.classifier import Classifier  # noqa: E402
-from serving.offline.shards import BATCH  # noqa: E402
+from serving.offline.idx import IMAGES  # noqa: E402
 from serving.settings import Provider  # noqa: E402
 from tests import drawn  # noqa: E402
 
 MODEL = "deeper"
 KINDS = 10_000  # different digits, which come again and again
 ROWS = 10_000  # a row group
+ALONE = 1_000  # digits that ONNX Runtime alone is given at once
 CORES = os.cpu_count() or 1
 
 console = Console(soft_wrap=True)
 
 
 def main(
-    pixels: Annotated[int, typer.Option(help="Digits in the Parquet file.")] = 1_000_000,
-    files: Annotated[int, typer.Option(help="PNG files.")] = 100_000,
+    pixels: Annotated[int, typer.Option(help="Digits in a file of pixels.")] = 1_000_000,
+    files: Annotated[int, typer.Option(help="PNG files.")] = 300_000,
     million: Annotated[int, typer.Option(help="Digits in the long run.")] = 1_000_000,
     rounds: Annotated[int, typer.Option(help="How often two are compared.")] = 3,
     json: Annotated[Path | None, typer.Option(help="Where the figures go.")] = None,
@@ -62,29 +64,35 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         rows = [
-            _pixels(folder, digits, pixels, rounds),
+            *_pixels(folder, digits, pixels, rounds),
             _files(folder, digits, files, rounds),
             _million(folder, digits, million),
-            _ray(folder, folder / "pixels.parquet", pixels),
+            _ray(folder, folder / "snappy.parquet", pixels),
         ]
     head = ["offline", "a second", "beside", "of it", "seconds", "peak MB"]
     table(head, [[str(row[name]) for name in ("name", *head[1:])] for row in rows])
     write(json, {str(row["name"]): row for row in rows})
 
 
-def _pixels(folder: Path, digits: NDArray[np.uint8], count: int, rounds: int) -> dict[str, Any]:
-    source = folder / "pixels.parquet"
-    _write_pixels(source, digits, count)
+def _pixels(
+    folder: Path, digits: NDArray[np.uint8], count: int, rounds: int
+) -> Iterator[dict[str, Any]]:
     classifier = Classifier(artifacts.load(ROOT / "models" / MODEL), Provider.CPU)
-    ours, alone = [], []
-    for number in track(range(rounds), "pixels", transient=True):
-        started = time.perf_counter()
-        for first in range(0, count, BATCH):
-            start = first % KINDS
-            classifier.predict(digits[start : start + BATCH])
-        alone.append(count / (time.perf_counter() - started))
-        ours.append(count / _label(source, folder / f"pixels-{number}", workers=1))
-    return _row("pixels, one process", ours, alone, count)
+    _write_idx(folder / f"digits-{IMAGES}", digits, count)
+    sources = {"QMNIST's form": folder / f"digits-{IMAGES}"}
+    for compression in ("none", "zstd", "snappy"):  # the last is what pyarrow's is if none is named
+        path = sources[f"Parquet, {compression}"] = folder / f"{compression}.parquet"
+        _write_parquet(path, digits, count, compression)
+    for name, source in sources.items():
+        ours, alone = [], []
+        for number in track(range(rounds), name, transient=True):
+            started = time.perf_counter()
+            for first in range(0, count, ALONE):
+                start = first % KINDS
+                classifier.predict(digits[start : start + ALONE])
+            alone.append(count / (time.perf_counter() - started))
+            ours.append(count / _label(source, folder / f"{source.name}-{number}", workers=1))
+        yield _row(f"pixels, one process: {name}", ours, alone, count)
 
 
 def _files(folder: Path, digits: NDArray[np.uint8], count: int, rounds: int) -> dict[str, Any]:
@@ -113,7 +121,7 @@ def _decode(paths: list[Path]) -> None:
 
 def _million(folder: Path, digits: NDArray[np.uint8], count: int) -> dict[str, Any]:
     source, output = folder / "million.parquet", folder / "million"
-    _write_pixels(source, digits, count)
+    _write_parquet(source, digits, count, "snappy")
     first = _start(source, output, CORES)
     while len(list(output.glob("part-*"))) < count // ROWS // 2:
         time.sleep(0.01)
@@ -148,7 +156,7 @@ def _million(folder: Path, digits: NDArray[np.uint8], count: int) -> dict[str, A
 def _ray(folder: Path, source: Path, count: int) -> dict[str, Any]:
     output = folder / "ray"
     seconds = _label(source, output, CORES, "--engine", "ray")
-    same = pq.read_table(output).equals(pq.read_table(folder / "pixels-0"))
+    same = pq.read_table(output).equals(pq.read_table(folder / "snappy.parquet-0"))
     console.print(f"Ray's rows are the same as the local ones: {same}", highlight=False)
     return {
         "name": f"pixels by Ray, {CORES} actors",
@@ -172,15 +180,26 @@ def _row(name: str, ours: list[float], alone: list[float], count: int) -> dict[s
     }
 
 
-def _write_pixels(path: Path, digits: NDArray[np.uint8], count: int) -> None:
+def _write_idx(path: Path, digits: NDArray[np.uint8], count: int) -> None:
+    with path.open("wb") as file:
+        file.write(b"\0\0\x08\x03" + struct.pack(">3I", count, *digits.shape[1:]))
+        for rows in _rows(count):
+            file.write(digits[rows].tobytes())
+
+
+def _write_parquet(path: Path, digits: NDArray[np.uint8], count: int, compression: str) -> None:
     kind = pa.binary(digits[0].size)
     schema = pa.schema({"pixels": kind})
-    with pq.ParquetWriter(path, schema) as writer:
-        for _ in range(0, count, ROWS):
-            rows = np.random.default_rng(0).permutation(KINDS)[:ROWS]
+    with pq.ParquetWriter(path, schema, compression=compression) as writer:
+        for rows in _rows(count):
             buffer = pa.py_buffer(digits[rows].tobytes())
             column = pa.FixedSizeBinaryArray.from_buffers(kind, ROWS, [None, buffer])
             writer.write_table(pa.table([column], schema), ROWS)
+
+
+def _rows(count: int) -> Iterator[NDArray[np.int64]]:
+    for _ in range(0, count, ROWS):
+        yield np.random.default_rng(0).permutation(KINDS)[:ROWS]
 
 
 def _start(source: Path, output: Path, workers: int, *more: str) -> subprocess.Popen[bytes]:

@@ -36,10 +36,11 @@ def is_form(pixels: Pixels) -> bool:
     if not INK_SIDE - 2 <= max(width, height) <= INK_SIDE:
         return False
     x, y = _centre_of_mass(pixels)
-    return all(
-        abs(centre - SIDE / 2) <= OFF_CENTRE or start == 0 or start + length == SIDE
-        for centre, start, length in ((x, left, width), (y, top, height))
-    )
+    return _is_in_the_middle(x, left, width) and _is_in_the_middle(y, top, height)
+
+
+def _is_in_the_middle(centre: float, start: int, length: int) -> bool:
+    return abs(centre - SIDE / 2) <= OFF_CENTRE or start == 0 or start + length == SIDE
 
 
 def to_form(ink: Pixels) -> Pixels:

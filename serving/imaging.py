@@ -118,12 +118,11 @@ def look_for_all(image: Image.Image) -> list[list[Ways]]:
 def _in_form(picture: Pixels) -> View | None:
     if picture.shape != (SIDE, SIDE):
         return None
-    for pixels, polarity in (
-        (picture, Polarity.LIGHT_ON_DARK),
-        (cv2.bitwise_not(picture), Polarity.DARK_ON_LIGHT),
-    ):
-        if is_form(pixels):
-            return View(pixels, cv2.boundingRect(pixels), polarity, ())
+    if is_form(picture):
+        return View(picture, cv2.boundingRect(picture), Polarity.LIGHT_ON_DARK, ())
+    inverted = cv2.bitwise_not(picture)
+    if is_form(inverted):
+        return View(inverted, cv2.boundingRect(inverted), Polarity.DARK_ON_LIGHT, ())
     return None
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeAlias
 
-from serving.offline.labelling import Count, Job, Labeller
+from serving.offline.labelling import Count, Job, Labeller, ahead
 from serving.offline.results import Results
 from serving.offline.shards import Shard
 
@@ -34,7 +34,7 @@ class Engine(StrEnum):
 def do(labeller: Labeller, shard: Shard, number: int, results: Results | None) -> Count:
     """Label a shard, and write its rows if they are wanted."""
     count = Count()
-    rows = labeller.label(shard, count)
+    rows = ahead(labeller.label(shard, count))
     if results is None:
         for _ in rows:
             pass

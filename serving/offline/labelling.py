@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,18 @@ class Count:
         self.confusion += other.confusion
 
 
+Item = TypeVar("Item")
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Make the next item in a thread, while one is worked on."""
+    with ThreadPoolExecutor(1) as maker:
+        making = maker.submit(next, items, None)
+        while (item := making.result()) is not None:
+            making = maker.submit(next, items, None)
+            yield item
+
+
 class Labeller:
     """Labels shards with one model, in one session."""
 
@@ -86,7 +98,7 @@ class Labeller:
 
     def label(self, shard: Shard, count: Count) -> Iterator[Rows]:
         """Read a shard and label it, batch by batch; what is counted goes into `count`."""
-        for batch in _ahead(self._pixels(shard)):
+        for batch in ahead(self._pixels(shard)):
             started = perf_counter()
             predictions = self._classifier.predict(batch.images)
             count.seconds += perf_counter() - started
@@ -128,15 +140,6 @@ class Labeller:
             return look_at_file(content, self._job.max_image_pixels).pixels
         except RequestError as error:
             return str(error)
-
-
-def _ahead(batches: Iterator[Pixels]) -> Iterator[Pixels]:
-    """Read what comes next in a thread, while what has been read is classified."""
-    with ThreadPoolExecutor(1) as reader:
-        reading = reader.submit(next, batches, None)
-        while (batch := reading.result()) is not None:
-            reading = reader.submit(next, batches, None)
-            yield batch
 
 
 def _together(looked: list[Looked]) -> Pixels:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-BATCH = 4_096  # pictures of 28 x 28 that are in memory, and are classified, at once
+BATCH = 2_048  # pictures of 28 x 28 that are in memory, and are classified, at once
 UNKNOWN = -1  # the label of a picture that has none
 
 

@@ -1,5 +1,6 @@
 """Where pictures are: folders, globs, tar files, Parquet files, QMNIST's own; here or at a URL."""
 
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -32,7 +33,7 @@ def find_shards(source: str, column: str | None = None) -> list[Shard]:
         if filesystem.isdir(below):
             found = [p for p in filesystem.ls(below, detail=False) if p.endswith(f"test-{IMAGES}")]
         else:
-            found = filesystem.find(path)
+            found = _files_below(path) if _is_local(filesystem) else filesystem.find(path)
     else:
         found = filesystem.glob(path)
     as_url = str if _is_local(filesystem) else filesystem.unstrip_protocol
@@ -59,6 +60,16 @@ def find_shards(source: str, column: str | None = None) -> list[Shard]:
 def names(shards: Sequence[Shard]) -> list[str]:
     """Describe shards, so that the same ones can be known again."""
     return [repr(shard) for shard in shards]
+
+
+def _files_below(path: str) -> list[str]:
+    # fsspec asks for the size of each, and more.
+    folders = os.walk(path, onerror=_refuse, followlinks=True)
+    return [f"{folder}/{name}" for folder, _, names in folders for name in names]
+
+
+def _refuse(error: OSError) -> None:
+    raise SourceError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def _is_local(filesystem: Any) -> bool:  # noqa: ANN401  one of fsspec's

@@ -1,4 +1,7 @@
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -62,6 +65,22 @@ def test_a_glob_and_a_single_file(folder: Path) -> None:
     assert len(encoded(find_shards(f"{folder}/*/*.jpg"))) == 1  # both are small.jpg
     assert find_shards(f"{folder}/*/*.jpg")[0].weight == 2
     assert find_shards(str(folder / "7" / "drawing.png"))[0].weight == 1
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not passed over, as os.walk and fsspec do."""
+    scan = os.scandir
+
+    def scandir(path: str) -> Any:  # noqa: ANN401  what os.scandir gives
+        if path.endswith("7"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(SourceError, match="7 cannot be read: Permission denied"):
+        find_shards(str(folder))
 
 
 def test_a_file_that_goes_away_is_told(folder: Path) -> None:
@@ -177,7 +196,7 @@ def test_parquet_of_pixels(tmp_path: Path) -> None:
     shards = find_shards(str(path))
     assert [shard.weight for shard in shards] == [5_000, 4_000]
     batches = pixels(shards)
-    assert [len(batch.paths) for batch in batches] == [4_096, 904, 4_000]
+    assert [len(batch.paths) for batch in batches] == [2_048, 2_048, 904, 2_048, 1_952]
     assert np.array_equal(np.concatenate([batch.images for batch in batches]), images)
     assert np.array_equal(np.concatenate([batch.labels for batch in batches]), labels)
     assert batches[-1].paths[-1] == f"{path}#8999"
