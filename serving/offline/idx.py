@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from serving.form import SIDE
 from serving.offline.shards import BATCH, UNKNOWN, Pixels, Shard, SourceError
 
-ROWS = 10_000  # in a shard
+ROWS = 50_000  # in a shard
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx2-int"  # how QMNIST's files end
 TEST10K = 10_000  # the digits of the official test file that were published first
 
@@ -40,14 +40,16 @@ class Idx:
     def read(self, largest: int) -> Iterator[Pixels]:  # noqa: ARG002  the protocol's
         """Read them."""
         name = PurePosixPath(self.url).name
-        for start in range(self.start, self.stop, BATCH):
-            stop = min(start + BATCH, self.stop)
-            images = _read_idx(self.url, start, stop)
-            labels = np.full(len(images), UNKNOWN, np.int64)
-            if self.has_labels:
-                url = self.url.replace(IMAGES, LABELS)
-                labels = _read_idx(url, start, stop)[:, 0].astype(np.int64)
-            yield Pixels([f"{name}#{i}" for i in range(start, stop)], images, labels)
+        start = self.start
+        images = _read_idx(self.url, self.start, self.stop)
+        if self.has_labels:
+            labels = _read_idx(self.url.replace(IMAGES, LABELS), self.start, self.stop)
+        for batch in images:
+            stop = start + len(batch)
+            known = next(labels)[:, 0] if self.has_labels else np.full(len(batch), UNKNOWN)
+            paths = [f"{name}#{i}" for i in range(start, stop)]
+            yield Pixels(paths, batch, known.astype(np.int64))
+            start = stop
 
 
 def idx_shards(url: str) -> Iterator[Shard]:
@@ -64,18 +66,18 @@ def idx_shards(url: str) -> Iterator[Shard]:
     has_labels = filesystem.exists(path)
     if has_labels and _idx_header(labels)[1][0] != shape[0]:
         raise SourceError(f"{labels} has not as many labels as there are pictures")
-    for start in range(0, shape[0], ROWS):
-        stop = min(start + ROWS, shape[0])
-        yield Idx(_idx_group(url, start, shape[0]), url, start, stop, has_labels)
+    for group, rows in _groups(url, shape[0]):
+        for start in range(rows.start, rows.stop, ROWS):
+            yield Idx(group, url, start, min(start + ROWS, rows.stop), has_labels)
 
 
-def _idx_group(url: str, start: int, total: int) -> str:
-    """Name a part of QMNIST's official test file as its authors do."""
+def _groups(url: str, total: int) -> list[tuple[str, range]]:
+    """Name the parts of a file: the official test file has two, as its authors name them."""
     if not url.endswith(f"test-{IMAGES}"):
-        return PurePosixPath(url).name
+        return [(PurePosixPath(url).name, range(total))]
     if total == 6 * TEST10K:
-        return "test10k" if start < TEST10K else "test50k"
-    return "test10k" if total == TEST10K else "test"
+        return [("test10k", range(TEST10K)), ("test50k", range(TEST10K, total))]
+    return [("test10k" if total == TEST10K else "test", range(total))]
 
 
 def _idx_header(url: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
@@ -97,10 +99,11 @@ def _idx_header(url: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     return dtype, shape, first
 
 
-def _read_idx(url: str, start: int, stop: int) -> NDArray[Any]:
+def _read_idx(url: str, start: int, stop: int) -> Iterator[NDArray[Any]]:
     dtype, shape, begin = _idx_header(url)
     row = math.prod(shape[1:]) * dtype.itemsize
     with fsspec.open(url, "rb") as file:
         file.seek(begin + start * row)
-        content = file.read((stop - start) * row)
-    return np.frombuffer(content, dtype).reshape(stop - start, *shape[1:])
+        for first in range(start, stop, BATCH):
+            count = min(BATCH, stop - first)
+            yield np.frombuffer(file.read(count * row), dtype).reshape(count, *shape[1:])

@@ -262,6 +262,7 @@ def test_qmnists_files(drawn_root: Path) -> None:
     (batch,) = pixels(shards)
     assert np.array_equal(batch.images, images)
     assert np.array_equal(batch.labels, labels)
+    assert batch.paths[-1] == "qmnist-test-images-idx3-ubyte#999"
     train = drawn_root / "QMNIST" / "raw" / "qmnist-train-images-idx3-ubyte"
     assert sum(shard.weight for shard in find_shards(str(train))) == 2_000
 
@@ -273,7 +274,7 @@ def test_the_official_files_two_parts_are_told_apart(tmp_path: Path) -> None:
         raw / "qmnist-test-images-idx3-ubyte", 0x08, np.zeros((60_000, 28, 28), np.uint8)
     )
     groups = [shard.group for shard in find_shards(str(tmp_path))]
-    assert groups == ["test10k", *["test50k"] * 5]
+    assert groups == ["test10k", "test50k"]
 
 
 @pytest.mark.parametrize("length", [0, 3, 10, 20, 500])
