@@ -31,6 +31,7 @@ from benchmarks import conditions
 from benchmarks.conditions import CONDITIONS, Condition
 from serving import artifacts, form, reader
 from serving.classifier import Classifier
+from serving.decoding import open_image
 from serving.errors import NoDigit, SeveralDigits
 from serving.imaging import View, look, open_picture
 from serving.settings import Provider
@@ -293,7 +294,7 @@ def draw_strings(
     for x, gap in enumerate((GAPS["narrow gaps"], GAPS["touching"])):
         made = conditions.lines(digits, labels, np.random.default_rng(SEED), gap)
         for y, line in enumerate(islice(made, 5)):
-            image = open_picture(line.picture, MAX_PIXELS)
+            image = open_image(line.picture, MAX_PIXELS)
             lines = reader.read(classifier, image)
             shown = image.convert("RGB")
             boxes = ImageDraw.Draw(shown)

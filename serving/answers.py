@@ -14,19 +14,19 @@ from serving import metrics, reader, responses
 from serving.archives import Picture
 from serving.classifier import Classifier, Prediction
 from serving.errors import RequestError
-from serving.imaging import View, look
+from serving.imaging import Opened, View, look
 
 DECIMALS = 6  # of a probability
 
-Answer = Callable[[Classifier, Image.Image, bool], dict[str, Any]]
+Answer = Callable[[Classifier, Opened, bool], dict[str, Any]]
 
 # A model, and what it is to classify: uint8 [N, 28, 28], 255 is ink.
 Question = tuple[Classifier, NDArray[np.uint8]]
 
 
-def predict(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
+def predict(classifier: Classifier, opened: Opened, explain: bool) -> dict[str, Any]:
     """Answer with the one digit in a picture."""
-    view = look_at(image)
+    view = look_at(opened)
     (prediction,) = classifier.predict(view.pixels[None]).rows()
     _count(classifier, [prediction])
     return {
@@ -55,10 +55,10 @@ def predict_batch(classifier: Classifier, pictures: Iterable[Picture]) -> dict[s
     return {"predictions": answers, **_model(classifier)}
 
 
-def read(classifier: Classifier, image: Image.Image, explain: bool) -> dict[str, Any]:
+def read(classifier: Classifier, opened: Opened, explain: bool) -> dict[str, Any]:
     """Answer with all digits in a picture."""
     started = time.perf_counter()
-    lines = reader.read(classifier, image)
+    lines = reader.read(classifier, opened)
     metrics.count_decoding(time.perf_counter() - started)
     digits = [digit for line in lines for digit in line]
     metrics.count_predictions(
@@ -106,10 +106,10 @@ def classify(questions: list[Question]) -> list[dict[str, Any]]:
     return [answers[place] for place in range(len(questions))]
 
 
-def look_at(image: Image.Image) -> View:
+def look_at(opened: Opened) -> View:
     """Find the digit in a picture, and count that."""
     started = time.perf_counter()
-    view = look(image)
+    view = look(opened)
     metrics.count_decoding(time.perf_counter() - started)
     return view
 

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from serving.decoding import DECODE_ERRORS, check_size, open_picture
+from serving.decoding import DECODE_ERRORS, Opened, check_size, open_image, open_picture
 from serving.errors import (
     BodyTooLarge,
     DamagedArchive,
@@ -41,7 +41,7 @@ class Picture:
     """
 
     name: str
-    open: Callable[[], Image.Image]
+    open: Callable[[], Opened]
 
 
 def unpack(body: bytes, settings: Settings) -> Iterator[Picture]:
@@ -79,9 +79,7 @@ def _of_zip(body: bytes, settings: Settings) -> Iterator[Picture]:
     )
 
 
-def _open_in_zip(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, settings: Settings
-) -> Image.Image:
+def _open_in_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, settings: Settings) -> Opened:
     _check_bytes(entry.file_size, settings)
     try:
         with archive.open(entry) as file:
@@ -106,9 +104,7 @@ def _of_tar(body: bytes, settings: Settings) -> Iterator[Picture]:
     )
 
 
-def _open_in_tar(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, settings: Settings
-) -> Image.Image:
+def _open_in_tar(archive: tarfile.TarFile, member: tarfile.TarInfo, settings: Settings) -> Opened:
     _check_bytes(member.size, settings)
     file = archive.extractfile(member)
     try:
@@ -119,7 +115,7 @@ def _open_in_tar(
 
 
 def _of_tiff(body: bytes, settings: Settings) -> Iterator[Picture]:
-    image = open_picture(body, settings.max_image_pixels)
+    image = open_image(body, settings.max_image_pixels)
     try:
         pages = getattr(image, "n_frames", 1)
     except DECODE_ERRORS as error:

@@ -8,6 +8,7 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -23,6 +24,9 @@ ORIENTATION = 0x0112  # the EXIF tag
 ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange width and height
 LIGHT = 200  # of 255; where all that is visible is lighter than this, the paper behind is dark
 BYTE = 255
+
+# A picture that has been opened: a data set's, uint8 [28, 28], or what Pillow is still to decode.
+Opened: TypeAlias = Image.Image | NDArray[np.uint8]
 
 DAMAGED = "The picture is damaged: it ends too early, or what is in it does not fit together."
 
@@ -87,12 +91,25 @@ def decode_form(content: bytes) -> NDArray[np.uint8] | None:
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def open_picture(data: bytes, max_pixels: int) -> Image.Image:
-    """Read what kind of picture the bytes are, and how large; decode nothing yet.
+def open_picture(data: bytes, max_pixels: int) -> Opened:
+    """Read what kind of picture the bytes are, and how large; only a data set's is decoded yet.
 
     Args:
         data: An encoded picture in one of `FORMATS`.
         max_pixels: The largest width times height that is allowed.
+
+    Raises:
+        NotAPicture, PictureTooLarge, DamagedPicture: As `open_image`.
+    """
+    shades = decode_form(data)
+    if shades is None:
+        return open_image(data, max_pixels)
+    check_size(shades, max_pixels)
+    return shades
+
+
+def open_image(data: bytes, max_pixels: int) -> Image.Image:
+    """Have Pillow open a picture, which may have several pages; decode nothing yet.
 
     Raises:
         NotAPicture: It is in none of the formats.
@@ -111,20 +128,25 @@ def open_picture(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def check_size(image: Image.Image, max_pixels: int) -> None:
+def check_size(picture: Opened, max_pixels: int) -> None:
     """Check how large an opened picture is.
 
     Raises:
         PictureTooLarge: It has more pixels than allowed.
     """
-    if image.width * image.height > max_pixels:
+    width, height = size_of(picture)
+    if width * height > max_pixels:
         raise PictureTooLarge(
-            f"The picture has {image.width} x {image.height} pixels; "
-            f"at most {max_pixels:,} are read."
+            f"The picture has {width} x {height} pixels; at most {max_pixels:,} are read."
         )
 
 
-def decode(image: Image.Image, longest: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def size_of(picture: Opened) -> tuple[int, int]:
+    """Say how wide and how high an opened picture is, in pixels."""
+    return picture.size if isinstance(picture, Image.Image) else (SIDE, SIDE)
+
+
+def decode(picture: Opened, longest: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode an opened picture: turned upright, on paper where it is transparent, and reduced.
 
     Returns:
@@ -134,7 +156,9 @@ def decode(image: Image.Image, longest: int) -> tuple[NDArray[np.uint8], tuple[i
     Raises:
         DamagedPicture: It cannot be decoded.
     """
-    size = image.size
+    if not isinstance(picture, Image.Image):
+        return picture, size_of(picture)
+    image, size = picture, picture.size
     try:
         if image.format == "JPEG" and max(size) > longest:
             image.draft(None, (longest, longest))

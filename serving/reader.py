@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from serving.classifier import Classifier
-from serving.imaging import View, Ways, look_for_all
+from serving.imaging import Opened, View, Ways, look_for_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +25,14 @@ class ReadDigit:
         return float(np.log(self.confidence)) + min(self.typicality, 0.0)
 
 
-def read(classifier: Classifier, image: Image.Image) -> list[list[ReadDigit]]:
+def read(classifier: Classifier, opened: Opened) -> list[list[ReadDigit]]:
     """Read a picture, line by line from the top, each from the left.
 
     Raises:
         DamagedPicture: It cannot be decoded.
         NoDigit: There is no ink on it.
     """
-    lines = look_for_all(image)
+    lines = look_for_all(opened)
     views = [view for line in lines for ways in line for way in ways for view in way]
     seen = dict(_classify(classifier, views))
     return [[digit for ways in line for digit in _likeliest(ways, seen)] for line in lines]

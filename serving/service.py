@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +28,7 @@ from serving.admission import Admission
 from serving.archives import Picture, unpack
 from serving.bodies import Bodies
 from serving.classifier import Classifier
+from serving.decoding import open_picture, size_of
 from serving.errors import (
     BodyTooLarge,
     InvalidRequest,
@@ -37,7 +39,6 @@ from serving.errors import (
 from serving.form import SIDE
 from serving.forms import OVERHEAD
 from serving.front import Answered, Front
-from serving.imaging import open_picture
 from serving.oip import inference, rest
 from serving.repository import LoadError, Repository
 from serving.requests import (
@@ -313,10 +314,10 @@ class DigitClassifier:
             if len(sent.picture) > SETTINGS.max_image_bytes:
                 raise too_large
             classifier = self.classifier(sent.model)
-            image = open_picture(sent.picture, SETTINGS.max_image_pixels)
-            if image.width * image.height <= INLINE_PIXELS:
-                return JSON(answer(classifier, image, sent.explain))
-            arguments = (classifier, image, sent.explain)
+            opened = open_picture(sent.picture, SETTINGS.max_image_pixels)
+            if math.prod(size_of(opened)) <= INLINE_PIXELS:
+                return JSON(answer(classifier, opened, sent.explain))
+            arguments = (classifier, opened, sent.explain)
             return JSON(await self.run(self.picture_threads, answer, *arguments))
 
     def _predict_batch(self, request: Request, body: bytes) -> dict[str, Any]:

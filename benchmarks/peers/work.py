@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from serving import artifacts, settings
 from serving.classifier import Classifier, Prediction
-from serving.imaging import look, open_picture
+from serving.imaging import Opened, look, open_picture
 from serving.settings import Provider
 
 chosen = settings.load()
@@ -24,9 +23,9 @@ def read(classifier: Classifier, picture: bytes) -> dict[str, Any]:
     return find(classifier, open_picture(picture, chosen.max_image_pixels))
 
 
-def find(classifier: Classifier, image: Image.Image) -> dict[str, Any]:
+def find(classifier: Classifier, opened: Opened) -> dict[str, Any]:
     """Find the digit in an opened picture."""
-    (prediction,) = classifier.predict(look(image).pixels[None]).rows()
+    (prediction,) = classifier.predict(look(opened).pixels[None]).rows()
     return say(classifier, prediction)
 
 

@@ -13,7 +13,7 @@ from serving.artifacts import Artifact
 from serving.classifier import Classifier
 from serving.errors import RequestError
 from serving.form import SIDE
-from serving.imaging import look_at_file
+from serving.imaging import look, open_picture
 from serving.offline.shards import BATCH, Pixels, Shard
 from serving.settings import Provider
 
@@ -137,7 +137,7 @@ class Labeller:
         if len(content) > self._job.max_image_bytes:
             return f"The picture has more than {self._job.max_image_bytes:,} bytes."
         try:
-            return look_at_file(content, self._job.max_image_pixels).pixels
+            return look(open_picture(content, self._job.max_image_pixels)).pixels
         except RequestError as error:
             return str(error)
 

@@ -408,8 +408,8 @@ class _Inference:
                     raise PictureTooLarge(
                         f"It has more than {self._settings.max_image_bytes:,} bytes."
                     )
-                image = open_picture(picture, self._settings.max_image_pixels)
-                pixels.append(answers.look_at(image).pixels)
+                opened = open_picture(picture, self._settings.max_image_pixels)
+                pixels.append(answers.look_at(opened).pixels)
             except RequestError as error:
                 raise InvalidRequest(
                     f"The element {place} of the input {PICTURES.name!r} cannot be answered. "

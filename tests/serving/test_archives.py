@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from serving.archives import unpack
+from serving.decoding import size_of
 from serving.errors import (
     BodyTooLarge,
     DamagedArchive,
@@ -60,7 +61,7 @@ def opened(body: bytes) -> dict[str, tuple[int, int] | type[RequestError]]:
     found: dict[str, tuple[int, int] | type[RequestError]] = {}
     for picture in unpack(body, SETTINGS):
         try:
-            found[picture.name] = picture.open().size
+            found[picture.name] = size_of(picture.open())
         except RequestError as error:
             found[picture.name] = type(error)
     return found

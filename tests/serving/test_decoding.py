@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from serving.decoding import FORM_BEGIN, FORM_END, decode_form
+from serving.decoding import FORM_BEGIN, FORM_END, decode_form, open_picture
+from serving.errors import PictureTooLarge
 from tests import drawn
 
 DIGITS, _ = drawn.digits(200, seed=5)
@@ -44,6 +45,11 @@ def test_a_data_sets_png_is_what_pillow_makes_of_it() -> None:
         found = decode_form(drawn.encode(digit))
         assert found is not None
         assert np.array_equal(found, digit)
+
+
+def test_a_data_sets_png_is_bound_by_the_limit_too() -> None:
+    with pytest.raises(PictureTooLarge, match="The picture has 28 x 28 pixels; at most 783"):
+        open_picture(drawn.encode(DIGITS[0]), 783)
 
 
 @pytest.mark.parametrize("filtered", range(5))
