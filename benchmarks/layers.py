@@ -57,8 +57,8 @@ async def main() -> None:
         front._answered = replace(front._answered, apis={})  # noqa: SLF001  all goes to BentoML then
         bentomls = await timed_async(lambda: ask(front, png))
     rows = [
-        ("Pillow opens the picture", opened),
-        ("decoding, and imaging's look at it", looked - opened),
+        ("the picture is opened, and decoded", opened),
+        ("imaging's look at it", looked - opened),
         ("the network, in ONNX Runtime", network),
         ("the answer's fields, and its counters", answered - looked - network),
         ("front, limits, request, response", ours - answered),
