@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import typer
+from fsspec.core import url_to_fs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -21,7 +22,7 @@ from serving.offline import engines, sources
 from serving.offline.engines import Done, Engine, EngineError
 from serving.offline.labelling import Count, Job
 from serving.offline.results import Format, Results, ResultsError
-from serving.offline.shards import Shard, SourceError
+from serving.offline.shards import FAR_AWAY, Shard, SourceError
 from serving.settings import SettingsError
 
 app = typer.Typer(help="Use the models in models/ offline.", no_args_is_help=True)
@@ -112,6 +113,8 @@ def label_command(
     """
     job = _job(model)
     shards = sources.find_shards(source, column)
+    if f"{_place(output)}/".startswith(f"{_place(source)}/"):
+        raise ResultsError(f"{output} lies in the source, and would be taken for a part of it")
     results = Results(output, file_format)
     card = job.artifact.card
     done = results.prepare(card.name, card.version, sources.names(shards))
@@ -131,6 +134,11 @@ def label_command(
         f"{output}",
         highlight=False,
     )
+
+
+def _place(url: str) -> str:
+    filesystem, path = url_to_fs(url)
+    return str(filesystem.unstrip_protocol(path)).rstrip("/")
 
 
 def _job(model: str | None) -> Job:
@@ -179,7 +187,7 @@ def _describe(artifact: Artifact, group: str, count: Count) -> dict[str, Any]:
         "total": total,
         "accuracy": correct / total if total else None,
         "errors": count.errors,
-        "images_per_second": count.rows / count.seconds,
+        "images_per_second": count.rows / count.seconds if count.seconds else None,
         "by_class": [
             {"digit": digit, "correct": int(row[digit]), "total": int(row.sum())}
             for digit, row in enumerate(count.confusion)
@@ -223,8 +231,15 @@ def main() -> None:
         *(ArtifactError, ContractError, ProviderError, SettingsError),
         *(SourceError, ResultsError, EngineError),
     ) as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
-        sys.exit(2)
+        _fail(str(error))
+    except FAR_AWAY as error:
+        said = str(error) or "there was no answer in time"
+        _fail(f"{said}; the same command goes on where it stopped")
+
+
+def _fail(sentence: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"error: {sentence}", style="red", markup=False)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -2,5 +2,5 @@
 
 A source becomes shards (`sources`; `files`, `tars`, `parquet` and `idx` read them), a shard becomes
 rows (`labelling`), rows become files (`results`), and an engine (`engines`) has many shards done at
-once. Every picture goes through `imaging` and `classifier`, as a served one does.
+once. Every file goes through `imaging`, and all through `classifier`, as what is served does.
 """

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from enum import StrEnum
+from functools import cache
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -77,17 +78,23 @@ def run_local(job: Job, shards: Shards, results: Results | None, workers: int) -
 
 
 # What a process of the pool has for all its shards.
-_labeller: Labeller
+_job: Job
 _results: Results | None
 
 
 def _start(job: Job, results: Results | None) -> None:
-    global _labeller, _results
-    _labeller, _results = Labeller(job), results
+    global _job, _results
+    _job, _results = job, results
+
+
+@cache
+def _labeller() -> Labeller:
+    # Not at the start of the process, where what is wrong with it would not be told.
+    return Labeller(_job)
 
 
 def _do(shard: Shard, number: int) -> Count:
-    return do(_labeller, shard, number, _results)
+    return do(_labeller(), shard, number, _results)
 
 
 class RayWorker:

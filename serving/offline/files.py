@@ -1,6 +1,7 @@
 """Pictures in files of their own."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from serving.offline.shards import UNKNOWN, Sample
 
 AT_ONCE = 16  # files that are asked for at once where they are far away
 
+NO_FILE = "it is no file"
 DIGITS = frozenset("0123456789")
 
 
@@ -36,9 +38,12 @@ def _here(paths: tuple[str, ...], largest: int) -> Iterator[bytes | Exception]:
     # There may be millions: Python's files and fsspec's take two and ten times as long.
     for path in paths:
         try:
-            file = os.open(path, os.O_RDONLY)
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would be waited for
             try:
-                yield os.read(file, min(os.fstat(file).st_size, largest + 1))
+                found = os.fstat(file)
+                if not stat.S_ISREG(found.st_mode):
+                    raise OSError(NO_FILE)
+                yield os.read(file, min(found.st_size, largest + 1))
             finally:
                 os.close(file)
         except OSError as error:

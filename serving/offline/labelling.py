@@ -14,7 +14,7 @@ from serving.classifier import Classifier
 from serving.errors import RequestError
 from serving.form import SIDE
 from serving.imaging import look, open_picture
-from serving.offline.shards import BATCH, Pixels, Shard
+from serving.offline.shards import BATCH, FAR_AWAY, Pixels, Shard
 from serving.settings import Provider
 
 CLASSES = 10
@@ -103,7 +103,7 @@ class Labeller:
             predictions = self._classifier.predict(batch.images)
             count.seconds += perf_counter() - started
             rows = Rows(
-                batch.paths,
+                [path if path.isascii() else _in_utf8(path) for path in batch.paths],
                 predictions.digits,
                 predictions.confidences,
                 predictions.probabilities,
@@ -132,6 +132,8 @@ class Labeller:
             yield _together(looked)
 
     def _look(self, content: bytes | Exception) -> NDArray[np.uint8] | str:
+        if isinstance(content, FAR_AWAY):
+            raise content
         if isinstance(content, Exception):
             return f"It cannot be read: {getattr(content, 'strerror', None) or content}"
         if len(content) > self._job.max_image_bytes:
@@ -140,6 +142,11 @@ class Labeller:
             return look(open_picture(content, self._job.max_image_pixels)).pixels
         except RequestError as error:
             return str(error)
+
+
+def _in_utf8(path: str) -> str:
+    """Write what is not UTF-8 in a file's name as its bytes' numbers."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _together(looked: list[Looked]) -> Pixels:

@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.form import SIDE
-from serving.offline.shards import BATCH, UNKNOWN, Pixels, Sample, Shard, SourceError, Unreadable
+from serving.offline.shards import (
+    BATCH,
+    FAR_AWAY,
+    UNKNOWN,
+    Pixels,
+    Sample,
+    Shard,
+    SourceError,
+    Unreadable,
+)
 
 BUFFER = 1 << 20  # bytes
 AT_ONCE = 16  # pictures in files' formats, which may be large
@@ -44,6 +53,8 @@ class RowGroup:
 
         try:
             yield from self._pieces(pa)
+        except FAR_AWAY:
+            raise
         except (pa.ArrowException, OSError) as error:
             yield Sample(self.url, OSError(f"the Parquet file is damaged here: {error}"))
 
@@ -64,8 +75,8 @@ class RowGroup:
                 pictures = batch.column(self.column)
                 labels = np.full(len(batch), UNKNOWN, np.int64)
                 if self.label_column:
-                    given = batch.column(self.label_column).fill_null(UNKNOWN)
-                    labels = given.to_numpy(zero_copy_only=False).astype(np.int64)
+                    given = batch.column(self.label_column).cast(pa.int64(), safe=False)
+                    labels = given.fill_null(UNKNOWN).to_numpy(zero_copy_only=False)
                 if are_pixels:
                     errors = {int(i): EMPTY for i in np.flatnonzero(pictures.is_null())}
                     yield Pixels(paths, _images(pictures), labels, errors)
@@ -100,6 +111,8 @@ def row_groups(url: str, column: str | None) -> Iterator[Shard]:
     try:
         with fsspec.open(url, "rb") as file, pq.ParquetFile(file) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
+    except FAR_AWAY:
+        raise
     except (pa.ArrowException, OSError) as error:
         yield Unreadable(url, f"it is not a Parquet file: {error}")
         return
@@ -121,7 +134,8 @@ def _holds_pictures(kind: Any) -> bool:  # noqa: ANN401  a type of pyarrow's, wh
     import pyarrow as pa  # noqa: PLC0415  an extra
 
     if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
+        place = kind.get_field_index("bytes")
+        return place >= 0 and _holds_pictures(kind.field(place).type)
     return bool(
         pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)

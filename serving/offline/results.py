@@ -17,6 +17,7 @@ import numpy as np
 from fsspec.core import url_to_fs
 
 from serving.offline.labelling import Rows
+from serving.offline.shards import is_hidden
 
 PLAN = "_plan.json"  # which readers of Parquet folders pass over, for its first letter
 HEAD = ("path", "digit", "confidence", "accepted", "error", *(f"p{i}" for i in range(10)))
@@ -64,10 +65,12 @@ class Results:
                     f"{self.url} has results of other pictures, or of another model or format; "
                     "choose another folder"
                 )
-        elif filesystem.ls(path):
+        elif any(not is_hidden(name) for name in filesystem.ls(path, detail=False)):
             raise ResultsError(f"{self.url} is not empty; choose another folder")
         else:
-            filesystem.pipe_file(place, json.dumps(plan, indent=2).encode())
+            unfinished = f"{path}/.{PLAN}"
+            filesystem.pipe_file(unfinished, json.dumps(plan, indent=2).encode())
+            filesystem.mv(unfinished, place)
         parts = {name.rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)}
         return {number for number in range(len(shards)) if self.part(number) in parts}
 

@@ -11,8 +11,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-BATCH = 2_048  # pictures of 28 x 28 that are in memory, and are classified, at once
+BATCH = 2_048  # pictures of 28 x 28 that are read, classified, and written together
 UNKNOWN = -1  # the label of a picture that has none
+
+
+# What is wrong only now. It is not a row's error: the same command is to try it again.
+FAR_AWAY = (TimeoutError, ConnectionError)
 
 
 class SourceError(Exception):
@@ -57,6 +61,9 @@ class Shard(Protocol):
     def read(self, largest: int) -> Iterator[Sample | Pixels]:
         """Read it; at most `BATCH` pictures of 28 x 28 at once, and a few of others.
 
+        Raises:
+            TimeoutError, ConnectionError: It can be tried again.
+
         Args:
             largest: Bytes of a sample; of one that has more, at least one more is read.
         """
@@ -78,3 +85,8 @@ class Unreadable:
     def read(self, largest: int) -> Iterator[Sample]:  # noqa: ARG002  the protocol's
         """Give the row."""
         yield Sample(self.url, OSError(self.error))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is none of the source's, as `.DS_Store` is."""
+    return name.rpartition("/")[2].startswith(".")

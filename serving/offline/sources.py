@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from glob import has_magic
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from fsspec.core import url_to_fs
@@ -10,8 +12,8 @@ from fsspec.core import url_to_fs
 from serving.offline.files import Files
 from serving.offline.idx import IMAGES, idx_shards
 from serving.offline.parquet import row_groups
-from serving.offline.shards import Shard, SourceError
-from serving.offline.tars import Tar, is_hidden
+from serving.offline.shards import Shard, SourceError, is_hidden
+from serving.offline.tars import PICTURES, Tar
 
 FILES = 2_000  # in a shard
 ROOT = "QMNIST/raw"  # below a torchvision root
@@ -27,23 +29,21 @@ def find_shards(source: str, column: str | None = None) -> list[Shard]:
     Raises:
         SourceError: There is nothing, or a file is not what its name says.
     """
-    filesystem, path = url_to_fs(source)
-    if filesystem.isdir(path):
-        below = f"{path.rstrip('/')}/{ROOT}"
-        if filesystem.isdir(below):
-            found = [p for p in filesystem.ls(below, detail=False) if p.endswith(f"test-{IMAGES}")]
-        else:
-            found = _files_below(path) if _is_local(filesystem) else filesystem.find(path)
-    else:
-        found = filesystem.glob(path)
+    if "::" in source:
+        raise SourceError(f"{source} is a URL in a URL; unpack it first")
+    try:
+        filesystem, path = url_to_fs(source)
+    except (ValueError, ImportError) as error:
+        raise SourceError(f"{source} cannot be read: {error}") from error
     as_url = str if _is_local(filesystem) else filesystem.unstrip_protocol
+    found = _find(filesystem, path)
     urls = [as_url(name) for name in sorted(found) if not is_hidden(name)]
     if not urls:
         raise SourceError(f"there are no files at {source}")
     shards: list[Shard] = []
     for kind, group in groupby(urls, _suffix):
         if kind == "tar":
-            shards += [Tar(url, filesystem.size(url_to_fs(url)[1])) for url in group]
+            shards += [Tar(url, _size(filesystem, url)) for url in group]
         elif kind == "parquet":
             for url in group:
                 shards += row_groups(url, column)
@@ -57,6 +57,31 @@ def find_shards(source: str, column: str | None = None) -> list[Shard]:
     return shards
 
 
+def _find(filesystem: Any, path: str) -> list[str]:  # noqa: ANN401  one of fsspec's
+    # Far away, whether it is a folder may be known only when all of it has been read.
+    is_file = Path(path).is_file() if _is_local(filesystem) else _is_named_as_a_file(path)
+    if is_file:
+        return [path]
+    if not filesystem.isdir(path):
+        return list(filesystem.glob(path))
+    below = f"{path.rstrip('/')}/{ROOT}"
+    if filesystem.isdir(below):
+        return [p for p in filesystem.ls(below, detail=False) if p.endswith(f"test-{IMAGES}")]
+    return _files_below(path) if _is_local(filesystem) else list(filesystem.find(path))
+
+
+def _is_named_as_a_file(path: str) -> bool:
+    suffix = path.rpartition(".")[2].lower()
+    return not has_magic(path) and bool(_suffix(path) or suffix in PICTURES)
+
+
+def _size(filesystem: Any, url: str) -> int:  # noqa: ANN401  one of fsspec's
+    try:
+        return filesystem.size(url_to_fs(url)[1]) or 1  # which not every server says
+    except FileNotFoundError as error:
+        raise SourceError(f"there is no file at {url}") from error
+
+
 def names(shards: Sequence[Shard]) -> list[str]:
     """Describe shards, so that the same ones can be known again."""
     return [repr(shard) for shard in shards]
@@ -64,8 +89,18 @@ def names(shards: Sequence[Shard]) -> list[str]:
 
 def _files_below(path: str) -> list[str]:
     # fsspec asks for the size of each, and more.
-    folders = os.walk(path, onerror=_refuse, followlinks=True)
-    return [f"{folder}/{name}" for folder, _, names in folders for name in names]
+    found = []
+    for folder, folders, names in os.walk(path, onerror=_refuse, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_back(folder, f"{folder}/{name}")]
+        found += [f"{folder}/{name}" for name in names]
+    return found
+
+
+def _leads_back(folder: str, path: str) -> bool:
+    """Whether a folder in a folder is a link to that, or to one that it lies in."""
+    if not Path(path).is_symlink():
+        return False
+    return f"{os.path.realpath(folder)}/".startswith(os.path.realpath(path).rstrip("/") + "/")
 
 
 def _refuse(error: OSError) -> None:

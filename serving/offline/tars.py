@@ -9,16 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePosixPath
-from typing import IO
+from typing import Self, TypeAlias
 
 import fsspec
 
-from serving.offline.shards import UNKNOWN, Sample
+from serving.offline.shards import FAR_AWAY, UNKNOWN, Sample, is_hidden
 
 PICTURES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
 LABEL = "cls"
 
-END = bytes(512)  # a tar file's last block
+END = bytes(512)  # the header of a tar file's end
+NO_FILE = "it is a link, or another thing that is no file"
+
+Member: TypeAlias = tuple[str, bytes | Exception]
 
 
 @dataclass(frozen=True)
@@ -37,57 +40,57 @@ class Tar:
         """Read it from the beginning to the end, without looking back."""
         damage: list[Exception] = []
         members = self._members(largest, damage)
-        for _, sample in groupby(members, lambda member: _stem(member[0])):
-            yield self._sample(list(sample))
+        for _, group in groupby(members, lambda member: _stem(member[0])):
+            yield from self._samples(list(group))
         # What was read before is good; what is missing is one row.
         for error in damage:
             yield Sample(self.url, OSError(f"the tar file is damaged here: {error}"))
 
-    def _members(self, largest: int, damage: list[Exception]) -> Iterator[tuple[str, bytes]]:
+    def _members(self, largest: int, damage: list[Exception]) -> Iterator[Member]:
+        last = b""
+
+        class Header(tarfile.TarInfo):
+            """What is before each file, and, all zeros, at the tar file's end."""
+
+            @classmethod
+            def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+                nonlocal last
+                last = bytes(buf)
+                return super().frombuf(buf, encoding, errors)
+
         try:
-            with fsspec.open(self.url, "rb") as file:
-                watched = _Watched(file)
-                # A stream is only read, whatever tarfile's types say.
-                with tarfile.open(fileobj=watched, mode="r|") as tar:  # type: ignore[call-overload]
-                    for member in tar:
-                        if (opened := tar.extractfile(member)) and not is_hidden(member.name):
-                            yield member.name, opened.read(largest + 1)
-                # Python does not mind where the end is missing.
-                if not watched.last.endswith(END):
-                    raise tarfile.ReadError("unexpected end of data")
+            with (
+                fsspec.open(self.url, "rb") as file,
+                tarfile.open(fileobj=file, mode="r|", tarinfo=Header) as tar,
+            ):
+                for member in tar:
+                    # Or it would keep all of them. (Its types do not know its own attribute.)
+                    tar.members.clear()  # type: ignore[attr-defined]
+                    if is_hidden(member.name) or member.isdir():
+                        continue
+                    opened = tar.extractfile(member) if member.isreg() else None
+                    yield member.name, opened.read(largest + 1) if opened else OSError(NO_FILE)
+            # tarfile takes a header that is damaged, or missing, for the end.
+            if last != END:
+                raise tarfile.ReadError("unexpected end of data")
+        except FAR_AWAY:
+            raise
         except (tarfile.TarError, OSError, EOFError) as error:
             damage.append(error)
 
-    def _sample(self, members: list[tuple[str, bytes]]) -> Sample:
-        by_kind = {_kind(name): (name, content) for name, content in members}
-        pictures = (found for kind, found in by_kind.items() if kind in PICTURES)
-        name, content = next(pictures, members[0])
-        _, label = by_kind.get(LABEL, ("", b""))
-        digit = label.strip()
-        is_digit = len(digit) == 1 and digit.isdigit()
-        return Sample(f"{self.url}/{name}", content, int(digit) if is_digit else UNKNOWN)
-
-
-class _Watched:
-    """A file that is read, and what was read of it last."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.last = b""
-
-    def read(self, size: int) -> bytes:
-        content = self._file.read(size)
-        self.last = content or self.last
-        return content
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file is none of the source's, as `.DS_Store` is."""
-    return name.rpartition("/")[2].startswith(".")
+    def _samples(self, members: list[Member]) -> Iterator[Sample]:
+        label = UNKNOWN
+        for name, content in members:
+            if _kind(name) == LABEL and isinstance(content, bytes):
+                digit = content.strip()
+                label = int(digit) if len(digit) == 1 and digit.isdigit() else UNKNOWN
+        pictures = [member for member in members if _kind(member[0]) in PICTURES]
+        for name, content in pictures or members[:1]:
+            yield Sample(f"{self.url}/{name}", content, label)
 
 
 def _kind(name: str) -> str:
-    return PurePosixPath(name).name.partition(".")[2].lower()
+    return name.rpartition(".")[2].lower()
 
 
 def _stem(name: str) -> str:

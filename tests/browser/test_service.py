@@ -212,9 +212,8 @@ def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> No
     expect(page.get_by_role("article")).to_have_count(3)
     page.get_by_role("link", name="The report").click()
     expect(page.get_by_role("heading", name="Report")).to_be_visible()
-    widths = page.locator("img").evaluate_all("images => images.map((i) => i.naturalWidth)")
-    assert len(widths) == 4
-    assert all(widths)
+    expect(page.locator("img")).to_have_count(4)
+    page.wait_for_function("[...document.images].every((image) => image.naturalWidth > 0)")
     aligned = page.locator("td.right").first
     assert aligned.evaluate("cell => getComputedStyle(cell).textAlign") == "right"
 

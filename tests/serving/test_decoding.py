@@ -83,6 +83,16 @@ def test_what_is_damaged_is_left_to_pillow_in_silence(capfd: pytest.CaptureFixtu
         zlib.compress(bytes(28 * 29))[:-4] + b"\0\0\0\0",
     ):
         assert decode_form(FORM_BEGIN + chunk(b"IDAT", wrong) + FORM_END) is None
+    # Made for a smaller window than it wants, of which libpng complains.
+    shades = np.random.default_rng(0).integers(0, 256, (28, 29), np.uint8)
+    shades[:, 0] = 0
+    shades[20:24] = shades[:4]
+    for window in range(8, 16):
+        packer = zlib.compressobj(9, zlib.DEFLATED, 15)
+        altered = bytearray(packer.compress(shades.tobytes()) + packer.flush())
+        altered[0] = (window - 8) << 4 | 8
+        altered[1] = -altered[0] * 256 % 31
+        decode_form(FORM_BEGIN + chunk(b"IDAT", bytes(altered)) + FORM_END)
     assert capfd.readouterr() == ("", "")
 
 

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from serving import artifacts
 from serving.classifier import Classifier
 from serving.offline import engines
 from serving.offline.engines import EngineError
-from serving.offline.labelling import Count, Job, Labeller
+from serving.offline.labelling import Count, Job, Labeller, ahead
 from serving.offline.results import Format, Results
 from serving.offline.shards import Sample, Unreadable
 from serving.offline.sources import find_shards, names
@@ -169,7 +171,7 @@ def test_a_folder_of_other_results_is_refused(folder: Path, tmp_path: Path) -> N
         done = run(*change)
         assert done.returncode == 2
         assert "has results of other pictures, or of another model or format" in done.stderr
-    done = run("label", folder, folder)
+    done = run("label", folder / "2", folder / "7")
     assert "is not empty" in done.stderr
 
 
@@ -198,6 +200,68 @@ class Deadly(Unreadable):
 def test_a_killed_process_is_told(job: Job) -> None:
     with pytest.raises(EngineError, match="a process was killed"):
         list(engines.run_local(job, {0: Deadly("a", "")}, None, workers=2))
+
+
+def test_what_is_wrong_with_a_provider_is_told_by_many_processes_too(folder: Path) -> None:
+    done = run(
+        "evaluate", folder, "--workers", "2", QMNIST_PROVIDER="cuda", CUDA_VISIBLE_DEVICES=""
+    )
+    assert done.returncode == 2
+    assert "CUDAExecutionProvider" in done.stderr.splitlines()[-1]
+
+
+class Slow(Unreadable):
+    """A shard that is far away, and does not answer."""
+
+    def read(self, largest: int) -> Iterator[Sample]:  # noqa: ARG002
+        raise TimeoutError
+
+
+def test_what_does_not_answer_is_not_done(job: Job, tmp_path: Path) -> None:
+    results = Results(str(tmp_path / "out"), Format.PARQUET)
+    results.prepare("deeper", "1", ["a"])
+    with pytest.raises(TimeoutError):
+        list(engines.run_local(job, {0: Slow("a", "")}, results, workers=1))
+    assert results.prepare("deeper", "1", ["a"]) == set()
+
+
+def test_a_group_without_rows_is_evaluated_as_none(folder: Path) -> None:
+    write_tar(folder / "empty.tar")
+    done = run("evaluate", folder)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 right" in done.stdout
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "csv"])
+def test_a_name_that_is_not_utf8(tmp_path: Path, file_format: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / os.fsdecode(b"\xff.png")).write_bytes(drawn.encode(drawn.on_paper(7)))
+    done = run("label", tmp_path / "in", tmp_path / "out", "--format", file_format)
+    assert done.returncode == 0, done.stderr
+    (part,) = (tmp_path / "out").glob("part-*")
+    assert b"\\xff.png" in part.read_bytes()
+
+
+def test_results_in_the_source_are_refused(folder: Path) -> None:
+    done = run("label", folder, folder / "out")
+    assert done.returncode == 2
+    assert "lies in the source" in done.stderr
+
+
+def test_items_are_made_ahead_in_order_and_no_thread_is_left() -> None:
+    def items(until: int) -> Iterator[int]:
+        yield from range(until)
+        raise ValueError(until)
+
+    before = threading.active_count()
+    made = ahead(ahead(items(3)))
+    assert list(islice(made, 3)) == [0, 1, 2]
+    with pytest.raises(ValueError, match="3"):
+        next(made)
+    early = ahead(ahead(items(9)))
+    assert next(early) == 0
+    early.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
 
 
 def test_results_may_be_at_a_url(folder: Path, job: Job) -> None:

@@ -1,5 +1,7 @@
 import errno
+import io
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,30 @@ def test_a_folder_that_cannot_be_read_is_told(
     monkeypatch.setattr("os.scandir", scandir)
     with pytest.raises(SourceError, match="7 cannot be read: Permission denied"):
         find_shards(str(folder))
+
+
+def test_a_link_that_leads_back_is_not_followed(folder: Path) -> None:
+    (folder / "7" / "loop").symlink_to(folder)
+    (folder / "3").symlink_to(folder / "2")
+    found = [sample.path for sample in samples(find_shards(str(folder)))]
+    assert found == sorted(set(found))
+    assert len(found) == 8  # 3 is another name of 2, and a label
+
+
+def test_a_pipe_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    assert encoded(find_shards(str(folder)))["pipe.png"] == ("it is no file", -1)
+
+
+def test_a_file_may_be_named_like_a_glob(folder: Path) -> None:
+    (folder / "a[1].png").write_bytes(SEVEN)
+    assert encoded(find_shards(f"{folder}/a[1].png")) == {"a[1].png": (SEVEN, -1)}
+
+
+@pytest.mark.parametrize("source", ["zip://7.png::/tmp/a.zip", "nothing://a", "memory://a.tar"])
+def test_a_url_that_cannot_be_read_is_an_error(source: str) -> None:
+    with pytest.raises(SourceError):
+        find_shards(source)
 
 
 def test_a_file_that_goes_away_is_told(folder: Path) -> None:
@@ -190,6 +216,45 @@ def test_a_tar_that_ends_between_two_pictures_is_told(tmp_path: Path, kept: int)
     assert "the tar file is damaged here: unexpected end of data" in str(last.content)
 
 
+@pytest.mark.parametrize("count", [3, 100])
+def test_a_damaged_header_in_a_tar_is_told(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "digits.tar"
+    write_tar(path, **{f"{i}.png": DAMAGED for i in range(count)})
+    for place in range(1, count):
+        content = bytearray(path.read_bytes())
+        content[1_024 * place + 100] ^= 1
+        (tmp_path / "other.tar").write_bytes(content)
+        (*whole, last) = samples(find_shards(str(tmp_path / "other.tar")))
+        assert len(whole) == place
+        assert "the tar file is damaged here" in str(last.content)
+
+
+def test_a_link_in_a_tar_is_a_row_with_an_error(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "digits.tar", "w") as tar:
+        for name, kind in (("1.png", tarfile.REGTYPE), ("2.png", tarfile.SYMTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "1.png"
+            tar.addfile(member)
+        member = tarfile.TarInfo("3.png")
+        member.size = len(SEVEN)
+        tar.addfile(member, io.BytesIO(SEVEN))
+    assert encoded(find_shards(str(tmp_path))) == {
+        "1.png": (b"", -1),
+        "2.png": ("it is a link, or another thing that is no file", -1),
+        "3.png": (SEVEN, -1),
+    }
+
+
+def test_every_picture_of_a_sample_is_a_row(tmp_path: Path) -> None:
+    files = {"1.png": SEVEN, "1.jpg": DAMAGED, "1.cls": b"7", "2.cls": b"3", "2.img.png": SEVEN}
+    write_tar(tmp_path / "digits.tar", **files)
+    assert encoded(find_shards(str(tmp_path))) == {
+        "1.png": (SEVEN, 7),
+        "1.jpg": (DAMAGED, 7),
+        "2.img.png": (SEVEN, 3),
+    }
+
+
 def test_parquet_of_pixels(tmp_path: Path) -> None:
     path = tmp_path / "digits.parquet"
     images, labels = write_pixels(path, 9_000, rows=5_000)
@@ -210,6 +275,17 @@ def test_parquet_of_pixels_without_some(tmp_path: Path) -> None:
     (batch,) = pixels(find_shards(str(path)))
     assert batch.errors == {1: "there is nothing in this row"}
     assert np.array_equal(batch.images[[0, 2]], images[[0, 2]])
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32, 64])
+@pytest.mark.parametrize("sign", ["int", "uint"])
+@pytest.mark.parametrize("last", [3, None])
+def test_labels_of_any_integers(tmp_path: Path, sign: str, bits: int, last: int | None) -> None:
+    path = tmp_path / "digits.parquet"
+    labels = pa.array([7, last], f"{sign}{bits}")
+    pq.write_table(pa.table({"image": [SEVEN, SEVEN], "label": labels}), path)
+    found = [sample.label for sample in samples(find_shards(str(path)))]
+    assert found == [7, -1 if last is None else last]
 
 
 @pytest.mark.parametrize("kind", ["binary", "structure"])
