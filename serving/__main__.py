@@ -22,7 +22,7 @@ from serving.offline import engines, sources
 from serving.offline.engines import Done, Engine, EngineError
 from serving.offline.labelling import Count, Job
 from serving.offline.results import Format, Results, ResultsError
-from serving.offline.shards import FAR_AWAY, Shard, SourceError
+from serving.offline.shards import TRANSIENT, Shard, SourceError
 from serving.settings import SettingsError
 
 app = typer.Typer(help="Use the models in models/ offline.", no_args_is_help=True)
@@ -113,7 +113,11 @@ def label_command(
     """
     job = _job(model)
     shards = sources.find_shards(source, column)
-    if f"{_place(output)}/".startswith(f"{_place(source)}/"):
+    try:
+        inside = f"{_place(output)}/".startswith(f"{_place(source)}/")
+    except (ValueError, ImportError) as error:
+        raise ResultsError(f"nothing can be written to {output}: {error}") from error
+    if inside:
         raise ResultsError(f"{output} lies in the source, and would be taken for a part of it")
     results = Results(output, file_format)
     card = job.artifact.card
@@ -232,7 +236,7 @@ def main() -> None:
         *(SourceError, ResultsError, EngineError),
     ) as error:
         _fail(str(error))
-    except FAR_AWAY as error:
+    except TRANSIENT as error:
         said = str(error) or "there was no answer in time"
         _fail(f"{said}; the same command goes on where it stopped")
 

@@ -14,7 +14,7 @@ from serving.classifier import Classifier
 from serving.errors import RequestError
 from serving.form import SIDE
 from serving.imaging import look, open_picture
-from serving.offline.shards import BATCH, FAR_AWAY, Pixels, Shard
+from serving.offline.shards import BATCH, TRANSIENT, Pixels, Shard
 from serving.settings import Provider
 
 CLASSES = 10
@@ -132,7 +132,7 @@ class Labeller:
             yield _together(looked)
 
     def _look(self, content: bytes | Exception) -> NDArray[np.uint8] | str:
-        if isinstance(content, FAR_AWAY):
+        if isinstance(content, TRANSIENT):
             raise content
         if isinstance(content, Exception):
             return f"It cannot be read: {getattr(content, 'strerror', None) or content}"

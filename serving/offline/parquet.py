@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from serving.form import SIDE
 from serving.offline.shards import (
     BATCH,
-    FAR_AWAY,
+    TRANSIENT,
     UNKNOWN,
     Pixels,
     Sample,
@@ -53,7 +53,7 @@ class RowGroup:
 
         try:
             yield from self._pieces(pa)
-        except FAR_AWAY:
+        except TRANSIENT:
             raise
         except (pa.ArrowException, OSError) as error:
             yield Sample(self.url, OSError(f"the Parquet file is damaged here: {error}"))
@@ -111,7 +111,7 @@ def row_groups(url: str, column: str | None) -> Iterator[Shard]:
     try:
         with fsspec.open(url, "rb") as file, pq.ParquetFile(file) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
-    except FAR_AWAY:
+    except TRANSIENT:
         raise
     except (pa.ArrowException, OSError) as error:
         yield Unreadable(url, f"it is not a Parquet file: {error}")

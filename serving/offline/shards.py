@@ -16,7 +16,7 @@ UNKNOWN = -1  # the label of a picture that has none
 
 
 # What is wrong only now. It is not a row's error: the same command is to try it again.
-FAR_AWAY = (TimeoutError, ConnectionError)
+TRANSIENT = (TimeoutError, ConnectionError)
 
 
 class SourceError(Exception):

@@ -13,7 +13,7 @@ from typing import Self, TypeAlias
 
 import fsspec
 
-from serving.offline.shards import FAR_AWAY, UNKNOWN, Sample, is_hidden
+from serving.offline.shards import TRANSIENT, UNKNOWN, Sample, is_hidden
 
 PICTURES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
 LABEL = "cls"
@@ -73,7 +73,7 @@ class Tar:
             # tarfile takes a header that is damaged, or missing, for the end.
             if last != END:
                 raise tarfile.ReadError("unexpected end of data")
-        except FAR_AWAY:
+        except TRANSIENT:
             raise
         except (tarfile.TarError, OSError, EOFError) as error:
             damage.append(error)

@@ -181,6 +181,7 @@ def test_a_folder_of_other_results_is_refused(folder: Path, tmp_path: Path) -> N
         (["evaluate", "serving", "--model", "nameless"], "there is no model 'nameless'"),
         (["evaluate", "nowhere"], "there are no files at nowhere"),
         (["evaluate", "docs/seven.png"], "no picture at docs/seven.png has a label"),
+        (["label", "docs/seven.png", "nothing://out"], "nothing can be written to nothing://out"),
     ],
 )
 def test_what_a_person_can_mend_is_one_sentence(arguments: list[str], message: str) -> None:

@@ -149,6 +149,22 @@ def test_files_are_read_one_by_one(folder: Path) -> None:
     ] * 3
 
 
+def test_files_far_away_are_asked_for_sixteen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem = fsspec.filesystem("memory")
+    for i in range(20):
+        filesystem.pipe_file(f"/many/{i:02}.png", SEVEN)
+    asked: list[int] = []
+    cat_ranges = filesystem.cat_ranges
+
+    def count(paths: list[str], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  fsspec's
+        asked.append(len(paths))
+        return cat_ranges(paths, *arguments, **options)
+
+    monkeypatch.setattr(filesystem, "cat_ranges", count)
+    assert len(samples(find_shards("memory://many"))) == 20
+    assert asked == [16, 4]
+
+
 @pytest.mark.parametrize("kind", ["file", "url", "tar"])
 def test_no_more_is_read_than_is_allowed(tmp_path: Path, kind: str) -> None:
     large = bytes(LARGEST + 5_000)
