@@ -22,24 +22,25 @@ class Keys:
     def check(self, headers: Headers) -> None:
         """Check a request's headers: `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
+        One valid key is enough, whatever else there is: a gateway may add a token of its own.
+
         Raises:
-            Unauthorized: There is no key in them, or one that is not known.
+            Unauthorized: There is no key in them, or none that is known.
         """
-        key = _key(headers)
-        if key is None:
+        sent = [key for header in headers if (key := _key(*header)) is not None]
+        if not sent:
             raise Unauthorized("Send an API key: Authorization: Bearer KEY, or X-API-Key: KEY.")
-        sent = sha256(key).digest()
-        matches = [hmac.compare_digest(sent, known) for known in self._hashes]
+        hashes = [sha256(key).digest() for key in sent]
+        matches = [hmac.compare_digest(one, known) for one in hashes for known in self._hashes]
         if not any(matches):
             raise Unauthorized("The API key is not known.")
 
 
-def _key(headers: Headers) -> bytes | None:
-    for name, value in headers:
-        if name == b"x-api-key":
-            return value
-        if name == b"authorization":
-            scheme, _, credentials = value.partition(b" ")
-            if scheme.lower() == b"bearer":
-                return credentials.strip()
+def _key(name: bytes, value: bytes) -> bytes | None:
+    if name == b"x-api-key":
+        return value
+    if name == b"authorization":
+        scheme, _, credentials = value.partition(b" ")
+        if scheme.lower() == b"bearer":
+            return credentials.strip()
     return None

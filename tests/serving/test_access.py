@@ -18,6 +18,13 @@ def test_a_known_key_is_let_in(header: tuple[bytes, bytes]) -> None:
     KEYS.check([(b"host", b"localhost"), header])
 
 
+@pytest.mark.parametrize("other", [(b"authorization", b"Bearer token"), (b"x-api-key", b"other")])
+def test_a_known_key_is_let_in_whatever_else_a_gateway_adds(other: tuple[bytes, bytes]) -> None:
+    for key in ((b"authorization", b"Bearer first"), (b"x-api-key", b"second")):
+        KEYS.check([other, key])
+        KEYS.check([key, other])
+
+
 @pytest.mark.parametrize(
     "headers",
     [
