@@ -103,17 +103,9 @@ class Predictions:
 
     def rows(self) -> Iterator[Prediction]:
         """Return each picture's prediction."""
-        acceptance = self.acceptance
-        for row, typicality in zip(
-            self.probabilities.tolist(), self.typicality.tolist(), strict=True
-        ):
-            confidence = max(row)
-            accepted = None
-            if acceptance is not None:
-                accepted = (
-                    confidence >= acceptance.confidence and typicality >= acceptance.typicality
-                )
-            yield Prediction(row.index(confidence), confidence, accepted, row)
+        digits, confidences = self.digits.tolist(), self.confidences.tolist()
+        accepted = [None] * len(digits) if self.accepted is None else self.accepted.tolist()
+        return map(Prediction, digits, confidences, accepted, self.probabilities.tolist())
 
 
 class Classifier:

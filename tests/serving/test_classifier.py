@@ -8,11 +8,12 @@ import onnxruntime
 import pytest
 
 from serving import artifacts
-from serving.artifacts import Artifact
+from serving.artifacts import Acceptance, Artifact
 from serving.classifier import (
     LARGEST_CALL,
     Classifier,
     ContractError,
+    Predictions,
     ProviderError,
     choose_provider,
 )
@@ -54,6 +55,29 @@ def test_an_answer_is_accepted_at_the_thresholds_and_above(artifact: Artifact) -
     assert predictions.accepted is not None
     assert np.array_equal(predictions.accepted, sure & typical)
     assert 0.5 < predictions.accepted.mean() < 1
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.95, 0.99, 0.8765432])
+def test_at_its_threshold_an_answer_is_accepted_alone_as_among_others(threshold: float) -> None:
+    probabilities = np.zeros((1, 10), np.float32)
+    probabilities[0, 3] = threshold
+    typicality = np.array([threshold], np.float32)
+    acceptance = Acceptance(confidence=threshold, typicality=threshold)
+    predictions = Predictions(probabilities, probabilities, typicality, acceptance)
+    assert predictions.accepted is not None
+    assert predictions.accepted.tolist() == [True]
+    assert [row.accepted for row in predictions.rows()] == [True]
+
+
+def test_rows_say_what_the_arrays_say(artifact: Artifact) -> None:
+    images, _ = drawn.digits(50, seed=11)
+    predictions = Classifier(artifact, Provider.CPU).predict(images)
+    rows = list(predictions.rows())
+    assert predictions.accepted is not None
+    assert [row.digit for row in rows] == predictions.digits.tolist()
+    assert [row.confidence for row in rows] == predictions.confidences.tolist()
+    assert [row.accepted for row in rows] == predictions.accepted.tolist()
+    assert [row.probabilities for row in rows] == predictions.probabilities.tolist()
 
 
 def test_without_thresholds_nothing_is_said_of_acceptance(artifact: Artifact) -> None:
