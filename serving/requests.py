@@ -4,11 +4,12 @@ BentoML's own parsing is not used: it would fetch a URL that a client puts in a 
 and read a body of any length.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
+import simdjson
 from numpy.typing import NDArray
 from starlette.requests import Request
 
@@ -16,6 +17,7 @@ from serving import forms
 from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
 from serving.form import SIDE
 from serving.forms import Part
+from serving.tensors import BYTE, ContentsError, JSONContents, parse_json
 
 FILE = "image"
 FILES = "images"
@@ -23,8 +25,6 @@ MODEL = "model"
 EXPLAIN = "explain"
 
 SWITCH = {"true": True, "1": True, "": True, "false": False, "0": False}
-
-BYTE = 255
 
 
 @dataclass(frozen=True)
@@ -141,16 +141,15 @@ def parse_pixels(request: Request, body: bytes, max_batch: int) -> PixelsRequest
     """
     model = request.query_params.get(MODEL)
     if is_json(request):
-        images, named = _pixels_of_json(body)
+        images, named = _pixels_of_json(body, max_batch)
         model = model or named
     elif _media_type(request) == "application/octet-stream":
-        images = _pixels_of_bytes(body)
+        images = _pixels_of_bytes(body, max_batch)
     else:
         raise UnsupportedBody(
             "Send pixels as application/json or as application/octet-stream; pictures are for "
             "/predict_batch."
         )
-    check_count(len(images), max_batch)
     return PixelsRequest(images, model)
 
 
@@ -171,36 +170,35 @@ def _media_type(request: Request) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _pixels_of_bytes(body: bytes) -> NDArray[np.uint8]:
+def _pixels_of_bytes(body: bytes, max_batch: int) -> NDArray[np.uint8]:
     if not body or len(body) % SIDE**2:
         raise InvalidRequest(
             f"The body has {len(body):,} bytes; it must have {SIDE**2} for each picture, one a "
             "pixel, row by row, 255 is ink."
         )
+    check_count(len(body) // SIDE**2, max_batch)
     return np.frombuffer(body, np.uint8).reshape(-1, SIDE, SIDE)
 
 
-def _pixels_of_json(body: bytes) -> tuple[NDArray[np.uint8], str | None]:
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is no JSON: {error}.") from error
-    named = None
-    if isinstance(content, dict):
-        named = content.get(MODEL)
-        content = content.get(FILES)
+def _pixels_of_json(body: bytes, max_batch: int) -> tuple[NDArray[np.uint8], str | None]:
+    sent = parse_json(body)
+    pixels, named = sent, None
+    if isinstance(sent, simdjson.Object):
+        pixels, named = sent.get(FILES), sent.get(MODEL)
     if named is not None and not isinstance(named, str):
         raise InvalidRequest(f"{MODEL!r} must be text.")
-    shape = f"{FILES!r} must be lists of whole numbers from 0 to {BYTE}, [N, {SIDE}, {SIDE}]"
+    is_list = isinstance(pixels, simdjson.Array) and len(pixels) > 0
+    if not is_list or not isinstance(pixels[0], simdjson.Array):
+        raise InvalidRequest(
+            f"{FILES!r} must be lists of whole numbers from 0 to {BYTE}, [N, {SIDE}, {SIDE}]."
+        )
+    check_count(len(pixels), max_batch)
+    shape = (len(pixels), SIDE, SIDE)
     try:
-        images = np.array(content)
-    except (ValueError, OverflowError) as error:  # ragged, or of numbers without end
-        raise InvalidRequest(f"{shape}; these are not all of one length.") from error
-    if images.dtype.kind not in "iu" or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise InvalidRequest(f"{shape}; these are {images.dtype.kind!r} {list(images.shape)}.")
-    if images.min() < 0 or images.max() > BYTE:
-        raise InvalidRequest(f"{shape}; these go from {images.min()} to {images.max()}.")
-    return images.astype(np.uint8), named
+        numbers = JSONContents(pixels, body.count(b"[")).numbers(np.uint8, math.prod(shape))
+    except ContentsError as error:
+        raise InvalidRequest(f"{FILES!r} {error}.") from error
+    return numbers.reshape(shape), named
 
 
 def _file(parts: Iterable[Part]) -> bytes:

@@ -6,8 +6,9 @@ import serving
 from serving import errors
 from serving.errors import RequestError
 from serving.form import SIDE
-from serving.oip.inference import BYTE, EXTENSIONS, INPUTS, NAME, OUTPUTS
+from serving.oip.inference import EXTENSIONS, INPUTS, NAME, OUTPUTS
 from serving.oip.statistics import OUTCOMES, PHASES
+from serving.tensors import BYTE
 
 ANY = (errors.Unauthorized, errors.InternalError, errors.Overloaded)
 OF_A_MODEL = (errors.UnknownModel, *ANY)

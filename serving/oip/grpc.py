@@ -22,21 +22,17 @@ from serving.bodies import Bodies
 from serving.errors import InvalidRequest, RequestError, SlowRequest, UnknownModel
 from serving.oip import inference, messages
 from serving.oip.inference import (
-    BYTE,
     LONGEST_LIST,
-    Contents,
-    ContentsError,
     InferRequest,
     InferResponse,
     Output,
     Parameter,
-    RawContents,
-    check_count,
     say,
 )
 from serving.request_ids import HEADER, RequestIds
 from serving.responses import CLIENT_LEFT, MISTAKE
 from serving.settings import Log, Settings
+from serving.tensors import BYTE, Contents, ContentsError, RawContents, check_count
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,6 +19,7 @@ from serving.oip import statistics
 from serving.oip.statistics import Phases
 from serving.repository import LoadError, Repository
 from serving.settings import Provider, Settings
+from serving.tensors import BYTE, Contents, ContentsError
 
 NAME = "qmnist-digits"
 PLATFORM = "onnxruntime_onnx"
@@ -31,7 +32,6 @@ EXTENSIONS = (
 )
 
 CLASSES = 10
-BYTE = 255
 
 # Pictures of pixels up to so many are classified where they arrive: a thread would cost more than
 # it saves. More, and pictures that must be decoded, hold up nobody else in a thread.
@@ -87,59 +87,6 @@ DTYPES: dict[str, DTypeLike] = {"UINT8": np.uint8, "FP32": np.dtype("<f4")}
 
 # Of the request's parameters, those that say how to answer and not what.
 OF_THE_TRANSPORT = ("binary_data_output",)
-
-
-class ContentsError(Exception):
-    """A tensor's contents do not fit it; the message goes on after "The input 'images'"."""
-
-
-class Contents(Protocol):
-    """A tensor's contents as they were sent."""
-
-    def numbers(self, dtype: DTypeLike, count: int, /) -> NDArray[Any]:
-        """Return the numbers, row by row, one-dimensional; of floats, any precision.
-
-        Raises:
-            ContentsError: They are none of that type, or not so many.
-        """
-
-    def strings(self, count: int) -> list[bytes]:
-        """Return the elements of a tensor of BYTES.
-
-        Raises:
-            ContentsError: They are none, or not so many.
-        """
-
-
-@dataclass(frozen=True)
-class RawContents:
-    """Contents as bytes, little-endian, row by row; each of BYTES after its length in four."""
-
-    content: bytes | memoryview
-
-    def numbers(self, dtype: DTypeLike, count: int, /) -> NDArray[Any]:
-        """Return the numbers; see `Contents`."""
-        size = np.dtype(dtype).itemsize
-        if len(self.content) % size:
-            raise ContentsError(f"has {len(self.content):,} bytes, which is no multiple of {size}")
-        check_count(len(self.content) // size, count)
-        return np.frombuffer(self.content, dtype)
-
-    def strings(self, count: int) -> list[bytes]:
-        """Return the elements; see `Contents`."""
-        found: list[bytes] = []
-        start, end = 0, len(self.content)
-        while start < end:
-            if len(found) == count:
-                raise ContentsError(f"has more values than the {count:,} that its shape says")
-            length = int.from_bytes(self.content[start : start + 4], "little")
-            start += 4
-            if start + length > end:
-                raise ContentsError(f"ends within its element {len(found)}")
-            found.append(bytes(self.content[start : start + length]))
-            start += length
-        check_count(len(found), count)
-        return found
 
 
 @dataclass(frozen=True)
@@ -424,16 +371,6 @@ def _bytes_of(images: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
         raise ContentsError("has values that are not within 0…1")
     pixels: NDArray[np.uint8] = np.rint(images * BYTE).astype(np.uint8)
     return pixels
-
-
-def check_count(found: int, count: int) -> None:
-    """Check how many values a tensor has.
-
-    Raises:
-        ContentsError: Not so many as its shape says.
-    """
-    if found != count:
-        raise ContentsError(f"has {found:,} values, and its shape says {count:,}")
 
 
 def say(value: object) -> str:

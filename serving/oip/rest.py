@@ -1,17 +1,13 @@
 """The protocol over HTTP: JSON, and Triton's binary tensors behind it."""
 
-import re
-from base64 import b64decode
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
-import numpy as np
 import orjson
 import simdjson
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -30,20 +26,16 @@ from serving.errors import (
 from serving.form import SIDE
 from serving.oip import description, inference
 from serving.oip.inference import (
-    BYTE,
     LONGEST_LIST,
-    Contents,
-    ContentsError,
     InferRequest,
     InferResponse,
     Output,
     Parameter,
-    RawContents,
-    check_count,
     say,
 )
 from serving.responses import JSON, OURS
 from serving.settings import Settings
+from serving.tensors import Contents, JSONContents, NoContents, RawContents, parse_json
 
 PREFIX = "/v2"
 LIVE = f"{PREFIX}/health/live"
@@ -94,93 +86,6 @@ class _Control(msgspec.Struct):
 
 _KINDS: dict[str, type[msgspec.Struct]] = {"inputs": _Tensor, "outputs": _Wanted}
 _PARAMETERS = msgspec.json.Decoder(dict[str, Parameter])
-
-
-@dataclass(frozen=True)
-class JSONContents:
-    """A tensor's contents as JSON.
-
-    Attributes:
-        data: What was sent, of which nothing is built in Python but what is asked for.
-        brackets: How many "[" there are in the whole text, but for the lists that any request has.
-    """
-
-    data: Any
-    brackets: int
-
-    def numbers(self, dtype: DTypeLike, count: int, /) -> NDArray[Any]:
-        """Return the numbers; see `Contents`."""
-        self._check_nesting()
-        numbers = self._bytes() if dtype == np.uint8 else self._of_type("d", np.float64)
-        check_count(len(numbers), count)
-        return numbers
-
-    def _bytes(self) -> NDArray[np.uint8]:
-        try:
-            whole = self._of_type("u", np.uint64)
-        except ContentsError:
-            # Some clients, that of the protocol's own project among them, write 7 as 7.0.
-            whole = self._of_type("d", np.float64)
-            if (whole != np.rint(whole)).any():
-                raise ContentsError("has data that are no whole numbers") from None
-        if whole.size and not (whole.min() >= 0 and whole.max() <= BYTE):
-            raise ContentsError(f"has data that are not within 0…{BYTE}")
-        return whole.astype(np.uint8)
-
-    def strings(self, count: int) -> list[bytes]:
-        """Return the elements, which are in base64: a picture is no text; see `Contents`."""
-        check_count(len(self._list()), count)
-        found = []
-        for place, text in enumerate(self._list()):
-            try:
-                found.append(b64decode(text, validate=True))  # type: ignore[arg-type]
-            except (ValueError, TypeError) as error:
-                raise ContentsError(f"has an element {place} that is not base64") from error
-        return found
-
-    def _list(self) -> simdjson.Array:
-        if not isinstance(self.data, simdjson.Array):
-            raise ContentsError("has data that are no list")
-        return self.data
-
-    def _of_type(self, kind: Literal["d", "u"], dtype: DTypeLike) -> NDArray[Any]:
-        try:
-            return np.frombuffer(self._list().as_buffer(of_type=kind), dtype)
-        except (TypeError, ValueError) as error:
-            raise ContentsError("has data that are not all numbers of its datatype") from error
-
-    def _check_nesting(self) -> None:
-        """Check that the numbers are in one list, or nested as pictures are: they are read flat."""
-        data = self._list()
-        brackets = 1
-        if len(data) and isinstance(data[0], simdjson.Array):
-            if not all(map(_is_square, data)):
-                raise ContentsError(f"has data that are not nested as [N, {SIDE}, {SIDE}]")
-            brackets += len(data) * (1 + SIDE)
-        # There may be no lists in the lists. To count those of the whole text takes a tenth of the
-        # time; if it has more, in a name perhaps, the data's own are counted.
-        if self.brackets != brackets and data.mini.count(b"[") != brackets:  # type: ignore[arg-type]
-            raise ContentsError("has data with lists among its numbers")
-
-
-class NoContents:
-    """What stands in the place of contents that were not sent."""
-
-    def numbers(self, _: DTypeLike, _count: int, /) -> NDArray[Any]:
-        """Say that there are none; see `Contents`."""
-        raise ContentsError("has neither data nor a binary_data_size")
-
-    def strings(self, _: int) -> list[bytes]:
-        """Say that there are none; see `Contents`."""
-        raise ContentsError("has neither data nor a binary_data_size")
-
-
-def _is_square(picture: Any) -> bool:  # noqa: ANN401
-    return _is_row(picture) and all(map(_is_row, picture))
-
-
-def _is_row(row: Any) -> bool:  # noqa: ANN401
-    return isinstance(row, simdjson.Array) and len(row) == SIDE
 
 
 def is_under(path: str) -> bool:
@@ -403,15 +308,6 @@ def _json_length(header: str | None, size: int) -> int:
     return int(header)
 
 
-def _parse(text: bytes) -> Any:  # noqa: ANN401
-    """Parse JSON, of which nothing is built in Python yet."""
-    try:
-        return simdjson.Parser().parse(text)
-    except (RuntimeError, ValueError) as error:
-        reason = re.sub(r".*\b[A-Z0-9_]+: ", "", str(error))  # without simdjson's name for it
-        raise InvalidRequest(f"The request is no JSON that can be read: {reason}") from error
-
-
 def _build(value: Any, kind: type[msgspec.Struct] | None) -> Any:  # noqa: ANN401
     """Build of an object what its kind has, but no tensor's data; `None` is no object."""
     if kind is None:
@@ -444,7 +340,7 @@ def _parameters(value: simdjson.Object) -> dict[str, Parameter]:
 def _convert(text: bytes, kind: type[T]) -> T:
     """Read JSON as an object of some kind; what the kind does not have is passed over."""
     try:
-        return msgspec.convert(_build(_parse(text), kind), kind)
+        return msgspec.convert(_build(parse_json(text), kind), kind)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"The request is none of the protocol's: {error}.") from error
 

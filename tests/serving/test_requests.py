@@ -1,5 +1,6 @@
 import io
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -171,6 +172,8 @@ def test_more_pictures_than_allowed_are_refused() -> None:
         pictures(form(*[("images", b"picture")] * 5))
     with pytest.raises(TooManyPictures, match="There are 5 pictures in the request; at most 4"):
         pixels(bytes(5 * 784), "application/octet-stream")
+    with pytest.raises(TooManyPictures, match="There are 5 pictures in the request; at most 4"):
+        pixels(images_json([[[0] * 28] * 28] * 5))
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
@@ -211,21 +214,36 @@ def images_json(images: object) -> bytes:
         (b"{}", "must be lists of whole numbers"),
         (b'"http://localhost/7.png"', "must be lists of whole numbers"),
         (images_json([]), "must be lists of whole numbers"),
-        (images_json([[[0] * 28] * 27]), r"\[1, 27, 28\]"),
-        (images_json([[[0] * 28] * 27 + [[0]]]), "not all of one length"),
-        (images_json([[[0.5] * 28] * 28]), "'f'"),
-        (images_json([[[True] * 28] * 28]), "'b'"),
-        (images_json([[["1"] * 28] * 28]), "'U'"),
-        (images_json([[[None] * 28] * 28]), "'O'"),
-        (images_json([[[256] * 28] * 28]), "from 256 to 256"),
-        (images_json([[[-1] * 28] * 28]), "from -1 to -1"),
-        (images_json([[[2**70] * 28] * 28]), "must be lists of whole numbers"),
+        (images_json([[[0] * 28] * 27]), "not nested"),
+        (images_json([[[0] * 28] * 27 + [[0]]]), "not nested"),
+        (images_json([[[0.5] * 28] * 28]), "no whole numbers"),
+        (images_json([[[True] * 28] * 28]), "not all numbers"),
+        (images_json([[["1"] * 28] * 28]), "not all numbers"),
+        (images_json([[[None] * 28] * 28]), "not all numbers"),
+        (images_json([[[256] * 28] * 28]), "not within 0…255"),
+        (images_json([[[-1] * 28] * 28]), "not within 0…255"),
+        (images_json([[[2**70] * 28] * 28]), "no JSON|not within"),
+        (images_json([0] * 784), "must be lists of whole numbers"),
+        (images_json(["x" * 10_000, *[""] * 10_000]), "must be lists of whole numbers"),
+        (images_json([[["x"] * 28] * 28, "x" * 10_000]), "not nested"),
+        (images_json([[[[0]] * 28] * 28]), "lists among its numbers"),
         (json.dumps({"images": [[[0] * 28] * 28], "model": 1}).encode(), "'model' must be text"),
     ],
 )
 def test_wrong_pixels_are_said(body: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         pixels(body)
+
+
+def test_what_is_wrong_takes_no_more_memory_than_what_is_right() -> None:
+    # An array of texts has room for the longest in the place of each: here, 200 MB.
+    body = images_json(["x" * 5_000] + [""] * 10_000)
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest):
+        pixels(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * len(body)
 
 
 @pytest.mark.parametrize("length", [0, 1, 783, 785])
