@@ -3,6 +3,7 @@
 RequestError
 ├── InvalidRequest       400  not a request that this endpoint takes
 ├── Unauthorized         401  no API key, or one that is not known
+├── Forbidden            403  not done for anyone, as the service is set up
 ├── NotFound             404  nothing is at that address
 ├── UnknownModel         404  no model has that name
 ├── MethodNotAllowed     405  the address takes another method
@@ -47,6 +48,13 @@ class Unauthorized(RequestError):
     status = 401
     code = "unauthorized"
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(RequestError):
+    """The service does that for nobody, as it is set up."""
+
+    status = 403
+    code = "forbidden"
 
 
 class NotFound(RequestError):

@@ -72,7 +72,7 @@ def document() -> dict[str, Any]:
                 f"{summary}; only with an API key",
                 {"application/json": {"schema": _ref("ControlRequest")}},
                 {"application/json": {"schema": {"type": "object"}}},
-                (errors.UnknownModel, *WITH_BODY),
+                (errors.Forbidden, errors.UnknownModel, *WITH_BODY),
                 (MODEL,),
                 required=False,
             )

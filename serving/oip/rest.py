@@ -16,12 +16,12 @@ from serving.admission import Admission
 from serving.bodies import Bodies
 from serving.errors import (
     BodyTooLarge,
+    Forbidden,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
     Overloaded,
     RequestError,
-    Unauthorized,
 )
 from serving.form import SIDE
 from serving.oip import description, inference
@@ -231,9 +231,9 @@ class Routes:
     async def _may_change(self, request: Request) -> None:
         """Check that models may be changed, and that nothing is asked that cannot be done."""
         if not self._admission.wants_keys:
-            raise Unauthorized(
-                "Only who has an API key may change models, and this service has none "
-                "(QMNIST_API_KEYS)."
+            raise Forbidden(
+                "Loading and unloading models takes an API key, and this service has none: set "
+                "QMNIST_API_KEYS."
             )
         sent = await self._control(request, _Control)
         if unknown := set(sent.parameters or ()) - {"unload_dependents"}:

@@ -427,8 +427,8 @@ def test_triton_is_told_that_shared_memory_is_not_read(client: Any) -> None:  # 
 def test_triton_without_a_key_changes_no_models(client: Any) -> None:  # noqa: ANN401
     for call in (client.load_model, client.unload_model):
         status, sentence = refused(call, "deeper")
-        assert status == "401"
-        assert "key" in sentence
+        assert status == "403"
+        assert "QMNIST_API_KEYS" in sentence
     assert client.is_model_ready("deeper")
 
 
@@ -532,7 +532,7 @@ def test_tritons_asynchronous_client_is_told_what_was_wrong(server: str) -> None
                 ("404", client.infer("unknown", images()), "unknown"),
                 ("400", client.infer("deeper", [tensor("images", UNIT)]), "images"),
                 ("400", client.infer("deeper", images(), outputs=wanted("digits")), "digits"),
-                ("401", client.unload_model("deeper"), "key"),
+                ("403", client.unload_model("deeper"), "key"),
                 ("404", client.get_trace_settings(), "address"),
             ):
                 with pytest.raises(InferenceServerException) as caught:

@@ -405,8 +405,8 @@ def test_an_encoding_that_is_not_known(asked: Asker) -> None:
         ("GET", "/v2/models/nothing/stats", 404),
         ("GET", "/v2/models/deeper/infer", 405),
         ("POST", "/v2", 405),
-        ("POST", "/v2/repository/models/deeper/load", 401),
-        ("POST", "/v2/repository/models/deeper/unload", 401),
+        ("POST", "/v2/repository/models/deeper/load", 403),
+        ("POST", "/v2/repository/models/deeper/unload", 403),
     ],
 )
 def test_what_is_not_there(asked: Asker, method: str, path: str, status: int) -> None:
