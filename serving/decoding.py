@@ -8,7 +8,7 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -28,6 +28,11 @@ BYTE = 255
 # A picture that has been opened: a data set's, uint8 [28, 28], or what Pillow is still to decode.
 Opened: TypeAlias = Image.Image | NDArray[np.uint8]
 
+# Of a JPEG: a scan of a few bytes goes over the whole picture again, so 10 MB of them take minutes.
+# Encoders write some ten; libtiff has the same limit for the same reason.
+MAX_SCANS = 100
+START_OF_SCAN = b"\xff\xda"  # not within a scan, where 255 is followed by 0
+
 DAMAGED = "The picture is damaged: it ends too early, or what is in it does not fit together."
 
 # Pillow's own limit warns and raises in its own words; ours is checked just as early.
@@ -37,7 +42,8 @@ Image.MAX_IMAGE_PIXELS = None
 # Python would keep each such text, which a client may choose, for as long as the server runs.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
-# What Pillow's decoders raise for damaged files; it documents no common base.
+# What Pillow's decoders raise for damaged files; it documents no common base. They are caught round
+# Pillow's calls alone, or our own mistakes would be called the client's.
 DECODE_ERRORS = (
     AssertionError,
     EOFError,
@@ -118,7 +124,7 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
 
     Raises:
         NotAPicture: It is in none of the formats.
-        PictureTooLarge: It has more pixels than allowed.
+        PictureTooLarge: It has more pixels than allowed, or is a JPEG of more than `MAX_SCANS`.
         DamagedPicture: Already its header cannot be read.
     """
     try:
@@ -130,6 +136,8 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
     except DECODE_ERRORS as error:
         raise DamagedPicture(DAMAGED) from error
     check_size(image, max_pixels)
+    if image.format in ("JPEG", "MPO") and data.count(START_OF_SCAN) > MAX_SCANS:
+        raise PictureTooLarge(f"The JPEG has more than {MAX_SCANS} scans.")
     return image
 
 
@@ -171,11 +179,12 @@ def decode(picture: Opened, longest: int) -> tuple[NDArray[np.uint8], tuple[int,
         orientation = image.getexif().get(ORIENTATION, 1)
         if orientation != 1:
             image = ImageOps.exif_transpose(image)
-        if orientation in ON_ITS_SIDE:
-            size = size[::-1]
-        pixels = _pixels(image)
+        values = _values(image)
     except DECODE_ERRORS as error:
         raise DamagedPicture(DAMAGED) from error
+    if orientation in ON_ITS_SIDE:
+        size = size[::-1]
+    pixels = values if values.dtype == np.uint8 else _to_bytes(values)
     height, width = pixels.shape[:2]
     if max(height, width) > longest:
         share = longest / max(height, width)
@@ -186,12 +195,15 @@ def decode(picture: Opened, longest: int) -> tuple[NDArray[np.uint8], tuple[int,
     return pixels, size
 
 
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Return shades, colours, or colours times their alpha and the alpha, which can be reduced."""
+def _values(image: Image.Image) -> NDArray[Any]:
+    """Return shades, colours, or colours times their alpha and the alpha, which can be reduced.
+
+    They are uint8, but for shades of more than eight bits.
+    """
     if image.mode == "L" and "transparency" not in image.info:
         return np.asarray(image)
     if image.mode.startswith(("I", "F")):
-        return _to_bytes(np.asarray(image))
+        return np.asarray(image)
     if image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
         return np.asarray(image.convert("RGBa"))

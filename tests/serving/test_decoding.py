@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from serving.decoding import FORM_BEGIN, FORM_END, decode_form, open_picture
+from serving import decoding
+from serving.decoding import FORM_BEGIN, FORM_END, MAX_SCANS, decode, decode_form, open_picture
 from serving.errors import PictureTooLarge
 from tests import drawn
 
@@ -113,3 +114,46 @@ def test_a_png_with_something_to_say_is_left_to_pillow() -> None:
         file = BytesIO()
         Image.fromarray(DIGITS[0]).save(file, "PNG", **options)
         assert decode_form(file.getvalue()) is None
+
+
+def jpeg_of_scans(scans: int, side: int = 64) -> bytes:
+    """A grey JPEG of so many scans, of which each but the first changes nothing."""
+
+    def segment(marker: int, content: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+    def code(value: int) -> bytes:  # a Huffman table with one code, the bit 0
+        return bytes([1, *[0] * 15, value])
+
+    end_of_blocks = 0xE0  # as many as the next 14 bits say, and 16,384
+    parts = [
+        b"\xff\xd8",
+        segment(0xDB, bytes([0, *[1] * 64])),
+        segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + bytes([1, 0x11, 0])),
+        segment(0xC4, b"\x00" + code(0)),
+        segment(0xC4, b"\x10" + code(end_of_blocks)),
+        segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes((side // 8) ** 2 // 8),
+    ]
+    parts += [segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + b"\x00\x01"] * (scans - 1)
+    return b"".join([*parts, b"\xff\xd9"])
+
+
+def test_a_jpeg_of_more_scans_than_anyone_writes_is_refused_before_it_is_decoded() -> None:
+    pixels, _ = decode(open_picture(jpeg_of_scans(MAX_SCANS), 10**6), 1_000)
+    assert pixels.shape == (64, 64)
+    with pytest.raises(PictureTooLarge, match=f"more than {MAX_SCANS} scans"):
+        open_picture(jpeg_of_scans(MAX_SCANS + 1), 10**6)
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, IndexError, AssertionError])
+def test_a_mistake_of_ours_is_not_called_the_pictures(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise error
+
+    sixteen_bits = BytesIO()
+    Image.fromarray(np.full((9, 9), 60_000, np.uint16)).save(sixteen_bits, "PNG")
+    monkeypatch.setattr(decoding, "_to_bytes", broken)
+    with pytest.raises(error):
+        decode(open_picture(sixteen_bits.getvalue(), 10**6), 1_000)
