@@ -33,7 +33,7 @@ from serving import artifacts, form, reader
 from serving.classifier import Classifier
 from serving.decoding import open_image
 from serving.errors import NoDigit, SeveralDigits
-from serving.imaging import View, look, open_picture
+from serving.imaging import View, look, look_for_all, open_picture
 from serving.settings import Provider
 from tests import drawn
 from training import dataset
@@ -173,7 +173,7 @@ def print_strings(
 
 
 def _read(classifier: Classifier, picture: bytes) -> str:
-    lines = reader.read(classifier, open_picture(picture, MAX_PIXELS))
+    lines = reader.read(classifier, look_for_all(open_picture(picture, MAX_PIXELS)))
     return "\n".join("".join(str(digit.digit) for digit in line) for line in lines)
 
 
@@ -295,7 +295,7 @@ def draw_strings(
         made = conditions.lines(digits, labels, np.random.default_rng(SEED), gap)
         for y, line in enumerate(islice(made, 5)):
             image = open_image(line.picture, MAX_PIXELS)
-            lines = reader.read(classifier, image)
+            lines = reader.read(classifier, look_for_all(image))
             shown = image.convert("RGB")
             boxes = ImageDraw.Draw(shown)
             for digit in (digit for found in lines for digit in found):

@@ -47,7 +47,7 @@ async def main() -> None:
         pixels = look(open_picture(png, 10**6)).pixels[None]
 
         def answer() -> dict[str, Any]:
-            return answers.predict(classifier, open_picture(png, 10**6), False)
+            return answers.predict(classifier, lambda: open_picture(png, 10**6), False)
 
         opened = timed(lambda: open_picture(png, 10**6))
         looked = timed(lambda: look(open_picture(png, 10**6)))

@@ -3,8 +3,9 @@
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable
+from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +15,24 @@ from serving import metrics, reader, responses
 from serving.archives import Picture
 from serving.classifier import Classifier, Prediction
 from serving.errors import RequestError
-from serving.imaging import Opened, View, look
+from serving.imaging import Opened, View, look, look_for_all
+from serving.work import Allowance
 
 DECIMALS = 6  # of a probability
 
-Answer = Callable[[Classifier, Opened, bool], dict[str, Any]]
+T = TypeVar("T")
+
+Open = Callable[[], Opened]
+
+Answer = Callable[[Classifier, Open, bool], dict[str, Any]]
 
 # A model, and what it is to classify: uint8 [N, 28, 28], 255 is ink.
 Question = tuple[Classifier, NDArray[np.uint8]]
 
 
-def predict(classifier: Classifier, opened: Opened, explain: bool) -> dict[str, Any]:
+def predict(classifier: Classifier, open_picture: Open, explain: bool) -> dict[str, Any]:
     """Answer with the one digit in a picture."""
-    view = look_at(opened)
+    view = decode(open_picture, look)
     (prediction,) = classifier.predict(view.pixels[None]).rows()
     _count(classifier, [prediction])
     return {
@@ -36,15 +42,22 @@ def predict(classifier: Classifier, opened: Opened, explain: bool) -> dict[str, 
     }
 
 
-def predict_batch(classifier: Classifier, pictures: Iterable[Picture]) -> dict[str, Any]:
-    """Answer with the digit in each picture, or with what is wrong with it."""
+def predict_batch(
+    classifier: Classifier, pictures: Iterable[Picture], allowance: Allowance
+) -> dict[str, Any]:
+    """Answer with the digit in each picture, or with what is wrong with it.
+
+    Raises:
+        AllowanceEnded: Nobody waits for the answer any more.
+    """
     answers: list[dict[str, Any]] = []
     seen = []
     for picture in pictures:
         answer: dict[str, Any] = {"name": picture.name}
         answers.append(answer)
         try:
-            seen.append((answer, look_at(picture.open()).pixels))
+            view = decode(partial(allowance.open, picture.open), look)
+            seen.append((answer, view.pixels))
         except RequestError as error:
             answer["error"] = responses.describe(error)
     if seen:
@@ -55,11 +68,9 @@ def predict_batch(classifier: Classifier, pictures: Iterable[Picture]) -> dict[s
     return {"predictions": answers, **_model(classifier)}
 
 
-def read(classifier: Classifier, opened: Opened, explain: bool) -> dict[str, Any]:
+def read(classifier: Classifier, open_picture: Open, explain: bool) -> dict[str, Any]:
     """Answer with all digits in a picture."""
-    started = time.perf_counter()
-    lines = reader.read(classifier, opened)
-    metrics.count_decoding(time.perf_counter() - started)
+    lines = reader.read(classifier, decode(open_picture, look_for_all))
     digits = [digit for line in lines for digit in line]
     metrics.count_predictions(
         classifier.card.name, ((digit.digit, digit.accepted) for digit in digits)
@@ -106,12 +117,12 @@ def classify(questions: list[Question]) -> list[dict[str, Any]]:
     return [answers[place] for place in range(len(questions))]
 
 
-def look_at(opened: Opened) -> View:
-    """Find the digit in a picture, and count that."""
+def decode(open_picture: Open, find: Callable[[Opened], T]) -> T:
+    """Open a picture and find what is on it, and count how long both take."""
     started = time.perf_counter()
-    view = look(opened)
+    found = find(open_picture())
     metrics.count_decoding(time.perf_counter() - started)
-    return view
+    return found
 
 
 def _digit(prediction: Prediction) -> dict[str, Any]:

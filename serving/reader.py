@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.classifier import Classifier
-from serving.imaging import Opened, View, Ways, look_for_all
+from serving.imaging import View, Ways
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +25,8 @@ class ReadDigit:
         return float(np.log(self.confidence)) + min(self.typicality, 0.0)
 
 
-def read(classifier: Classifier, opened: Opened) -> list[list[ReadDigit]]:
-    """Read a picture, line by line from the top, each from the left.
-
-    Raises:
-        DamagedPicture: It cannot be decoded.
-        NoDigit: There is no ink on it.
-    """
-    lines = look_for_all(opened)
+def read(classifier: Classifier, lines: list[list[Ways]]) -> list[list[ReadDigit]]:
+    """Read what `imaging.look_for_all` found, line by line from the top, each from the left."""
     views = [view for line in lines for ways in line for way in ways for view in way]
     seen = dict(_classify(classifier, views))
     return [[digit for ways in line for digit in _likeliest(ways, seen)] for line in lines]

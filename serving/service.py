@@ -4,15 +4,13 @@ import asyncio
 import inspect
 import json
 import logging
-import math
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import bentoml
 from _bentoml_sdk import Service  # what `service_class` must be a class of
@@ -28,13 +26,12 @@ from serving.admission import Admission
 from serving.archives import Picture, unpack
 from serving.bodies import Bodies
 from serving.classifier import Classifier
-from serving.decoding import open_picture, size_of
+from serving.decoding import open_picture
 from serving.errors import (
     BodyTooLarge,
     InvalidRequest,
     PictureTooLarge,
     RequestError,
-    TookTooLong,
 )
 from serving.form import SIDE
 from serving.forms import OVERHEAD
@@ -59,14 +56,14 @@ from serving.schemas import (
     Reading,
 )
 from serving.settings import SettingsError
+from serving.work import Allowance, Threads, while_connected
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
-# Pictures up to this many pixels are decoded where they arrive, because a thread would cost more
-# than it saves; larger ones in a thread, where they hold up nobody else.
-INLINE_PIXELS = 100_000
-
-INLINE_JSON = 50_000  # bytes of pixels in JSON, likewise; numpy takes a millisecond for so many
+# Pictures of at most so many pixels, in so many bytes, are decoded where they arrive, because a
+# thread would cost more than it saves. Others hold up nobody else in one: of 10 MB, already finding
+# out how large a picture is can take seconds.
+INLINE_PIXELS, INLINE_BYTES = 100_000, 50_000
 
 # Large pictures that a worker has in hand at once, which may take half a gigabyte each. Of batches
 # of small ones it is one: two threads of Python in turn are slower than one after the other, by a
@@ -84,8 +81,6 @@ JSON_BYTES = 20
 # bound for the unluckiest and not a goal.
 MAX_BATCHED = 64
 BATCH_PATIENCE = 10_000
-
-T = TypeVar("T")
 
 # No setting, no service: BentoML wants to know some of them as soon as it sees the class.
 try:
@@ -120,11 +115,11 @@ class FrontedService(Service[Any]):
 def _answered_in_front(admission: Admission) -> Answered:
     service: Any = bentoml.get_current_service()
     names = ("predict", "predict_batch", "read")
-    run = partial(service.run, service.batch_thread)
-    server = inference.Server(service.repository, SETTINGS, run)
+    server = inference.Server(service.repository, SETTINGS, service.batches.run)
+    routes = rest.Routes(server, admission, service.bodies, SETTINGS, service.control.run)
     return Answered(
         apis={f"/{name}": getattr(service, name).local for name in names},
-        protocol=rest.Routes(server, admission, service.bodies, SETTINGS, run).answer,
+        protocol=routes.answer,
         beside=_beside(server, admission, service.bodies),
     )
 
@@ -251,18 +246,20 @@ class DigitClassifier:
         self.bodies = Bodies(
             SETTINGS.timeout, ROOM * max(SETTINGS.max_batch_bytes, SETTINGS.max_image_bytes)
         )
-        self.picture_threads = ThreadPoolExecutor(PICTURES_AT_ONCE)
-        self.batch_thread = ThreadPoolExecutor(1)
+        self.inline_pixels = min(INLINE_PIXELS, SETTINGS.max_image_pixels)
+        self.pictures = Threads(PICTURES_AT_ONCE, SETTINGS.timeout)
+        self.batches = Threads(1, SETTINGS.timeout)
+        self.control = Threads(1, SETTINGS.timeout)  # loading models and reading statistics
 
     @bentoml.api(input_spec=PictureInput, output_spec=Prediction)
     async def predict(self, request: Request) -> Response:
         """Find the digit in one picture, sent as the body or as the file `image` of a form."""
-        return await self.answer(request, answers.predict)
+        return await self.answer(request, answers.predict, inline=True)
 
     @bentoml.api(input_spec=PictureInput, output_spec=Reading)
     async def read(self, request: Request) -> Response:
         """Read all digits in one picture, line by line, each from the left."""
-        return await self.answer(request, answers.read)
+        return await self.answer(request, answers.read, inline=False)
 
     @bentoml.api(input_spec=PicturesInput, output_spec=Predictions)
     async def predict_batch(self, request: Request) -> Response:
@@ -270,8 +267,9 @@ class DigitClassifier:
         limit = SETTINGS.max_batch_bytes
         too_large = BodyTooLarge(f"The request is too large; at most {limit:,} bytes are read.")
         async with self.bodies.read(request, limit, too_large) as body:
-            answer = await self.run(self.batch_thread, self._predict_batch, request, body)
-            return JSON(answer)
+            with Allowance(SETTINGS.max_batch_pixels) as allowance:
+                found = self.batches.run(self._predict_batch, request, body, allowance)
+                return JSON(await while_connected(request, found))
 
     @bentoml.api(
         input_spec=PixelsInput,
@@ -295,16 +293,16 @@ class DigitClassifier:
         try:
             async with self.bodies.read(request, limit, too_large) as body:
                 parse = partial(parse_pixels, request, body, SETTINGS.max_batch)
-                inline = len(body) <= INLINE_JSON or not is_json(request)
-                sent = parse() if inline else await self.run(self.batch_thread, parse)
+                inline = len(body) <= INLINE_BYTES or not is_json(request)
+                sent = parse() if inline else await self.batches.run(parse)
                 return self.classifier(sent.model), sent.images
         except RequestError as error:
             return error
         except ClientDisconnect:
             return InvalidRequest("The request's body ended too early.")
 
-    async def answer(self, request: Request, answer: answers.Answer) -> Response:
-        """Read the picture in a request, and answer it."""
+    async def answer(self, request: Request, answer: answers.Answer, *, inline: bool) -> Response:
+        """Read the picture in a request, and answer it; `inline` is without a thread, if small."""
         limit = SETTINGS.max_image_bytes
         too_large = PictureTooLarge(f"The picture is too large; at most {limit:,} bytes are read.")
         if is_form(request):
@@ -314,36 +312,25 @@ class DigitClassifier:
             if len(sent.picture) > SETTINGS.max_image_bytes:
                 raise too_large
             classifier = self.classifier(sent.model)
-            opened = open_picture(sent.picture, SETTINGS.max_image_pixels)
-            if math.prod(size_of(opened)) <= INLINE_PIXELS:
-                return JSON(answer(classifier, opened, sent.explain))
-            arguments = (classifier, opened, sent.explain)
-            return JSON(await self.run(self.picture_threads, answer, *arguments))
+            if inline and len(sent.picture) <= INLINE_BYTES:
+                small = partial(open_picture, sent.picture, self.inline_pixels)
+                with suppress(PictureTooLarge):  # for here; a thread takes it
+                    return JSON(answer(classifier, small, sent.explain))
+            opening = partial(open_picture, sent.picture, SETTINGS.max_image_pixels)
+            found = self.pictures.run(answer, classifier, opening, sent.explain)
+            return JSON(await while_connected(request, found))
 
-    def _predict_batch(self, request: Request, body: bytes) -> dict[str, Any]:
+    def _predict_batch(self, request: Request, body: bytes, allowance: Allowance) -> dict[str, Any]:
         sent = parse_pictures(request, body, SETTINGS.max_batch)
         classifier = self.classifier(sent.model)
         if sent.parts is None:
-            return answers.predict_batch(classifier, unpack(sent.archive, SETTINGS))
+            return answers.predict_batch(classifier, unpack(sent.archive, SETTINGS), allowance)
         limit = SETTINGS.max_image_pixels
         pictures = (
             Picture(part.filename or "", partial(open_picture, part.content, limit))
             for part in sent.parts
         )
-        return answers.predict_batch(classifier, pictures)
-
-    async def run(
-        self, threads: ThreadPoolExecutor, function: Callable[..., T], *arguments: object
-    ) -> T:
-        """Call a function in a thread, and wait for it no longer than the settings say."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(SETTINGS.timeout):
-                return await loop.run_in_executor(threads, function, *arguments)
-        except TimeoutError:
-            raise TookTooLong(
-                f"The answer was not found within {SETTINGS.timeout:g} seconds."
-            ) from None
+        return answers.predict_batch(classifier, pictures, allowance)
 
     def classifier(self, name: str | None) -> Classifier:
         """Look a model up; `None` is the default one.

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     max_batch_bytes: int = Field(default=50_000_000, gt=0)
     """The largest request of many pictures, in bytes, packed and unpacked."""
 
+    max_batch_pixels: int = Field(default=400_000_000, gt=0)
+    """The most pixels that are decoded for one request of many pictures."""
+
     max_in_flight: int = Field(default=128, gt=0)
     """The most requests that a worker has at once; what comes on top is refused with 503."""
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,12 +15,13 @@ from serving import answers, metrics
 from serving.classifier import Classifier, Predictions
 from serving.errors import InvalidRequest, PictureTooLarge, RequestError
 from serving.form import SIDE
-from serving.imaging import open_picture
+from serving.imaging import look, open_picture
 from serving.oip import statistics
 from serving.oip.statistics import Phases
 from serving.repository import LoadError, Repository
 from serving.settings import Provider, Settings
 from serving.tensors import BYTE, Contents, ContentsError
+from serving.work import Allowance
 
 NAME = "qmnist-digits"
 PLATFORM = "onnxruntime_onnx"
@@ -281,11 +283,12 @@ class Server:
         started = time.perf_counter()
         try:
             request: InferRequest = await self._run(read) if large else read()
-            inference = _Inference(model, request, self._settings)
-            if large or inference.is_slow:
-                found: T = await self._run(inference.answer, write, time.perf_counter())
-            else:
-                found = inference.answer(write, time.perf_counter())
+            with Allowance(self._settings.max_batch_pixels) as allowance:
+                inference = _Inference(model, request, self._settings, allowance)
+                if large or inference.is_slow:
+                    found: T = await self._run(inference.answer, write, time.perf_counter())
+                else:
+                    found = inference.answer(write, time.perf_counter())
         except RequestError:
             statistics.count_failure(model.card, time.perf_counter() - started)
             raise
@@ -300,10 +303,13 @@ class _Inference:
         InvalidRequest: It does not fit the model.
     """
 
-    def __init__(self, model: Classifier, request: InferRequest, settings: Settings) -> None:
+    def __init__(
+        self, model: Classifier, request: InferRequest, settings: Settings, allowance: Allowance
+    ) -> None:
         self._model = model
         self._request = request
         self._settings = settings
+        self._allowance = allowance
         self._input = _only_input(request.inputs)
         self._spec = _check(self._input, settings.max_batch)
         self._count = self._input.shape[0]
@@ -355,8 +361,9 @@ class _Inference:
                     raise PictureTooLarge(
                         f"It has more than {self._settings.max_image_bytes:,} bytes."
                     )
-                opened = open_picture(picture, self._settings.max_image_pixels)
-                pixels.append(answers.look_at(opened).pixels)
+                opening = partial(open_picture, picture, self._settings.max_image_pixels)
+                view = answers.decode(partial(self._allowance.open, opening), look)
+                pixels.append(view.pixels)
             except RequestError as error:
                 raise InvalidRequest(
                     f"The element {place} of the input {PICTURES.name!r} cannot be answered. "

@@ -36,6 +36,7 @@ from serving.oip.inference import (
 from serving.responses import JSON, OURS
 from serving.settings import Settings
 from serving.tensors import Contents, JSONContents, NoContents, RawContents, parse_json
+from serving.work import while_connected
 
 PREFIX = "/v2"
 LIVE = f"{PREFIX}/health/live"
@@ -49,6 +50,7 @@ VALUE_BYTES = 24
 ENVELOPE = 64_000
 
 INLINE_BYTES = 1_000_000  # of JSON: reading more would hold up others for milliseconds
+WATCHED_BYTES = 100_000  # what a larger body asks for is given up once its client leaves
 
 MAX_CONTROL_BYTES = 64_000  # of what is sent to the repository
 
@@ -139,7 +141,7 @@ class Routes:
         admission: Knows whether the service is going down, and whether it has keys.
         bodies: Reads requests.
         settings: The limits.
-        run: Calls a function in a thread.
+        run: Calls a function in a thread, of what is no inference.
     """
 
     def __init__(
@@ -260,13 +262,16 @@ class Routes:
             length = _json_length(header, len(body))
             if length > self._json_limit:
                 raise too_large
-            return await self._server.infer(
+            inferring = self._server.infer(
                 model,
                 version,
                 partial(_read, body, length),
                 _write,
                 large=length > INLINE_BYTES,
             )
+            if len(body) <= WATCHED_BYTES:
+                return await inferring
+            return await while_connected(request, inferring)
 
     # By OpenAPI's templates, then by method.
     TABLE: ClassVar[dict[str, Methods]] = {

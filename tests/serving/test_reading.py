@@ -23,7 +23,8 @@ def classifier() -> Classifier:
 def text(classifier: Classifier, sheet: Image.Image) -> str:
     image = open_picture(drawn.encode(sheet), MAX_PIXELS)
     return "\n".join(
-        "".join(str(digit.digit) for digit in line) for line in read(classifier, image)
+        "".join(str(digit.digit) for digit in line)
+        for line in read(classifier, look_for_all(image))
     )
 
 
@@ -67,7 +68,7 @@ def test_touching_digits_are_parted(classifier: Classifier) -> None:
 def test_the_boxes_are_in_the_picture_as_it_was_sent(classifier: Classifier) -> None:
     sheet = page("35", side=1200, pitch=1100)
     image = open_picture(drawn.encode(sheet), MAX_PIXELS)
-    (line,) = read(classifier, image)
+    (line,) = read(classifier, look_for_all(image))
     for column, digit in enumerate(line):
         left, top, width, height = digit.view.box
         assert abs(left + width / 2 - (600 + 600 + column * 1100)) < 100

@@ -1,0 +1,58 @@
+"""Where the service's work is done: where a request arrives, or in a thread."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from serving import answers
+from serving.classifier import Classifier
+from serving.service import INLINE_BYTES, DigitClassifier
+from tests import drawn
+
+SMALL = drawn.encode(drawn.on_paper(7))
+MANY_PIXELS = drawn.encode(drawn.on_paper(7, side=400))
+MANY_BYTES = SMALL + bytes(INLINE_BYTES)  # Pillow does not mind what comes after a picture
+
+
+def thread_of(api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the thread in which a picture is answered."""
+
+    def answer(_: Classifier, open_picture: answers.Open, _explain: object) -> dict[str, str]:
+        open_picture()
+        return {"thread": threading.current_thread().name}
+
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if sent:
+            await asyncio.Event().wait()  # nor does the client leave
+        sent.append({"type": "http.request", "body": picture, "more_body": False})
+        return sent[0]
+
+    async def ask() -> str:
+        scope = {"type": "http", "method": "POST", "query_string": b"", "headers": []}
+        service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
+        response = await getattr(service.inner(), api)(Request(scope, receive))
+        return str(response.body)
+
+    monkeypatch.setattr(answers, api, answer)
+    return asyncio.run(ask())
+
+
+def test_a_small_picture_is_answered_where_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert threading.current_thread().name in thread_of("predict", SMALL, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("api", "picture"),
+    [("predict", MANY_PIXELS), ("predict", MANY_BYTES), ("read", SMALL)],
+    ids=["many pixels", "many bytes", "several digits"],
+)
+def test_what_takes_longer_is_answered_in_a_thread(
+    api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert threading.current_thread().name not in thread_of(api, picture, monkeypatch)
