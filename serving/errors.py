@@ -72,14 +72,14 @@ class UnknownModel(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """The address does not take that method, but those in `allow`."""
+    """The address does not take that method, but those in `allow`, if they are known."""
 
     status = 405
     code = "method_not_allowed"
 
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message)
-        self.headers = {"Allow": allow}
+        self.headers = {"Allow": allow} if allow else {}
 
 
 class SlowRequest(RequestError):
@@ -87,7 +87,6 @@ class SlowRequest(RequestError):
 
     status = 408
     code = "request_timeout"
-    headers = MappingProxyType({"Connection": "close"})
 
 
 class PictureTooLarge(RequestError):

@@ -7,11 +7,12 @@ times what the digit costs. All else (health checks, `/classify` with its batche
 on to BentoML.
 """
 
+import asyncio
 import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
@@ -46,6 +47,9 @@ OF_STATUS: dict[int, RequestError] = {
 # Allocations until Python's garbage collector looks at what is young, middle-aged and old. The
 # models and modules are frozen before, so that there is little that is old; see `Front._start`.
 COLLECT_AT = (10_000, 20, 20)
+
+# How long a client that was answered before its body was read may take to notice.
+LINGER_SECONDS = 2
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -102,9 +106,8 @@ class Front:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         path = counted = scope["path"]
-        request_id = self._id(scope)
-        responses.request_id.set(request_id)
-        outgoing = _Outgoing(send, request_id, self.admission)
+        exchange = _Exchange(scope, receive, send, self._ids, self.admission)
+        responses.request_id.set(exchange.request_id)
         is_v2 = rest.is_under(path)
         refuse = rest.refuse if is_v2 else responses.refuse
         self.admission.in_flight += 1
@@ -120,25 +123,26 @@ class Front:
             elif scope["method"] == "POST":
                 endpoint = self._answered.apis.get(path)
             if endpoint is None:
-                await self.app(scope, receive, _InOurWords(outgoing, scope, receive))
+                await self.app(scope, exchange.receive, _InOurWords(exchange, scope))
             else:
-                response = await endpoint(Request(scope, receive))
-                await response(scope, receive, outgoing)
+                response = await endpoint(Request(scope, exchange.receive))
+                await response(scope, exchange.receive, exchange.send)
         except RequestError as error:
-            await refuse(error)(scope, receive, outgoing)
+            await refuse(error)(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
-            outgoing.status = CLIENT_LEFT
+            exchange.status = CLIENT_LEFT
         except Exception:
-            logger.exception("request %s failed", request_id)
-            if outgoing.status is None:
-                await refuse(MISTAKE)(scope, receive, outgoing)
+            logger.exception("request %s failed", exchange.request_id)
+            if exchange.status is None:
+                await refuse(MISTAKE)(scope, exchange.receive, exchange.send)
         finally:
             self.admission.in_flight -= 1
             seconds = time.perf_counter() - started
-            status = outgoing.status or CLIENT_LEFT
+            status = exchange.status or CLIENT_LEFT
             self._counter.end(counted, status, seconds)
             if self._logs:
-                logs.write(request_id, scope["method"], path, status, seconds)
+                logs.write(exchange.request_id, scope["method"], path, status, seconds)
+        await exchange.end(self.settings.max_batch_bytes)
 
     def _admit(self, scope: Scope) -> None:
         path = scope["path"]
@@ -151,10 +155,6 @@ class Front:
             self.admission.check_room()
         else:
             self.admission.check(scope["headers"])
-
-    def _id(self, scope: Scope) -> str:
-        sent = next((value for name, value in scope["headers"] if name == ID), None)
-        return self._ids.take(sent)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start when BentoML's application has started, and end when it is about to."""
@@ -188,35 +188,76 @@ class Front:
         metrics.watch_collector()
 
 
-class _Outgoing:
-    """Sends an answer, with the request's id."""
+class _Exchange:
+    """A request's messages and its answer's, which has the request's id.
 
-    __slots__ = ("admission", "request_id", "send", "status")
+    A client that is answered before all of its body was read may go on sending it. So that answer
+    is the last on its connection, which is closed once the client has had time to read it: closed
+    at once, what is still on its way could make the client's system throw the answer away.
 
-    def __init__(self, send: Send, request_id: str, admission: Admission) -> None:
-        self.send = send
-        self.request_id = request_id
-        self.admission = admission
+    Attributes:
+        status: Of the answer, once it has begun.
+    """
+
+    __slots__ = ("_admission", "_lingers", "_receive", "_send", "_unread", "request_id", "status")
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, ids: RequestIds, admission: Admission
+    ) -> None:
+        sent, self._unread = None, False
+        for name, value in scope["headers"]:
+            if name == ID:
+                sent = value
+            elif name == b"content-length":
+                self._unread = value != b"0"
+            elif name == b"transfer-encoding":
+                self._unread = True
+        self.request_id = ids.take(sent)
+        self._receive = receive
+        self._send = send
+        self._admission = admission
         self.status: int | None = None
+        self._lingers = False
 
-    async def __call__(self, message: Message) -> None:
+    async def receive(self) -> Message:
+        """Receive what the client sends."""
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._unread = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send the answer, or a part of it."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"].append((ID, self.request_id.encode("ascii")))
-            if self.admission.draining.is_set():
+            if self._unread or self._admission.draining.is_set():
                 message["headers"].append((b"connection", b"close"))
-        await self.send(message)
+        elif self._unread and not message.get("more_body", False):
+            self._lingers = True
+            message["more_body"] = True
+        await self._send(message)
+
+    async def end(self, most: int) -> None:
+        """Where the body was not read: read at most so many bytes more of it, and then close."""
+        if not self._lingers:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while self._unread and most > 0:
+                    message = await self.receive()
+                    most -= len(message.get("body", b""))
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _InOurWords:
     """Sends an answer of BentoML's; an error that is not of ours already is said in our words."""
 
-    __slots__ = ("outgoing", "receive", "replaced", "scope")
+    __slots__ = ("exchange", "replaced", "scope")
 
-    def __init__(self, outgoing: _Outgoing, scope: Scope, receive: Receive) -> None:
-        self.outgoing = outgoing
+    def __init__(self, exchange: _Exchange, scope: Scope) -> None:
+        self.exchange = exchange
         self.scope = scope
-        self.receive = receive
         self.replaced = False
 
     async def __call__(self, message: Message) -> None:
@@ -226,14 +267,20 @@ class _InOurWords:
             headers = dict(message["headers"])
             if responses.OURS not in headers:
                 self.replaced = True
-                if message["status"] == errors.MethodNotAllowed.status:
-                    error: RequestError = errors.MethodNotAllowed(
-                        "This address takes another method; / describes which.",
-                        allow=headers[b"allow"].decode("ascii"),
-                    )
-                else:
-                    error = OF_STATUS.get(message["status"], MISTAKE)
-                answer = responses.refuse(error)
-                await answer(self.scope, self.receive, self.outgoing)
+                answer = responses.refuse(self._error(message["status"], headers))
+                answer.status_code = message["status"]
+                await answer(self.scope, self.exchange.receive, self.exchange.send)
                 return
-        await self.outgoing(message)
+        await self.exchange.send(message)
+
+    def _error(self, status: int, headers: Mapping[bytes, bytes]) -> RequestError:
+        if status == errors.MethodNotAllowed.status:
+            return errors.MethodNotAllowed(
+                "This address takes another method; / describes which.",
+                headers.get(b"allow", b"").decode("ascii"),
+            )
+        if status in OF_STATUS:
+            return OF_STATUS[status]
+        # What went wrong, if anything did, BentoML has logged without the request's id.
+        logger.error("request %s failed: BentoML answered %d", self.exchange.request_id, status)
+        return MISTAKE if status >= 500 else OF_STATUS[400]

@@ -8,7 +8,7 @@ import msgspec
 import orjson
 import simdjson
 from numpy.typing import NDArray
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from serving import metrics
@@ -178,10 +178,7 @@ class Routes:
         if endpoint is None:
             (allowed,) = methods
             raise MethodNotAllowed(f"This address takes {allowed} alone.", allow=allowed)
-        try:
-            return await endpoint(self, request, **names)
-        except ClientDisconnect:
-            raise InvalidRequest("The request's body ended too early.") from None
+        return await endpoint(self, request, **names)
 
     async def _metadata(self, _: Request) -> Response:
         return JSON(self._server.metadata())

@@ -146,8 +146,10 @@ def test_what_the_protocol_refuses_is_said_in_its_shape(asked: Asker) -> None:
         ("/status/400", 400, "invalid_request"),
         ("/status/503", 503, "overloaded"),
         ("/status/504", 504, "timeout"),
-        ("/status/418", 500, "internal_error"),
+        ("/status/413", 413, "invalid_request"),
+        ("/status/418", 418, "invalid_request"),
         ("/status/500", 500, "internal_error"),
+        ("/status/501", 501, "internal_error"),
         ("/broken", 500, "internal_error"),
     ],
 )
@@ -218,3 +220,59 @@ def test_a_client_that_leaves_is_no_error(asked: Asker, caplog: pytest.LogCaptur
         asked.post("/leaving")
     assert caplog.text == ""
     assert asked.front.admission.in_flight == 0
+
+
+def test_an_answer_before_the_body_is_read_is_the_last_on_its_connection(asked: Asker) -> None:
+    for path in ("/refusing", "/crashing", "/nothing", "/hello", "/v2/anything"):
+        assert asked.post(path, b"abc").headers["Connection"] == "close"
+        assert "Connection" not in asked.post(path).headers, "there was no body"
+    assert "Connection" not in asked.post("/ours", b"abc").headers
+    full = Asker(max_in_flight=1)
+    full.front.admission.in_flight = 1
+    assert full.post("/ours", b"abc").headers["Connection"] == "close"
+    assert Asker(api_keys="secret").post("/ours", b"abc").headers["Connection"] == "close"
+
+
+class Endless:
+    """Sends a body for ever, and hears what it is answered meanwhile."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.heard: list[Message] = []
+
+    async def receive(self) -> Message:
+        await anyio.sleep(0)
+        self.sent += 1_000
+        return {"type": "http.request", "body": bytes(1_000), "more_body": True}
+
+    async def send(self, message: Message) -> None:
+        self.heard.append({**message, "sent": self.sent})
+
+
+def test_what_is_sent_after_the_answer_is_read_for_a_while_and_no_longer() -> None:
+    asked, client = Asker(max_batch_bytes=50_000), Endless()
+    scope = {"type": "http", "method": "POST", "path": "/refusing", "query_string": b""}
+    headers = [(b"transfer-encoding", b"chunked")]
+    anyio.run(asked.front, {**scope, "headers": headers}, client.receive, client.send)
+    start, body, end = client.heard
+    assert (b"connection", b"close") in start["headers"]
+    assert (start["sent"], body["sent"]) == (0, 0), "it is answered first"
+    assert body["more_body"]
+    assert end["sent"] == 50_000
+    assert not end["more_body"]
+    assert asked.front.admission.in_flight == 0
+
+
+def test_a_method_is_refused_also_by_who_does_not_say_which_it_takes(asked: Asker) -> None:
+    response = asked.get("/status/405")
+    assert error(response)[:2] == (405, "method_not_allowed")
+    assert "Allow" not in response.headers
+
+
+def test_an_error_of_another_kind_is_in_the_log_with_the_requests_id(
+    asked: Asker, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("bentoml").propagate = True
+    for status in (413, 500):
+        asked.request("GET", f"/status/{status}", headers={"X-Request-ID": f"id-{status}"})
+        assert f"request id-{status} failed: BentoML answered {status}" in caplog.text

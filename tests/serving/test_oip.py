@@ -373,8 +373,7 @@ def test_a_body_that_ends_too_early(asked: Asker) -> None:
         await asked.front(scope, receive, send)
 
     anyio.run(run)
-    assert sent[0]["status"] == 400
-    assert b"too early" in sent[1]["body"]
+    assert sent == [], "nobody hears it any more"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
