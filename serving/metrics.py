@@ -12,7 +12,7 @@ import functools
 import gc
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     generate_latest,
     values,
 )
@@ -111,11 +112,18 @@ class MeteredClassifier(Classifier):
         return _batch_size.labels(self.card.name)
 
 
+# Name and version of what this worker serves; of no other version is anything told.
+_served: set[tuple[str, str]] = set()
+
+
 def show_models(before: Iterable[Classifier], now: Iterable[Classifier]) -> None:
     """Tell which models this worker serves, and no longer those that it did."""
+    _served.clear()
     for count, models in ((0, before), (1, now)):
         for model in models:
             _models.labels(model.card.name, model.card.version, model.provider).set(count)
+            if count:
+                _served.add((model.card.name, model.card.version))
 
 
 class RequestCounter:
@@ -215,15 +223,26 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def registry() -> CollectorRegistry:
-    """Return the counts of all workers together."""
-    if FOLDER not in os.environ:
-        return REGISTRY
-    of_all = CollectorRegistry()
-    MultiProcessCollector(of_all)
-    return of_all
+class Registry:
+    """The counts of all workers together, without those of versions that are served no more."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics, as `CollectorRegistry.collect` does."""
+        registry = REGISTRY
+        if FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        for metric in registry.collect():
+            metric.samples = [each for each in metric.samples if _is_served(each.labels)]
+            yield metric
+
+
+def _is_served(labels: Mapping[str, str]) -> bool:
+    if "model" not in labels or "version" not in labels:
+        return True
+    return (labels["model"], labels["version"]) in _served
 
 
 def exposition() -> bytes:
     """Return all counts, of all workers, in Prometheus' text format."""
-    return generate_latest(registry())
+    return generate_latest(Registry())

@@ -21,6 +21,7 @@ WITH_BODY = (
 
 TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 0}
+SIZE = {**COUNT, "description": "A power of two: of batches up to this size, and over half of it."}
 
 MODEL = {
     "name": "model",
@@ -279,7 +280,7 @@ SCHEMAS: dict[str, Any] = {
                             )
                         ),
                         "batch_stats": _list(
-                            _object({"batch_size": COUNT, **dict.fromkeys(PHASES[1:], _DURATION)})
+                            _object({"batch_size": SIZE, **dict.fromkeys(PHASES[1:], _DURATION)})
                         ),
                     }
                 )

@@ -296,7 +296,7 @@ def test_tritons_bodies_go_over_another_transport(
 
 
 def counts(statistics: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The counts of each model: pictures, calls, successes, failures, and calls with 5 pictures."""
+    """The counts of each model: pictures, calls, successes, failures, and calls with 5 to 8 pictures."""
     return {
         model["name"]: (
             model["inference_count"],
@@ -306,7 +306,7 @@ def counts(statistics: dict[str, Any]) -> dict[str, tuple[int, ...]]:
             sum(
                 batch["compute_infer"]["count"]
                 for batch in model["batch_stats"]
-                if batch["batch_size"] == 5
+                if batch["batch_size"] == 8
             ),
         )
         for model in statistics["model_stats"]
