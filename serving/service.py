@@ -32,6 +32,7 @@ from serving.errors import (
     InvalidRequest,
     PictureTooLarge,
     RequestError,
+    UnknownModel,
 )
 from serving.form import SIDE
 from serving.forms import OVERHEAD
@@ -338,4 +339,12 @@ class DigitClassifier:
         Raises:
             UnknownModel: It is not served.
         """
-        return self.repository.get(name or SETTINGS.model)
+        try:
+            return self.repository.get(name or SETTINGS.model)
+        except UnknownModel:
+            if name:
+                raise
+            raise UnknownModel(
+                f"The default model, {SETTINGS.model!r}, is not loaded; name another one "
+                f"({', '.join(self.repository.models) or 'none is'})."
+            ) from None

@@ -10,6 +10,7 @@ from starlette.types import Message
 
 from serving import answers
 from serving.classifier import Classifier
+from serving.errors import UnknownModel
 from serving.service import INLINE_BYTES, DigitClassifier
 from tests import drawn
 
@@ -56,3 +57,13 @@ def test_what_takes_longer_is_answered_in_a_thread(
     api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert threading.current_thread().name not in thread_of(api, picture, monkeypatch)
+
+
+def test_a_request_that_names_no_model_is_told_why_there_is_none() -> None:
+    service: Any = DigitClassifier
+    instance = service.inner()
+    instance.repository.unload("deeper")
+    with pytest.raises(UnknownModel, match=r"default model, 'deeper', is not loaded.*baseline"):
+        instance.classifier(None)
+    with pytest.raises(UnknownModel, match="There is no model 'deeper'"):
+        instance.classifier("deeper")
