@@ -16,6 +16,7 @@ CONTENT_TYPE = "multipart/form-data"
 
 OVERHEAD = 10_000  # bytes for a form's boundaries, headers and other fields
 MAX_FIELDS = 10  # beside the files
+MAX_LINE = 1_000  # bytes of a text field, or of the content type
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def parse_form(
         InvalidRequest: It is broken, or has more fields than allowed.
         RequestError: `too_many`, if it has more files than allowed.
     """
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    boundary = None
+    if len(content_type) <= MAX_LINE:
+        boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise InvalidRequest("The form cannot be read: its content type names no boundary.")
     collector = _Collector(max_files, too_many)
@@ -107,13 +110,17 @@ class _Collector:
             raise InvalidRequest("The form cannot be read: a part of it has no name.")
         filename = options.get(b"filename")
         self._count(is_file=filename is not None)
-        self.parts.append(
-            Part(
-                name=options[b"name"].decode("utf-8", "replace"),
-                filename=None if filename is None else filename.decode("utf-8", "replace"),
-                content=b"".join(self._content),
-            )
+        part = Part(
+            name=options[b"name"].decode("utf-8", "replace"),
+            filename=None if filename is None else filename.decode("utf-8", "replace"),
+            content=b"".join(self._content),
         )
+        if part.filename is None and len(part.content) > MAX_LINE:
+            raise InvalidRequest(
+                f"The text in the form's field {part.name!r} is longer than {MAX_LINE:,} bytes; "
+                "send a picture as a file."
+            )
+        self.parts.append(part)
 
     def _count(self, *, is_file: bool) -> None:
         """Stop at the part that is too many, and not when all are taken apart."""

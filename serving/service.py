@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,7 @@ def _shared_folder() -> Path | None:
     return None if folder is None else Path(folder)
 
 
+@cache
 def document() -> dict[str, Any]:
     """Return the OpenAPI document, which the page at `/` shows."""
     service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
