@@ -4,8 +4,8 @@ The counts of requests have the names and labels that BentoML's own have, so tha
 show them. They are not BentoML's, because that layer looks each label up anew, which costs more
 than the network does, and has a series for every path that anyone ever asks for.
 
-A worker's process writes to files in a folder that BentoML sets up for all of them
-(`PROMETHEUS_MULTIPROC_DIR`), and any of them answers for all.
+A worker's process writes to files in the service's folder (`state`), and any of them answers for
+all.
 """
 
 import functools
@@ -31,12 +31,15 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from serving import state
 from serving.classifier import Classifier, Predictions
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
+if state.VARIABLE in os.environ:
+    os.environ[FOLDER] = os.environ[state.VARIABLE]  # in place of BentoML's
 if FOLDER in os.environ:
     # The client asks the system for the process' id at each count, lest it was forked meanwhile. A
     # worker never is, and has some thirty counts a request.

@@ -1,32 +1,30 @@
 """The models that are served: loads them, and exchanges them while requests go on.
 
-Each of a service's workers has all models, and is a process of its own. What one of them is told
-to load or to unload it writes into a file that all of them look at.
+Each of a service's workers has all models, and is a process of its own. They serve the copies in
+the service's folder (`state.Copies`). The worker that is told to load or to unload a model changes
+its copy, and the others follow.
 """
 
 import asyncio
-import fcntl
-import json
 import logging
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from serving import artifacts, metrics
-from serving.artifacts import ArtifactError
+from serving import artifacts, metrics, state
+from serving.artifacts import Artifact, ArtifactError
 from serving.classifier import Classifier, ContractError, ProviderError, choose_provider
 from serving.errors import UnknownModel
 from serving.metrics import MeteredClassifier
 from serving.settings import Provider, Settings
+from serving.state import Stamp
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
-FOLLOW_SECONDS = 0.1  # until a worker looks again at what another one was told
+FOLLOW_SECONDS = 0.1  # until a worker looks again at what is to be served
 
-# What a model's files were when they were looked at: a new file has another inode, if nothing else.
-Fingerprint = tuple[tuple[str, int, int, int], ...]
+REFUSALS = (ArtifactError, ContractError, ProviderError, OSError)
 
 
 class LoadError(Exception):
@@ -48,61 +46,49 @@ class Entry:
     reason: str
 
 
-@dataclass
-class Orders:
-    """What workers were told since the service started.
-
-    Attributes:
-        loads: How often each model was to be loaded anew, by name.
-        unloaded: The models that are not to be served.
-    """
-
-    loads: dict[str, int] = field(default_factory=dict)
-    unloaded: list[str] = field(default_factory=list)
-
-
 class Repository:
     """All models, by name.
 
+    The first in a service's folder verifies all models, and copies them there. Those that come
+    later serve the copies, whatever lies in the folder of models by then.
+
     Args:
         settings: Say where the models are, where they run, and how often to look for new ones.
-        shared: A folder for what the workers tell each other; `None` if there is but this one.
+        shared: The service's folder; `None` makes one.
 
     Raises:
-        LoadError: One is missing or damaged, or cannot run where the settings say.
+        LoadError: The first finds that one is missing or damaged, or cannot run where the settings
+            say; a later one can load none of the copies.
     """
 
     def __init__(self, settings: Settings, shared: Path | None = None) -> None:
         self._folder = settings.models
         self._poll = settings.model_poll
-        self._orders = _OrderBook(shared)
-        self._done = self._orders.take()
+        self.provider: Provider = settings.provider
+        # Never changed, but exchanged as a whole: who holds it has models that fit together.
+        self.models: Mapping[str, Classifier] = {}
+        self._followed: dict[str, Stamp] = {}
+        self._seen: dict[str, dict[str, Stamp]] = {}
         self._refused: dict[str, str] = {}
-        self._changing = threading.Lock()
         try:
-            self._seen = self._look()
-            found = artifacts.load_all(self._folder)
-            if settings.model not in found:
-                raise LoadError(
-                    f"QMNIST_MODEL={settings.model!r} is not in {self._folder}, "
-                    f"which has {', '.join(found)}"
-                )
-            self.provider: Provider = choose_provider(settings.provider, found[settings.model])
-            # Never changed, but exchanged as a whole: who holds it has models that fit together.
-            self.models: Mapping[str, Classifier] = {}
-            self._serve(
-                {
-                    name: MeteredClassifier(artifact, self.provider)
-                    for name, artifact in found.items()
-                    if name not in self._done.unloaded
-                }
-            )
-        except (ArtifactError, ContractError, ProviderError) as error:
+            self._copies = state.Copies(shared or state.make())
+            with self._copies.locked():
+                if not self._copies.look():
+                    self._install_all(settings.model)
+                self._follow()
+        except REFUSALS as error:
             raise LoadError(str(error)) from error
+        if self._refused and not self.models:
+            raise LoadError("none of the models can be loaded")
 
-    def _serve(self, models: Mapping[str, Classifier]) -> None:
-        metrics.show_models(self.models.values(), models.values())
-        self.models = models
+    def _install_all(self, default: str) -> None:
+        found = artifacts.load_all(self._folder)
+        if default not in found:
+            raise LoadError(
+                f"QMNIST_MODEL={default!r} is not in {self._folder}, which has {', '.join(found)}"
+            )
+        for artifact in found.values():
+            self._install(artifact)
 
     def get(self, name: str, version: str | None = None) -> Classifier:
         """Look a model up.
@@ -127,7 +113,7 @@ class Repository:
     def index(self) -> list[Entry]:
         """List the models in the folder, and those that are served without being there any more."""
         models = self.models
-        names = sorted({*models, *self._look()})
+        names = sorted({*models, *self._names()})
         return [
             Entry(name, models[name].card.version, ready=True, reason=self._refused.get(name, ""))
             if name in models
@@ -142,14 +128,10 @@ class Repository:
             LoadError: It cannot be served. What was served is served on.
             UnknownModel: There is no such folder.
         """
-        if name not in self._look():
+        if name not in self._names():
             raise UnknownModel(f"There is no model {name!r} in the folder of models.")
-        with self._changing:
+        with self._changing():
             self._exchange(name)
-            with self._orders.change() as orders:
-                orders.loads[name] = orders.loads.get(name, 0) + 1
-                orders.unloaded = [other for other in orders.unloaded if other != name]
-            self._done.loads[name] = orders.loads[name]
 
     def unload(self, name: str) -> None:
         """Serve a model no more, in every worker; requests that have it finish.
@@ -157,11 +139,11 @@ class Repository:
         Raises:
             UnknownModel: It is not served.
         """
-        with self._changing:
+        with self._changing():
             self.get(name)
-            self._drop(name)
-            with self._orders.change() as orders:
-                orders.unloaded.append(name)
+            self._copies.unload(name)
+            self._serve(name, None)
+        logger.info("model %r: not served any more", name)
 
     async def watch(self) -> None:
         """Look for what other workers were told, and for new artifacts, until cancelled."""
@@ -170,113 +152,84 @@ class Repository:
         while True:
             await asyncio.sleep(min(FOLLOW_SECONDS, self._poll or FOLLOW_SECONDS))
             try:
-                if self._orders.are_new():
-                    await asyncio.to_thread(self._follow)
+                if not self._copies.look().items() <= self._followed.items():
+                    await asyncio.to_thread(self._follow_others)
                 if self._poll and loop.time() >= next_poll:
                     next_poll = loop.time() + self._poll
                     await asyncio.to_thread(self._notice)
             except Exception:
                 logger.exception("looking for new models failed; it goes on")
 
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let nobody else change what is served, and know what they changed before."""
+        with self._copies.locked():
+            self._follow()
+            yield
+
+    def _follow_others(self) -> None:
+        with self._changing():
+            pass
+
     def _follow(self) -> None:
-        """Do what another worker was told."""
-        with self._changing:
-            orders = self._orders.take()
-            for name in orders.unloaded:
-                if name in self.models:
-                    self._drop(name)
-            for name, count in orders.loads.items():
-                if name not in orders.unloaded and count != self._done.loads.get(name):
-                    self._try_exchange(name)
-            self._done = orders
+        """Serve the copies as they are; instead of one that cannot be loaded, what was served."""
+        for name, stamp in self._copies.look().items():
+            if stamp != self._followed.get(name):
+                self._followed[name] = stamp
+                try:
+                    artifact = self._copies.read(name)
+                    self._serve(name, None if artifact is None else self._classifier(artifact))
+                except REFUSALS as error:
+                    self._refused[name] = str(error)
+                    self._log_refusal(name, error)
 
     def _notice(self) -> None:
-        """Load what has changed in the folder."""
-        with self._changing:
-            unloaded = self._orders.read().unloaded
-            for name, files in self._look().items():
-                if files != self._seen.get(name) and name not in unloaded:
-                    self._try_exchange(name)
-
-    def _try_exchange(self, name: str) -> None:
-        try:
-            self._exchange(name)
-        except LoadError as error:
-            served = "the old one is served on" if name in self.models else "it is not served"
-            logger.error("model %r: %s; %s", name, error, served)  # noqa: TRY400  a sentence says it
+        """Load what has changed in the folder, but for what was unloaded."""
+        with self._changing():
+            for name in sorted(self._names() - self._copies.unloaded()):
+                if state.stamps(self._folder / name) != self._seen.get(name):
+                    try:
+                        self._exchange(name)
+                    except LoadError as error:
+                        self._log_refusal(name, error)
 
     def _exchange(self, name: str) -> None:
+        """Serve what is in a model's folder."""
         # Before it is read: what changes meanwhile is looked at again. A bad one is so too, but
         # not before it changes.
-        self._seen[name] = _fingerprint(self._folder / name)
+        self._seen[name] = state.stamps(self._folder / name)
+        self._refused.pop(name, None)
         try:
-            loaded = MeteredClassifier(artifacts.load(self._folder / name), self.provider)
-        except (ArtifactError, ContractError, ProviderError) as error:
+            artifact = artifacts.load(self._folder / name)
+            if name in self.models and self.models[name].card == artifact.card:
+                return
+            self._install(artifact)
+        except REFUSALS as error:
             self._refused[name] = f"the artifact in its folder was refused: {error}"
             raise LoadError(str(error).rstrip(".")) from error
+        logger.info("model %r: version %s is served", name, artifact.card.version)
+
+    def _install(self, artifact: Artifact) -> None:
+        """Try an artifact, and then have all workers serve it."""
+        classifier = self._classifier(artifact)
+        self._copies.write(artifact)
+        self._serve(artifact.name, classifier)
+
+    def _classifier(self, artifact: Artifact) -> Classifier:
+        self.provider = choose_provider(self.provider, artifact)
+        return MeteredClassifier(artifact, self.provider)
+
+    def _serve(self, name: str, classifier: Classifier | None) -> None:
+        self._followed[name] = self._copies.look()[name]
         self._refused.pop(name, None)
-        self._serve({**self.models, name: loaded})
-        logger.info("model %r: version %s is served", name, loaded.card.version)
+        new = {**self.models, name: classifier}
+        models = {name: model for name, model in new.items() if model is not None}
+        metrics.show_models(self.models.values(), models.values())
+        self.models = models
 
-    def _drop(self, name: str) -> None:
-        self._serve({other: model for other, model in self.models.items() if other != name})
-        logger.info("model %r: not served any more", name)
+    def _log_refusal(self, name: str, error: Exception) -> None:
+        served = "the old one is served on" if name in self.models else "it is not served"
+        logger.error("model %r: %s; %s", name, error, served)
 
-    def _look(self) -> dict[str, Fingerprint]:
-        return {folder.name: _fingerprint(folder) for folder in artifacts.folders(self._folder)}
-
-
-class _OrderBook:
-    """The orders, in a file that all workers share, or in memory where there is but one."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._path = None if folder is None else folder / "models.json"
-        self._orders = Orders()
-        self._taken: tuple[int, int] | None = None
-
-    def are_new(self) -> bool:
-        """Whether there are orders that were not taken yet."""
-        return self._path is not None and _stamp(self._path) != self._taken
-
-    def take(self) -> Orders:
-        """Return all orders, to be carried out."""
-        if self._path is not None:
-            self._taken = _stamp(self._path)
-        return self.read()
-
-    def read(self) -> Orders:
-        """Return all orders."""
-        if self._path is not None and self._path.exists():
-            return Orders(**json.loads(self._path.read_text(encoding="utf-8")))
-        return self._orders
-
-    @contextmanager
-    def change(self) -> Iterator[Orders]:
-        """Change the orders, while no other worker does; they count as not taken."""
-        if self._path is None:
-            yield self._orders
-            return
-        with self._path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            orders = self.read()
-            yield orders
-            new = self._path.with_suffix(".new")
-            new.write_text(json.dumps(asdict(orders)), encoding="utf-8")
-            new.replace(self._path)
-
-
-def _fingerprint(folder: Path) -> Fingerprint:
-    found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        with suppress(FileNotFoundError):  # it went away between the two looks
-            status = path.stat()
-            found.append((path.name, status.st_ino, status.st_mtime_ns, status.st_size))
-    return tuple(found)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns
+    def _names(self) -> set[str]:
+        return {folder.name for folder in artifacts.folders(self._folder)}

@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -21,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from serving import answers, metrics, openapi, pages, settings
+from serving import answers, metrics, openapi, pages, settings, state
 from serving.admission import Admission
 from serving.archives import Picture, unpack
 from serving.bodies import Bodies
@@ -163,12 +162,6 @@ def _check_grpc() -> None:
         sys.exit(f"qmnist-digits cannot start: {error}")
 
 
-def _shared_folder() -> Path | None:
-    """Return the folder that this service's workers share: BentoML's for their counts."""
-    folder = os.environ.get(metrics.FOLDER)
-    return None if folder is None else Path(folder)
-
-
 @cache
 def document() -> dict[str, Any]:
     """Return the OpenAPI document, which the page at `/` shows."""
@@ -233,8 +226,8 @@ class DigitClassifier:
     def check_models() -> None:
         """Try everything once before the workers start, which would otherwise fail one by one."""
         try:
-            Repository(SETTINGS)
-        except LoadError as error:
+            Repository(SETTINGS, state.share())
+        except (LoadError, OSError) as error:
             sys.exit(f"qmnist-digits cannot start: {error}")
         if SETTINGS.grpc_port:
             _check_grpc()
@@ -244,7 +237,7 @@ class DigitClassifier:
             )
 
     def __init__(self) -> None:
-        self.repository = Repository(SETTINGS, _shared_folder())
+        self.repository = Repository(SETTINGS, state.shared())
         self.bodies = Bodies(
             SETTINGS.timeout, ROOM * max(SETTINGS.max_batch_bytes, SETTINGS.max_image_bytes)
         )
