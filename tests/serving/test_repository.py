@@ -3,14 +3,21 @@
 import hashlib
 import json
 import shutil
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import anyio
 import numpy as np
 import pytest
 
+from serving import artifacts
+from serving.artifacts import Artifact
 from serving.errors import UnknownModel
 from serving.repository import LoadError, Repository
+from serving.service import DigitClassifier
 from serving.settings import Settings
 from tests.conftest import COMMITTED_MODELS
 
@@ -192,6 +199,140 @@ def test_a_worker_that_comes_back_knows_what_the_others_were_told(
 ) -> None:
     opened(models, shared).unload("deeper")
     assert version_of(opened(models, shared), "deeper") is None
+
+
+def test_a_worker_that_comes_back_serves_what_the_others_do(models: Path, shared: Path) -> None:
+    first = opened(models, shared)
+    expected = {name: answers(first, name) for name in first.models}
+    damage(models, "baseline")
+    exchange(models, "deeper", "baseline")
+    shutil.rmtree(models / "dropout")
+    back = opened(models, shared)
+    assert {name: answers(back, name) for name in back.models} == expected
+    assert [entry.reason for entry in back.index()] == ["", "", ""]
+
+
+def test_a_worker_that_comes_back_says_what_is_wrong_with_an_artifact_that_it_does_not_serve(
+    models: Path, shared: Path
+) -> None:
+    version = version_of(opened(models, shared), "baseline")
+    damage(models, "baseline")
+    exchange(models, "dropout", "baseline")
+    back = opened(models, shared, model_poll=0.01)
+    watch_until_versions([back], "dropout", version)
+    assert ["is damaged" in entry.reason for entry in back.index()] == [True, False, False]
+
+
+def test_a_damaged_copy_costs_that_model_alone_until_it_is_loaded(
+    models: Path, shared: Path
+) -> None:
+    first = opened(models, shared)
+    (copy,) = (path for path in shared.rglob("*") if path.name == "deeper")
+    copy.write_bytes(copy.read_bytes()[:-1])
+    back = opened(models, shared)
+    assert list(back.models) == ["baseline", "dropout"]
+    assert ["is damaged" in entry.reason for entry in back.index()] == [False, True, False]
+    back.load("deeper")
+    assert answers(back, "deeper") == answers(first, "deeper")
+    assert answers(opened(models, shared), "deeper") == answers(first, "deeper")
+
+
+def test_a_worker_that_can_load_nothing_does_not_start(models: Path, shared: Path) -> None:
+    opened(models, shared)
+    for name in ("baseline", "deeper", "dropout"):
+        (copy,) = (path for path in shared.rglob("*") if path.name == name)
+        copy.write_bytes(b"x")
+    with pytest.raises(LoadError, match="none of the models"):
+        opened(models, shared)
+
+
+def test_a_worker_starts_where_all_is_unloaded(models: Path, shared: Path) -> None:
+    first = opened(models, shared)
+    for name in list(first.models):
+        first.unload(name)
+    back = opened(models, shared)
+    assert not back.models
+    back.load("deeper")
+    assert answers(back, "deeper")
+
+
+def test_workers_that_load_at_once_end_with_one_version(
+    models: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = [opened(models, shared) for _ in range(2)]
+    version = version_of(workers[0], "dropout")
+    load, has_read, may_go_on = artifacts.load, threading.Event(), threading.Event()
+
+    def load_slowly(folder: Path) -> Artifact:
+        artifact = load(folder)
+        if not has_read.is_set():
+            has_read.set()
+            assert may_go_on.wait(20)
+        return artifact
+
+    monkeypatch.setattr(artifacts, "load", load_slowly)
+    exchange(models, "deeper", "baseline")
+    with ThreadPoolExecutor(2) as threads:
+        early = threads.submit(workers[0].load, "deeper")
+        assert has_read.wait(20)
+        exchange(models, "deeper", "dropout")
+        late = threads.submit(workers[1].load, "deeper")
+        wait([late], timeout=0.2)  # it must not be done before the first is; if it is, it shows
+        may_go_on.set()
+        early.result()
+        late.result()
+    watch_until_versions(workers, "deeper", version)
+
+
+def test_workers_that_notice_the_same_artifact_put_it_in_place_once(
+    models: Path, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bentoml.digits")
+    workers = [opened(models, shared, model_poll=0.01) for _ in range(3)]
+    version = version_of(workers[0], "baseline")
+    exchange(models, "deeper", "baseline")
+    watch_until_versions(workers, "deeper", version)
+    served = [worker.get("deeper") for worker in workers]
+    exchange(models, "dropout", "baseline")
+    watch_until_versions(workers, "dropout", version)
+    assert [worker.get("deeper") for worker in workers] == served
+    assert caplog.text.count("model 'deeper'") == 1
+
+
+def test_a_model_that_has_not_changed_stays_in_place(models: Path) -> None:
+    repository = opened(models)
+    before = repository.get("deeper")
+    repository.load("deeper")
+    assert repository.get("deeper") is before
+
+
+def test_repositories_that_share_no_folder_are_several(models: Path) -> None:
+    told, other = opened(models), opened(models)
+    told.unload("deeper")
+    other.unload("dropout")  # which looks at what others were told
+    assert version_of(other, "deeper")
+    assert version_of(told, "dropout")
+
+
+def test_where_there_is_no_room_for_a_new_model_the_old_one_serves_on(
+    models: Path, shared: Path
+) -> None:
+    repository = opened(models, shared)
+    before = repository.get("deeper")
+    (copy,) = (path for path in shared.rglob("*") if path.name == "deeper")
+    copy.with_name(".new").symlink_to("/dev/full")
+    exchange(models, "deeper", "baseline")
+    with pytest.raises(LoadError, match="cannot be written: No space left on device"):
+        repository.load("deeper")
+    assert repository.get("deeper") is before
+    assert answers(opened(models, shared), "deeper") == answers(repository, "deeper")
+
+
+def test_a_service_without_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nothing"))
+    service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
+    with pytest.raises(SystemExit, match=r"cannot start: .*No such file or directory: .*nothing"):
+        service.inner.check_models()
 
 
 def test_a_new_artifact_is_noticed(models: Path, caplog: pytest.LogCaptureFixture) -> None:
