@@ -198,10 +198,11 @@ class Repository:
         # Before it is read: what changes meanwhile is looked at again. A bad one is so too, but
         # not before it changes.
         self._seen[name] = state.stamps(self._folder / name)
-        self._refused.pop(name, None)
+        refused = self._refused.pop(name, None)
+        served = self.models.get(name)
         try:
             artifact = artifacts.load(self._folder / name)
-            if name in self.models and self.models[name].card == artifact.card:
+            if served and served.card == artifact.card and not refused:
                 return
             self._install(artifact)
         except REFUSALS as error:

@@ -1,7 +1,7 @@
 """The folder of a running service, which its processes share: what they count, and what they serve.
 
-BentoML has such a folder, too. But it is one for all services of a user, and emptied by each that
-starts.
+BentoML has a folder for counts, too. But all services of a user have the same, and each empties it
+when it starts.
 """
 
 import atexit
@@ -17,11 +17,10 @@ from pathlib import Path
 
 from serving.artifacts import Artifact, ArtifactError, Card
 
-# Where a service's workers find its folder. No setting: whoever starts them makes the folder.
+# In the environment, tells workers where the folder is. It is no setting: who starts them sets it.
 VARIABLE = "QMNIST_STATE"
 
-# What a file was when it was looked at: inode, time and size. A new one has another inode, if
-# nothing else.
+# A file's inode, time and size. What comes in its place has another inode, if nothing else.
 Stamp = tuple[int, int, int]
 
 
@@ -33,7 +32,8 @@ def make() -> Path:
     """
     folder = Path(tempfile.mkdtemp(prefix="qmnist-digits-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # Held for good: systemd removes what was not used for ten days, but nothing that is locked.
+    # systemd removes what nobody has used for ten days, but no folder that somebody has locked. The
+    # lock goes with the process.
     fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)
     return folder
 
@@ -56,7 +56,7 @@ def shared() -> Path | None:
 
 
 def stamps(folder: Path) -> dict[str, Stamp]:
-    """Look at the files in a folder, if there is one; those with a leading dot are passed over."""
+    """Look at the files in a folder, if there is one, but not at those with a leading dot."""
     found = {}
     with suppress(FileNotFoundError):  # it went away between two looks
         for path in sorted(folder.glob("[!.]*")):
@@ -82,12 +82,9 @@ class Copies:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep all others, in this process or another, from changing anything meanwhile."""
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        with (self._folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(folder)
 
     def look(self) -> dict[str, Stamp]:
         """Return each model's stamp, which is another once its copy is."""
@@ -130,5 +127,5 @@ class Copies:
             raise ArtifactError(f"{new} cannot be written: {error.strerror}") from error
 
     def unload(self, name: str) -> None:
-        """Empty a model's copy, which needs no room."""
+        """Empty a model's copy, for which there is always room."""
         (self._folder / name).write_bytes(b"")

@@ -237,6 +237,20 @@ def test_a_damaged_copy_costs_that_model_alone_until_it_is_loaded(
     assert answers(opened(models, shared), "deeper") == answers(first, "deeper")
 
 
+def test_a_worker_that_could_not_follow_puts_right_what_others_serve(
+    models: Path, shared: Path
+) -> None:
+    first, second = opened(models, shared), opened(models, shared)
+    version = version_of(first, "deeper")
+    exchange(models, "deeper", "baseline")
+    first.load("deeper")
+    (copy,) = (path for path in shared.rglob("*") if path.name == "deeper")
+    copy.write_bytes(copy.read_bytes()[:-1])
+    exchange(models, "deeper", "deeper")
+    second.load("deeper")
+    watch_until_versions([first, second], "deeper", version)
+
+
 def test_a_worker_that_can_load_nothing_does_not_start(models: Path, shared: Path) -> None:
     opened(models, shared)
     for name in ("baseline", "deeper", "dropout"):
