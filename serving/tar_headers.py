@@ -1,0 +1,162 @@
+"""Walks through a tar file from header to header, without looking back.
+
+tarfile keeps all that headers say and calls itself for each header that describes the next one, so
+200 kB can make it take gigabytes. Here only a member's name, size and kind are wanted.
+"""
+
+import math
+import tarfile
+from collections.abc import Iterator
+from typing import IO
+
+BLOCK = 512
+END = bytes(BLOCK)  # the header after the last member
+PIECE = 65_536  # bytes that are passed over at once
+
+# Bytes of a header that describes the next one. A Mac keeps a file's attributes there.
+LONGEST = 1_000_000
+
+# A name that is not UTF-8 is written so that JSON and Parquet can hold it.
+UTF_8 = ("utf-8", "backslashreplace")
+
+SPARSE = tarfile.GNUTYPE_SPARSE
+PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+NOT_WANTED = (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE)
+WITHOUT_CONTENT = (
+    *(tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE),
+    *(tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE),
+)
+
+# Where the header of a sparse file, and each block of its map, says that a block of it follows.
+IS_EXTENDED, IS_EXTENDED_AGAIN = 482, 504
+SPARSE_RECORD = b"GNU.sparse."
+
+# Records of pax that are wanted, and what they say.
+WANTED = {b"path": b"path", b"size": b"size", b"GNU.sparse.name": b"path"}
+
+
+class TooManyHeaders(Exception):
+    """There are more bytes of headers than are read."""
+
+
+class Stream:
+    """A file that is read from its beginning to its end.
+
+    Attributes:
+        at: How many bytes have been read.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.at = 0
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes; a file that is far away may give them in pieces.
+
+        Raises:
+            tarfile.ReadError: The file ends before.
+        """
+        pieces = []
+        while size:
+            piece = self._file.read(size)
+            if not piece:
+                raise tarfile.ReadError("unexpected end of data")
+            pieces.append(piece)
+            size -= len(piece)
+            self.at += len(piece)
+        return b"".join(pieces)
+
+    def skip_to(self, place: int) -> None:
+        """Pass over what is before a place.
+
+        Raises:
+            tarfile.ReadError: The file ends before.
+        """
+        while self.at < place:
+            self.read(min(PIECE, place - self.at))
+
+
+class _Headers:
+    def __init__(self, stream: Stream, most: float) -> None:
+        self._stream, self._left = stream, most
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= LONGEST:
+            raise tarfile.ReadError("a header is too long")
+        self._left -= size
+        if self._left < 0:
+            raise TooManyHeaders
+        return self._stream.read(size)
+
+
+def walk(stream: Stream, most: float = math.inf) -> Iterator[tarfile.TarInfo]:
+    """Yield each member, once `stream` is at the beginning of its content.
+
+    The type of a sparse file, whose content is not there as it is, is `SPARSE`.
+
+    Args:
+        stream: A tar file, at its beginning.
+        most: Bytes of headers that are read.
+
+    Raises:
+        tarfile.TarError: The file is damaged, or ends too early.
+        TooManyHeaders: There are more headers than that.
+    """
+    read = _Headers(stream, most).read
+    said: dict[bytes, bytes] = {}
+    while (block := read(BLOCK)) != END:
+        header = tarfile.TarInfo.frombuf(block, *UTF_8)
+        if header.type == tarfile.GNUTYPE_LONGNAME:
+            said[b"path"] = read(header.size).partition(b"\0")[0]
+        elif header.type in PAX:
+            said |= _wanted(read(header.size))
+        elif header.type in NOT_WANTED:
+            read(header.size)
+        else:
+            more = header.type == SPARSE and block[IS_EXTENDED]
+            while more:
+                more = read(BLOCK)[IS_EXTENDED_AGAIN]
+            _describe(header, said)
+            said = {}
+            header.offset_data = stream.at
+            yield header
+            if header.type not in WITHOUT_CONTENT:
+                stream.skip_to(header.offset_data + header.size)
+        stream.skip_to(-(-stream.at // BLOCK) * BLOCK)
+    if said:
+        raise tarfile.ReadError("unexpected end of data")
+
+
+def _wanted(records: bytes) -> dict[bytes, bytes]:
+    """Read a pax header, of which each record is `LENGTH KEYWORD=VALUE` and the end of a line."""
+    wanted = {}
+    at = 0
+    while at < len(records):
+        length = records[at : at + 8].partition(b" ")[0]
+        end = at + _number(length)
+        if end <= at + len(length) + 1 or records[end - 1 : end] != b"\n":
+            raise tarfile.ReadError("a header is damaged")
+        keyword, _, value = records[at + len(length) + 1 : end - 1].partition(b"=")
+        if keyword in WANTED:
+            wanted[WANTED[keyword]] = value
+        if keyword.startswith(SPARSE_RECORD):
+            wanted[SPARSE_RECORD] = value
+        at = end
+    return wanted
+
+
+def _describe(header: tarfile.TarInfo, said: dict[bytes, bytes]) -> None:
+    if b"path" in said:
+        header.name = said[b"path"].decode(*UTF_8)
+    if b"size" in said:
+        header.size = _number(said[b"size"])
+    if SPARSE_RECORD in said:
+        header.type = SPARSE
+    if header.size < 0:
+        raise tarfile.ReadError("a header is damaged")
+
+
+def _number(digits: bytes) -> int:
+    if not digits.isdigit() or len(digits) > 20:
+        raise tarfile.ReadError("a header is damaged")
+    return int(digits)

@@ -1,0 +1,102 @@
+"""Archives of every kind with small damages, always the same ones."""
+
+import io
+import random
+import tarfile
+import zipfile
+from collections.abc import Iterator
+
+from PIL import Image
+
+from tests import drawn
+
+PICTURES = {f"{digit}.png": drawn.encode(drawn.on_paper(digit, side=50)) for digit in range(3)}
+LONG = {"ä" * 60 + ".png": PICTURES["0.png"]}  # its name does not fit into a tar's header
+
+# What a number or a type may become that means something.
+SPECIAL = (
+    *(b"\0\0\0\0", b"\xff\xff", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80"),
+    *(b"x", b"g", b"L", b"K", b"S", b"7777777", b"\x80", b"PK\x01\x02", b"\x01\0\x10\0"),
+)
+
+
+def zipped(files: dict[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", how) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def tarred(files: dict[str, bytes], how: int = tarfile.DEFAULT_FORMAT) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=how) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def paged(*pages: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:])
+    return stream.getvalue()
+
+
+TARS = {
+    "ustar": tarred(PICTURES, tarfile.USTAR_FORMAT),
+    "gnu": tarred(PICTURES | LONG, tarfile.GNU_FORMAT),
+    "pax": tarred(PICTURES | LONG, tarfile.PAX_FORMAT),
+}
+ARCHIVES = {
+    "stored": zipped(PICTURES | LONG, zipfile.ZIP_STORED),
+    "deflated": zipped(PICTURES, zipfile.ZIP_DEFLATED),
+    "bzip2": zipped(PICTURES, zipfile.ZIP_BZIP2),
+    "lzma": zipped(PICTURES, zipfile.ZIP_LZMA),
+    "tiff": paged(*(drawn.on_paper(digit, side=50) for digit in range(3))),
+    **TARS,
+}
+
+
+def mutations(body: bytes, count: int) -> Iterator[bytes]:
+    """Damage a body here and there, mostly where it says what is in it."""
+    rng = random.Random(count)
+    headers = _headers(body)
+    for _ in range(count):
+        damaged = bytearray(body)
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            at = min(rng.choice(headers), len(damaged) - 1)
+            length = rng.choice((1, 4, 46, 512))
+            change = rng.randrange(10)
+            if change < 4:
+                damaged[at] ^= 1 << rng.randrange(8)
+            elif change < 8:
+                special = rng.choice(SPECIAL)
+                damaged[at : at + len(special)] = special
+            elif change < 9:
+                damaged[at : at + length] = b""
+            else:
+                damaged[at:at] = body[at : at + length]
+        if rng.randrange(4):
+            _correct_checksums(damaged)
+        yield bytes(damaged[: rng.randrange(len(damaged))] if not rng.randrange(20) else damaged)
+
+
+def _headers(body: bytes) -> list[int]:
+    if body.startswith(b"PK"):
+        directory = range(body.index(b"PK\x01\x02"), len(body))
+        local = (at for at in range(len(body)) if body.startswith(b"PK\x03\x04", at))
+        return [*directory, *(at + i for at in local for i in range(40))]
+    if body.startswith(b"II"):
+        return list(range(len(body)))
+    blocks = [at for at in range(0, len(body), 512) if body[at : at + 512].strip(b"\0")]
+    return [at + i for at in blocks if body[at + 257 : at + 262] == b"ustar" for i in range(512)]
+
+
+def _correct_checksums(body: bytearray) -> None:
+    """Make headers of a tar file right again, so that what they say is read."""
+    for at in range(0, len(body) - 511, 512):
+        if body[at + 257 : at + 262] == b"ustar":
+            body[at + 148 : at + 156] = b" " * 8
+            body[at + 148 : at + 156] = b"%06o\0 " % sum(body[at : at + 512])
