@@ -7,19 +7,21 @@ and differ in what comes after its first dot.
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import PurePosixPath
-from typing import Self, TypeAlias
+from itertools import groupby, islice
+from typing import TypeAlias
 
 import fsspec
 
 from serving.offline.shards import TRANSIENT, UNKNOWN, Sample, is_hidden
+from serving.tar_headers import SPARSE, Stream, walk
 
 PICTURES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
 LABEL = "cls"
 
-END = bytes(512)  # the header of a tar file's end
+FILES = 16  # of one sample, which are in memory together; what comes on top is another sample
+
 NO_FILE = "it is a link, or another thing that is no file"
+HAS_HOLES = "it is a sparse file, of which the tar file holds parts"
 
 Member: TypeAlias = tuple[str, bytes | Exception]
 
@@ -41,41 +43,22 @@ class Tar:
         damage: list[Exception] = []
         members = self._members(largest, damage)
         for _, group in groupby(members, lambda member: _stem(member[0])):
-            yield from self._samples(list(group))
+            while sample := list(islice(group, FILES)):
+                yield from self._samples(sample)
         # What was read before is good; what is missing is one row.
         for error in damage:
             yield Sample(self.url, OSError(f"the tar file is damaged here: {error}"))
 
     def _members(self, largest: int, damage: list[Exception]) -> Iterator[Member]:
-        last = b""
-
-        class Header(tarfile.TarInfo):
-            """What is before each file, and, all zeros, at the tar file's end."""
-
-            @classmethod
-            def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-                nonlocal last
-                last = bytes(buf)
-                return super().frombuf(buf, encoding, errors)
-
         try:
-            with (
-                fsspec.open(self.url, "rb") as file,
-                tarfile.open(fileobj=file, mode="r|", tarinfo=Header) as tar,
-            ):
-                for member in tar:
-                    # Or it would keep all of them. (Its types do not know its own attribute.)
-                    tar.members.clear()  # type: ignore[attr-defined]
-                    if is_hidden(member.name) or member.isdir():
-                        continue
-                    opened = tar.extractfile(member) if member.isreg() else None
-                    yield member.name, opened.read(largest + 1) if opened else OSError(NO_FILE)
-            # tarfile takes a header that is damaged, or missing, for the end.
-            if last != END:
-                raise tarfile.ReadError("unexpected end of data")
+            with fsspec.open(self.url, "rb") as file:
+                stream = Stream(file)
+                for member in walk(stream):
+                    if not is_hidden(member.name) and not member.isdir():
+                        yield member.name, _content(stream, member, largest)
         except TRANSIENT:
             raise
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except (tarfile.TarError, OSError) as error:
             damage.append(error)
 
     def _samples(self, members: list[Member]) -> Iterator[Sample]:
@@ -89,10 +72,16 @@ class Tar:
             yield Sample(f"{self.url}/{name}", content, label)
 
 
+def _content(stream: Stream, member: tarfile.TarInfo, largest: int) -> bytes | Exception:
+    if member.type == SPARSE:
+        return OSError(HAS_HOLES)
+    return stream.read(min(member.size, largest + 1)) if member.isfile() else OSError(NO_FILE)
+
+
 def _kind(name: str) -> str:
     return name.rpartition(".")[2].lower()
 
 
-def _stem(name: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.with_name(path.name.partition(".")[0]))
+def _stem(name: str) -> tuple[str, str]:
+    folder, _, file = name.rpartition("/")
+    return folder, file.partition(".")[0]

@@ -13,7 +13,9 @@ import pytest
 
 from serving.offline.shards import Pixels, Sample, Shard, SourceError
 from serving.offline.sources import find_shards
+from serving.offline.tars import FILES
 from tests import drawn
+from tests.serving.mutations import TARS, mutations
 from tests.serving.offline.conftest import DAMAGED, write_pixels, write_tar
 
 SEVEN = drawn.encode(drawn.on_paper(7))
@@ -243,6 +245,87 @@ def test_a_damaged_header_in_a_tar_is_told(tmp_path: Path, count: int) -> None:
         (*whole, last) = samples(find_shards(str(tmp_path / "other.tar")))
         assert len(whole) == place
         assert "the tar file is damaged here" in str(last.content)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [b"15 size=abcdef\n", b"0 x=1\n", b"22 GNU.sparse.map=a,b,\n", b"5 aaa" * 50, bytes(2_000_000)],
+)
+def test_a_damaged_header_before_a_header_loses_no_row(tmp_path: Path, records: bytes) -> None:
+    path = tmp_path / "digits.tar"
+    write_tar(path, **{"1.png": SEVEN})
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, len(records)
+    damaged = header.tobuf(tarfile.GNU_FORMAT) + records + bytes(-len(records) % 512)
+    one = path.read_bytes()[: 512 + -(-len(SEVEN) // 512) * 512]
+    path.write_bytes(one + damaged + one + bytes(1_024))
+    (whole, last) = samples(find_shards(str(path)))
+    assert whole.content == SEVEN
+    assert "the tar file is damaged here: a header is" in str(last.content)
+
+
+def test_many_headers_before_a_picture_are_read_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "digits.tar"
+    write_tar(path, **{"1.png": SEVEN})
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
+    named = header.tobuf(tarfile.GNU_FORMAT) + b"7.png".ljust(512, b"\0")
+    path.write_bytes(named * 2_000 + path.read_bytes())
+    assert encoded(find_shards(str(path))) == {"7.": (SEVEN, -1)}
+
+
+def test_a_sparse_file_in_a_tar_is_a_row_with_an_error(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "digits.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("1.png")
+        member.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": "0"}
+        tar.addfile(member)
+        member = tarfile.TarInfo("2.png")
+        member.size = len(SEVEN)
+        tar.addfile(member, io.BytesIO(SEVEN))
+    assert encoded(find_shards(str(tmp_path))) == {
+        "1.png": ("it is a sparse file, of which the tar file holds parts", -1),
+        "2.png": (SEVEN, -1),
+    }
+
+
+@pytest.mark.parametrize("name", ["", "/", "a/.b/", "..", "\0"])
+def test_any_name_in_a_tar(tmp_path: Path, name: str) -> None:
+    write_tar(tmp_path / "digits.tar", **{name: b"", "1.png": SEVEN})
+    assert encoded(find_shards(str(tmp_path)))["1.png"] == (SEVEN, -1)
+
+
+@pytest.mark.parametrize("kind", TARS)
+def test_whatever_is_damaged_in_a_tar_ends_no_run(kind: str) -> None:
+    filesystem = fsspec.filesystem("memory")
+    for body in mutations(TARS[kind], 300):
+        filesystem.pipe_file("/damaged/digits.tar", body)
+        assert samples(find_shards("memory://damaged"))
+
+
+def test_a_tar_that_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over HTTP."""
+    filesystem = fsspec.filesystem("memory")
+    filesystem.pipe_file("/pieces/digits.tar", TARS["pax"])
+    whole = encoded(find_shards("memory://pieces"))
+    opened = filesystem._open  # noqa: SLF001
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(size or -1, 100))
+
+    monkeypatch.setattr(filesystem, "_open", lambda *a, **o: Slow(opened(*a, **o).read()))
+    assert encoded(find_shards("memory://pieces")) == whole
+    assert len(whole) == 4
+
+
+def test_files_of_one_name_are_not_all_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "digits.tar"
+    write_tar(path, **{f"scan.{i:03}.png": SEVEN for i in range(100)})
+    (shard,) = find_shards(str(path))
+    reading = shard.read(LARGEST)
+    next(reading)
+    os.truncate(path, 0)
+    assert FILES <= len(list(reading)) < 50
 
 
 def test_a_link_in_a_tar_is_a_row_with_an_error(tmp_path: Path) -> None:
