@@ -20,7 +20,7 @@ from serving.artifacts import Artifact, ArtifactError
 from serving.classifier import ContractError, ProviderError, choose_provider
 from serving.offline import engines, sources
 from serving.offline.engines import Done, Engine, EngineError
-from serving.offline.labelling import Count, Job
+from serving.offline.labelling import REFUSED, Count, Job
 from serving.offline.results import Format, Results, ResultsError
 from serving.offline.shards import TRANSIENT, Shard, SourceError
 from serving.settings import SettingsError
@@ -77,7 +77,8 @@ def evaluate_command(
 ) -> None:
     """Count how many labelled digits a model gets right.
 
-    Labels are those of QMNIST, the folders 0 to 9, `.cls` files in a tar, or a column `label`.
+    Labels are those of QMNIST, the folders 0 to 9, `.cls` files in a tar, or a column `label`. A
+    labelled picture that is refused is not right.
     """
     job = _job(model)
     shards = sources.find_shards(source, column)
@@ -188,15 +189,21 @@ def _describe(artifact: Artifact, group: str, count: Count) -> dict[str, Any]:
         "version": artifact.card.version,
         "source": group,
         "correct": correct,
+        "refused": int(count.confusion[:, REFUSED].sum()),
         "total": total,
         "accuracy": correct / total if total else None,
         "errors": count.errors,
         "images_per_second": count.rows / count.seconds if count.seconds else None,
         "by_class": [
-            {"digit": digit, "correct": int(row[digit]), "total": int(row.sum())}
+            {
+                "digit": digit,
+                "correct": int(row[digit]),
+                "refused": int(row[REFUSED]),
+                "total": int(row.sum()),
+            }
             for digit, row in enumerate(count.confusion)
         ],
-        "confusion": count.confusion.tolist(),
+        "confusion": count.confusion[:, :REFUSED].tolist(),
     }
 
 
@@ -204,15 +211,17 @@ def _show(artifact: Artifact, group: str, count: Count) -> None:
     described = _describe(artifact, group, count)
     if not described["total"]:
         return
-    wrong = f", {count.errors:,} could not be read" if count.errors else ""
-    console.print(
-        f"{artifact.name} on {group}: {described['correct']:,} of {described['total']:,} right, "
-        f"{100 * described['accuracy']:.2f} %{wrong}, {described['images_per_second']:,.0f} images "
-        "a second in the model",
-        highlight=False,
-    )
+    refused, others = described["refused"], count.errors - described["refused"]
+    accuracy = f"{100 * described['accuracy']:.2f} %"
+    said = [
+        f"{described['correct']:,} of {described['total']:,} right, {accuracy}",
+        *([f"{refused:,} of them could not be read"] if refused else []),
+        *([f"{others:,} without a label could not be read"] if others else []),
+        f"{described['images_per_second']:,.0f} images a second in the model",
+    ]
+    console.print(f"{artifact.name} on {group}: {'; '.join(said)}", highlight=False)
     table = Table(title="rows: the digit; columns: what it was taken for")
-    for heading in ("", *map(str, range(10)), "right"):
+    for heading in ("", *map(str, range(10)), "refused", "right"):
         table.add_column(heading, justify="right")
     for digit, row in enumerate(count.confusion):
         share = f"{100 * row[digit] / row.sum():.2f} %" if row.sum() else "—"
@@ -238,7 +247,7 @@ def main() -> None:
         _fail(str(error))
     except TRANSIENT as error:
         said = str(error) or "there was no answer in time"
-        _fail(f"{said}; the same command goes on where it stopped")
+        _fail(f"{said}; try the same command again: `label` goes on where it stopped")
 
 
 def _fail(sentence: str) -> None:

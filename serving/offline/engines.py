@@ -70,8 +70,8 @@ def run_local(job: Job, shards: Shards, results: Results | None, workers: int) -
                     yield running.pop(future), future.result()
         except BrokenProcessPool as error:
             raise EngineError(
-                "a process was killed, most likely for want of memory; the same command goes on "
-                "where it stopped, and takes less with fewer --workers"
+                "a process was killed, most likely for want of memory; the same command takes less "
+                "with fewer --workers, and `label` goes on where it stopped"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -18,6 +18,7 @@ from serving.offline.shards import BATCH, TRANSIENT, Pixels, Shard
 from serving.settings import Provider
 
 CLASSES = 10
+REFUSED = CLASSES  # the column of `Count.confusion` for pictures in which no digit was found
 
 # A file's path, the digit's pixels or what is wrong, and the label.
 Looked: TypeAlias = tuple[str, NDArray[np.uint8] | str, int]
@@ -58,7 +59,8 @@ class Count:
     """How a shard went.
 
     Attributes:
-        confusion: int64 `[10, 10]`, of labelled pictures: rows are labels, columns what was found.
+        confusion: int64 `[10, 11]`, of labelled pictures: rows are labels, columns what was found,
+            or `REFUSED`.
         seconds: In the model alone.
     """
 
@@ -66,7 +68,7 @@ class Count:
     errors: int = 0
     seconds: float = 0.0
     confusion: NDArray[np.int64] = field(
-        default_factory=lambda: np.zeros((CLASSES, CLASSES), np.int64)
+        default_factory=lambda: np.zeros((CLASSES, CLASSES + 1), np.int64)
     )
 
     def add(self, other: "Count") -> None:
@@ -113,8 +115,9 @@ class Labeller:
             count.rows += len(rows.paths)
             count.errors += len(rows.errors)
             labelled = (batch.labels >= 0) & (batch.labels < CLASSES)
-            labelled[list(rows.errors)] = False
-            np.add.at(count.confusion, (batch.labels[labelled], rows.digits[labelled]), 1)
+            found = rows.digits.copy()
+            found[list(rows.errors)] = REFUSED
+            np.add.at(count.confusion, (batch.labels[labelled], found[labelled]), 1)
             yield rows
 
     def _pixels(self, shard: Shard) -> Iterator[Pixels]:

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from serving import artifacts
+from serving.__main__ import main
 from serving.classifier import Classifier
-from serving.offline import engines
+from serving.offline import engines, sources
 from serving.offline.engines import EngineError
 from serving.offline.labelling import Count, Job, Labeller, ahead
 from serving.offline.results import Format, Results
@@ -60,10 +61,29 @@ def test_the_counts_equal_the_cards(
 
 
 def test_folders_are_evaluated_and_bad_pictures_told(folder: Path) -> None:
+    """A labelled picture that is refused is not right."""
     (folder / "7" / "late.png").write_bytes(b"")
-    done = run("evaluate", folder)
+    output = folder.parent / "result.json"
+    done = run("evaluate", folder, "--json", output)
     assert done.returncode == 0, done.stderr
-    assert "4 of 4 right, 100.00 %, 3 could not be read" in done.stdout
+    assert "4 of 5 right, 80.00 %; 1 of them could not be read" in done.stdout
+    assert "; 2 without a label could not be read; " in done.stdout
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("│ 7 "))
+    assert [cell.strip() for cell in row.split("│")[-4:-1]] == ["·", "1", "66.67 %"]
+    (result,) = json.loads(output.read_text(encoding="utf-8"))
+    assert (result["correct"], result["refused"], result["total"]) == (4, 1, 5)
+    assert result["errors"] == 3
+    assert result["by_class"][7] == {"digit": 7, "correct": 2, "refused": 1, "total": 3}
+    assert np.array(result["confusion"]).shape == (10, 10)
+    assert np.sum(result["confusion"]) == 4
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_evaluated(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "late.png").touch()
+    done = run("evaluate", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "0 of 1 right, 0.00 %; 1 of them could not be read" in done.stdout
 
 
 def labelled(folder: Path) -> list[dict[str, object]]:
@@ -224,6 +244,25 @@ def test_what_does_not_answer_is_not_done(job: Job, tmp_path: Path) -> None:
     with pytest.raises(TimeoutError):
         list(engines.run_local(job, {0: Slow("a", "")}, results, workers=1))
     assert results.prepare("deeper", "1", ["a"]) == set()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "label"])
+def test_what_does_not_answer_is_told(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sources, "find_shards", lambda *_: [Slow("a", "")])
+    output = [str(tmp_path / "out")] if command == "label" else []
+    arguments = [command, str(tmp_path / "in"), *output, "--workers", "1"]
+    monkeypatch.setattr(sys, "argv", ["serving", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: there was no answer in time; try the same command again: `label` goes on where it "
+        "stopped"
+    )
 
 
 def test_a_group_without_rows_is_evaluated_as_none(folder: Path) -> None:
