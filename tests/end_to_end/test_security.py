@@ -226,3 +226,13 @@ def test_onnx_runtime_does_not_report_to_its_makers(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_document_names_tests_that_are_there() -> None:
+    document = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:tests/)?([\w/]*test_\w+\.py)(?:::(test_\w+))?`", document))
+    assert len(named) > 30
+    for file, name in named:
+        path = ROOT / "tests" / (file if "/" in file else f"end_to_end/{file}")
+        assert not name or f"def {name}(" in path.read_text(encoding="utf-8"), name
+        assert path.exists()
