@@ -29,8 +29,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import console, middle, table, write  # noqa: E402
-from serving import artifacts  # noqa: E402
-from serving.classifier import INPUT, OUTPUTS, Classifier, ProviderError  # noqa: E402
+from serving.inference import artifacts  # noqa: E402
+from serving.inference.classifier import INPUT, OUTPUTS, Classifier, ProviderError  # noqa: E402
 from serving.settings import Provider  # noqa: E402
 from tests import drawn  # noqa: E402
 

@@ -29,16 +29,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import conditions
 from benchmarks.conditions import CONDITIONS, Condition
-from serving import artifacts, form, reader
-from serving.classifier import Classifier
-from serving.decoding import open_image
-from serving.errors import NoDigit, SeveralDigits
-from serving.imaging import View, look, look_for_all, open_picture
+from imaging import View, form, look, look_for_all, open_image, open_picture
+from imaging.errors import NoDigit, SeveralDigits
+from serving.inference import artifacts, reader
+from serving.inference.classifier import Classifier
 from serving.settings import Provider
 from tests import drawn
 from training import dataset
-from training.negatives import LETTERS, LOOKALIKES, TEST_FONTS, glyphs
 from training.recipes import STRONG
+from training.synthetic.negatives import LETTERS, LOOKALIKES, TEST_FONTS, glyphs
 
 MODELS = Path(__file__).parent.parent / "models"
 MAX_PIXELS = 40_000_000

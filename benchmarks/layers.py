@@ -3,7 +3,7 @@
     python benchmarks/layers.py
 
 Each layer is what the whole takes with it less what it takes without. The last lines are the same
-request through BentoML's own layers, which `serving.front` goes round.
+request through BentoML's own layers, which `serving.api.gateway` goes round.
 """
 
 import asyncio
@@ -28,9 +28,10 @@ sys.path.insert(0, str(ROOT))
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp()
 
 from benchmarks.targets import picture  # noqa: E402
-from serving import answers, metrics  # noqa: E402
-from serving.imaging import look, open_picture  # noqa: E402
+from imaging import look, open_picture  # noqa: E402
+from serving.api import answers  # noqa: E402
 from serving.service import DigitClassifier  # noqa: E402
+from serving.telemetry import metrics  # noqa: E402
 
 TIMES = 5_000
 console = Console(soft_wrap=True)
@@ -39,8 +40,8 @@ console = Console(soft_wrap=True)
 async def main() -> None:
     """Measure each layer, and print the table."""
     service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
-    front: Any = service.to_asgi()
-    async with started(front):
+    gateway: Any = service.to_asgi()
+    async with started(gateway):
         png = picture()
         instance = bentoml.get_current_service()
         classifier = instance.classifier(None)
@@ -53,15 +54,15 @@ async def main() -> None:
         looked = timed(lambda: look(open_picture(png, 10**6)))
         network = timed(lambda: super(metrics.MeteredClassifier, classifier).predict(pixels))
         answered = timed(answer)
-        ours = await timed_async(lambda: ask(front, png))
-        front._answered = replace(front._answered, apis={})  # noqa: SLF001  all goes to BentoML then
-        bentomls = await timed_async(lambda: ask(front, png))
+        ours = await timed_async(lambda: ask(gateway, png))
+        gateway._answered = replace(gateway._answered, apis={})  # noqa: SLF001  all goes to BentoML then
+        bentomls = await timed_async(lambda: ask(gateway, png))
     rows = [
         ("the picture is opened, and decoded", opened),
         ("imaging's look at it", looked - opened),
         ("the network, in ONNX Runtime", network),
         ("the answer's fields, and its counters", answered - looked - network),
-        ("front, limits, request, response", ours - answered),
+        ("gateway, limits, request, response", ours - answered),
         ("in all, in our application", ours),
         ("the same through BentoML's layers", bentomls),
     ]

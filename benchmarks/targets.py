@@ -16,9 +16,10 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.servers import HOST, PEERS, Body, Server  # noqa: E402
-from serving import artifacts, settings  # noqa: E402
-from serving.classifier import Classifier  # noqa: E402
-from serving.imaging import look, open_picture  # noqa: E402
+from imaging import look, open_picture  # noqa: E402
+from serving import settings  # noqa: E402
+from serving.inference import artifacts  # noqa: E402
+from serving.inference.classifier import Classifier  # noqa: E402
 from serving.settings import Provider  # noqa: E402
 
 BOUNDARY = "a-boundary"

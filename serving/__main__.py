@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from serving import artifacts, settings
-from serving.artifacts import Artifact, ArtifactError
-from serving.classifier import ContractError, ProviderError, choose_provider
+from serving import settings
+from serving.inference import artifacts
+from serving.inference.artifacts import Artifact, ArtifactError
+from serving.inference.classifier import ContractError, ProviderError, choose_provider
 from serving.offline import engines, sources
 from serving.offline.engines import Done, Engine, EngineError
 from serving.offline.labelling import REFUSED, Count, Job

@@ -20,33 +20,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from serving import answers, metrics, openapi, pages, settings, state
-from serving.admission import Admission
-from serving.archives import Picture, unpack
-from serving.bodies import Bodies
-from serving.classifier import Classifier
-from serving.decoding import open_picture
-from serving.errors import (
-    BodyTooLarge,
-    InvalidRequest,
-    PictureTooLarge,
-    RequestError,
-    UnknownModel,
-)
-from serving.form import SIDE
-from serving.forms import OVERHEAD
-from serving.front import Answered, Front
-from serving.oip import inference, rest
-from serving.repository import LoadError, Repository
-from serving.requests import (
-    is_form,
-    is_json,
-    parse_picture,
-    parse_pictures,
-    parse_pixels,
-)
-from serving.responses import JSON
-from serving.schemas import (
+from imaging import SIDE, open_picture
+from imaging.errors import PictureTooLarge
+from serving import settings
+from serving.api import answers, openapi, pages
+from serving.api.admission import Admission
+from serving.api.archives import Picture, unpack
+from serving.api.bodies import Bodies
+from serving.api.forms import OVERHEAD
+from serving.api.gateway import Answered, Gateway
+from serving.api.requests import is_form, is_json, parse_picture, parse_pictures, parse_pixels
+from serving.api.responses import JSON
+from serving.api.schemas import (
     ClassificationOutput,
     PictureInput,
     PicturesInput,
@@ -55,7 +40,19 @@ from serving.schemas import (
     Predictions,
     Reading,
 )
+from serving.errors import (
+    REFUSALS,
+    BodyTooLarge,
+    InvalidRequest,
+    Refusal,
+    UnknownModel,
+)
+from serving.inference import state
+from serving.inference.classifier import Classifier
+from serving.inference.repository import LoadError, Repository
+from serving.protocol import inference, rest
 from serving.settings import SettingsError
+from serving.telemetry import metrics
 from serving.work import Allowance, Threads, while_connected
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
@@ -90,21 +87,21 @@ except SettingsError as error:
     sys.exit(f"qmnist-digits cannot start: {error}")
 
 
-class FrontedService(Service[Any]):
-    """A BentoML service with `Front` before it."""
+class GatewayService(Service[Any]):
+    """A BentoML service with `Gateway` before it."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Return the application that a worker's server runs."""
-        front = Front(
+        gateway = Gateway(
             super().to_asgi(is_main),
             SETTINGS,
             answered=_answered_in_front,
             paths=document()["paths"],
         )
         if not SETTINGS.cors_origins:
-            return front
+            return gateway
         return CORSMiddleware(
-            front,
+            gateway,
             allow_origins=SETTINGS.cors_origins,
             allow_methods=("GET", "POST"),
             allow_headers=("*",),
@@ -134,7 +131,7 @@ async def _beside(
         watching = asyncio.create_task(server.repository.watch())
         stack.callback(watching.cancel)
         if SETTINGS.grpc_port:
-            from serving.oip import grpc  # noqa: PLC0415  an extra
+            from serving.protocol import grpc  # noqa: PLC0415  an extra
 
             await stack.enter_async_context(grpc.serve(server, admission, bodies, SETTINGS))
         yield
@@ -150,7 +147,7 @@ def _say_where_the_page_is() -> None:
 
 def _check_grpc() -> None:
     try:
-        from serving.oip import grpc  # noqa: PLC0415  an extra
+        from serving.protocol import grpc  # noqa: PLC0415  an extra
     except ImportError as error:
         sys.exit(
             f"qmnist-digits cannot start: QMNIST_GRPC_PORT={SETTINGS.grpc_port} wants "
@@ -203,7 +200,7 @@ routes = Starlette(
 @bentoml.asgi_app(routes, path="/")
 @bentoml.service(
     name="qmnist-digits",
-    service_class=FrontedService,
+    service_class=GatewayService,
     workers=SETTINGS.workers,
     # Of what BentoML answers, `/classify`, body and answer together; a second more than our own
     # limit, so that a body that does not arrive is said to be late. BentoML holds something of each
@@ -211,8 +208,8 @@ routes = Starlette(
     traffic={"timeout": SETTINGS.timeout + 1},
     # Its tracing costs more than the digits do.
     tracing={"excluded_urls": ".*"},
-    metrics={"enabled": False},  # `serving.metrics` has them
-    logging={"access": {"enabled": False}},  # `serving.logs`
+    metrics={"enabled": False},  # `serving.telemetry.metrics` has them
+    logging={"access": {"enabled": False}},  # `serving.telemetry.logs`
 )
 class DigitClassifier:
     """Reads handwritten digits in pictures. [Draw one](/ui/).
@@ -274,14 +271,14 @@ class DigitClassifier:
         max_latency_ms=BATCH_PATIENCE,
     )
     def classify(
-        self, requests: list[answers.Question | RequestError]
-    ) -> list[dict[str, Any] | RequestError]:
+        self, requests: list[answers.Question | Refusal]
+    ) -> list[dict[str, Any] | Refusal]:
         """Classify pixels. A request that is wrong has its error in its place, among the others."""
-        asked = [sent for sent in requests if not isinstance(sent, RequestError)]
+        asked = [sent for sent in requests if not isinstance(sent, Refusal)]
         found = iter(answers.classify(asked))
-        return [sent if isinstance(sent, RequestError) else next(found) for sent in requests]
+        return [sent if isinstance(sent, Refusal) else next(found) for sent in requests]
 
-    async def read_pixels(self, request: Request) -> answers.Question | RequestError:
+    async def read_pixels(self, request: Request) -> answers.Question | Refusal:
         """Read what `/classify` is asked, or what is wrong with it."""
         limit = JSON_BYTES * SIDE**2 * SETTINGS.max_batch
         too_large = BodyTooLarge(f"The request is too large; at most {limit:,} bytes are read.")
@@ -291,7 +288,7 @@ class DigitClassifier:
                 inline = len(body) <= INLINE_BYTES or not is_json(request)
                 sent = parse() if inline else await self.batches.run(parse)
                 return self.classifier(sent.model), sent.images
-        except RequestError as error:
+        except REFUSALS as error:
             return error
         except ClientDisconnect:
             return InvalidRequest("The request's body ended too early.")

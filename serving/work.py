@@ -9,8 +9,9 @@ from typing import Any, Self, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from serving.decoding import Opened, size_of
-from serving.errors import PictureTooLarge, TookTooLong
+from imaging import Opened, size_of
+from imaging.errors import PictureTooLarge
+from serving.errors import TookTooLong
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Allowance:
             AllowanceEnded: The answer has been given up, because it took too long or because the
                 client left.
             PictureTooLarge: There are not so many pixels left.
-            RequestError: What opening it raises.
+            PictureError: What opening it raises.
         """
         if self._ended:
             raise AllowanceEnded

@@ -7,7 +7,7 @@ import numpy as np
 import work
 from PIL import Image
 
-from serving.imaging import look
+from imaging import look
 
 
 @bentoml.service

@@ -8,8 +8,9 @@ from pytriton.decorators import batch
 from pytriton.model_config import ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
-from serving import artifacts, settings
-from serving.classifier import Classifier
+from serving import settings
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier
 from serving.settings import Provider
 
 chosen = settings.load()

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving import artifacts, settings
-from serving.classifier import Classifier, Prediction
-from serving.imaging import Opened, look, open_picture
+from imaging import Opened, look, open_picture
+from serving import settings
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier, Prediction
 from serving.settings import Provider
 
 chosen = settings.load()

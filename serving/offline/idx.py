@@ -12,7 +12,7 @@ import numpy as np
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
-from serving.form import SIDE
+from imaging import SIDE
 from serving.offline.shards import BATCH, UNKNOWN, Pixels, Shard, SourceError
 
 ROWS = 50_000  # in a shard

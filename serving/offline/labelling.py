@@ -9,11 +9,10 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.artifacts import Artifact
-from serving.classifier import Classifier
-from serving.errors import RequestError
-from serving.form import SIDE
-from serving.imaging import look, open_picture
+from imaging import SIDE, look, open_picture
+from imaging.errors import PictureError
+from serving.inference.artifacts import Artifact
+from serving.inference.classifier import Classifier
 from serving.offline.shards import BATCH, TRANSIENT, Pixels, Shard
 from serving.settings import Provider
 
@@ -143,7 +142,7 @@ class Labeller:
             return f"The picture has more than {self._job.max_image_bytes:,} bytes."
         try:
             return look(open_picture(content, self._job.max_image_pixels)).pixels
-        except RequestError as error:
+        except PictureError as error:
             return str(error)
 
 

@@ -8,7 +8,7 @@ import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.form import SIDE
+from imaging import SIDE
 from serving.offline.shards import (
     BATCH,
     TRANSIENT,

@@ -15,8 +15,9 @@ import pytest
 import yaml
 from bentoml._internal.container.generate import BENTO_UID_GID
 
-from serving import metrics, settings
+from serving import settings
 from serving.settings import Settings
+from serving.telemetry import metrics
 from tests.conftest import COMMITTED_MODELS, ROOT, StartServer
 
 Resource = dict[str, Any]

@@ -33,10 +33,11 @@ def image(dockerfile: str) -> str:
 def test_a_bento_holds_serving_models_and_the_report_and_nothing_else(bento: Path) -> None:
     source = bento / "src"
     files = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
-    serving = {path for path in files if path.parts[0] == "serving"}
+    serving = {path for path in files if path.parts[0] in ("imaging", "serving")}
     models = {path for path in files if path.parts[0] == "models"}
     report = {path for path in files if path.parts[0] == "docs"}
-    assert {Path("serving/service.py"), Path("serving/web/ui/gallery/seven.webp")} < serving
+    assert {Path("imaging/form.py"), Path("serving/service.py")} < serving
+    assert Path("serving/web/ui/gallery/seven.webp") in serving
     assert Path("docs/report.md") in report
     assert {path.parent for path in report} == {Path("docs"), Path("docs/report")}
     assert models == {

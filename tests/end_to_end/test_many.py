@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.imaging import look, open_picture
+from imaging import look, open_picture
 from tests import drawn
 from tests.conftest import RunServer
 

@@ -21,8 +21,8 @@ from tritonclient.utils import (
 )
 
 import serving
-from serving import artifacts
-from serving.classifier import Classifier
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier
 from serving.settings import Provider
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS, RunServer
@@ -296,7 +296,7 @@ def test_tritons_bodies_go_over_another_transport(
 
 
 def counts(statistics: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The counts of each model: pictures, calls, successes, failures, and calls with 5 to 8 pictures."""
+    """The counts of each model: pictures, calls, successes, failures, calls with 5 to 8."""
     return {
         model["name"]: (
             model["inference_count"],

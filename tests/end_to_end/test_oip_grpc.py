@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from serving import artifacts
-from serving.classifier import Classifier, Predictions
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier, Predictions
 from serving.settings import Provider
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS, STOP_SECONDS, RunServer, Server, free_port

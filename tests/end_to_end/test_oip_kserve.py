@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import artifacts
-from serving.classifier import Classifier
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier
 from serving.settings import Provider
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT, RunServer, free_port

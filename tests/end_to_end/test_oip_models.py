@@ -15,8 +15,8 @@ import httpx
 import numpy as np
 import pytest
 
-from serving import artifacts
-from serving.classifier import Classifier
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier
 from serving.settings import Provider
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS, RunServer

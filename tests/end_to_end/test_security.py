@@ -221,7 +221,7 @@ def test_no_request_is_logged_unasked(run_server: RunServer) -> None:
 
 def test_onnx_runtime_does_not_report_to_its_makers(tmp_path: Path) -> None:
     # Who reports writes down first under which id; a variable CI would keep it from that here.
-    program = "from serving import settings; from serving.repository import Repository;"
+    program = "from serving import settings; from serving.inference.repository import Repository;"
     program += "Repository(settings.load())"
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)

@@ -8,9 +8,9 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from serving import answers
-from serving.classifier import Classifier
+from serving.api import answers
 from serving.errors import UnknownModel
+from serving.inference.classifier import Classifier
 from serving.service import INLINE_BYTES, DigitClassifier
 from tests import drawn
 

@@ -10,8 +10,9 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from serving.decoding import Opened
-from serving.errors import PictureTooLarge, TookTooLong
+from imaging.decoding import Opened
+from imaging.errors import PictureTooLarge
+from serving.errors import TookTooLong
 from serving.work import Allowance, AllowanceEnded, Threads, while_connected
 
 

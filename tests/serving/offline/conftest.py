@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from serving import artifacts
+from serving.inference import artifacts
 from serving.offline.labelling import Job
 from serving.settings import Provider
 from tests import drawn

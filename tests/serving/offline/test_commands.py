@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from serving import artifacts
 from serving.__main__ import main
-from serving.classifier import Classifier
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier
 from serving.offline import engines, sources
 from serving.offline.engines import EngineError
 from serving.offline.labelling import Count, Job, Labeller, ahead

@@ -1,0 +1,142 @@
+"""Bytes of any picture become pixels as QMNIST has them: uint8 `[28, 28]`, 255 is ink.
+
+Four steps, each in its own module: `decoding` (bytes to shades), `ink` (shades to ink),
+`strokes` (ink to the digit's ink), `form` (the digit's ink to 28 x 28). Where there are several
+digits, `reading` tells them apart.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+
+from imaging.decoding import FORMATS, Opened, decode, open_image, open_page, open_picture, size_of
+from imaging.errors import NoDigit
+from imaging.form import SIDE, is_form, to_form
+from imaging.ink import Ink, Pixels, Polarity, find_ink
+from imaging.reading import find_digits
+from imaging.strokes import Box, Strokes, find_strokes, one_digit
+
+__all__ = [
+    "FORMATS",
+    "SIDE",
+    "Opened",
+    "Pixels",
+    "Polarity",
+    "View",
+    "Ways",
+    "look",
+    "look_for_all",
+    "open_image",
+    "open_page",
+    "open_picture",
+    "size_of",
+]
+
+# Pixels, the longest side of the picture in which one digit, or several, are looked for.
+LONGEST, LONGEST_OF_SEVERAL = 1_000, 2_000
+
+# OpenCV's threads would take turns with the server's own, and these pictures are small.
+cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What is seen of one digit.
+
+    Attributes:
+        pixels: uint8 `[28, 28]`, 255 is ink: what the network gets.
+        box: Of the digit in the picture as it was sent, upright: x, y, width, height in pixels.
+        removed: What was taken for no part of it: `lines`, `edges`, `specks`.
+    """
+
+    pixels: Pixels
+    box: tuple[int, int, int, int]
+    polarity: Polarity
+    removed: tuple[str, ...]
+
+
+Ways = list[list[View]]
+
+
+def look(opened: Opened) -> View:
+    """Decode an opened picture and find the digit in it.
+
+    A picture that is in QMNIST's form already comes out pixel for pixel.
+
+    Raises:
+        DamagedPicture: It cannot be decoded.
+        NoDigit: There is no ink on it.
+        SeveralDigits: There is more than one digit on it.
+    """
+    picture, size = decode(opened, LONGEST)
+    as_sent = _in_form(picture)
+    if as_sent is not None:
+        return as_sent
+    ink, strokes = _ink_and_strokes(picture, size)
+    parts, box = one_digit(strokes)
+    pixels = to_form(strokes.cut_out(parts, box))
+    return View(pixels, _in_original(box, picture, size), ink.polarity, tuple(strokes.removed))
+
+
+def look_for_all(opened: Opened) -> list[list[Ways]]:
+    """Decode an opened picture and find all digits in it.
+
+    Returns:
+        By line, from the left: for each piece of ink the ways to see it, as one digit or as several
+        that touch.
+
+    Raises:
+        DamagedPicture: It cannot be decoded.
+        NoDigit: There is no ink on it.
+    """
+    picture, size = decode(opened, LONGEST_OF_SEVERAL)
+    as_sent = _in_form(picture)
+    if as_sent is not None:
+        return [[[[as_sent]]]]
+    ink, strokes = _ink_and_strokes(picture, size)
+    removed = tuple(strokes.removed)
+    return [
+        [
+            [
+                [
+                    View(
+                        to_form(digit.ink),
+                        _in_original(digit.box, picture, size),
+                        ink.polarity,
+                        removed,
+                    )
+                    for digit in way
+                ]
+                for way in ways
+            ]
+            for ways in line
+        ]
+        for line in find_digits(strokes)
+    ]
+
+
+def _in_form(picture: Pixels) -> View | None:
+    if picture.shape != (SIDE, SIDE):
+        return None
+    if is_form(picture):
+        return View(picture, cv2.boundingRect(picture), Polarity.LIGHT_ON_DARK, ())
+    inverted = cv2.bitwise_not(picture)
+    if is_form(inverted):
+        return View(inverted, cv2.boundingRect(inverted), Polarity.DARK_ON_LIGHT, ())
+    return None
+
+
+def _ink_and_strokes(picture: Pixels, size: tuple[int, int]) -> tuple[Ink, Strokes]:
+    try:
+        ink = find_ink(picture)
+        return ink, find_strokes(ink.strength)
+    except NoDigit as error:
+        raise NoDigit(f"No digit found in {size[0]} x {size[1]} pixels: {error}") from error
+
+
+def _in_original(box: Box, picture: Pixels, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    # A side of one pixel cannot shrink with the other, so each has its own scale.
+    across, down = size[0] / picture.shape[1], size[1] / picture.shape[0]
+    left, top = int(box.left * across), int(box.top * down)
+    right, bottom = round(box.right * across), round(box.bottom * down)
+    return left, top, max(1, right - left), max(1, bottom - top)

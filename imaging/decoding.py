@@ -1,0 +1,250 @@
+"""Bytes of a picture become shades or colours, upright and no larger than wanted.
+
+Pillow decodes: it reads every format here within limits of ours, and a JPEG at a smaller size in a
+fraction of the time. Only data sets' PNG files are OpenCV's, which is faster.
+"""
+
+import struct
+import warnings
+import zlib
+from io import BytesIO
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from imaging.errors import DamagedPicture, NotAPicture, PictureTooLarge
+from imaging.form import SIDE
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
+ORIENTATION = 0x0112  # the EXIF tag
+ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange width and height
+LIGHT = 200  # of 255; where all that is visible is lighter than this, the paper behind is dark
+BYTE = 255
+
+# A picture that has been opened: a data set's, uint8 [28, 28], or what Pillow is still to decode.
+Opened: TypeAlias = Image.Image | NDArray[np.uint8]
+
+# Of a JPEG: a scan of a few bytes goes over the whole picture again, so 10 MB of them take minutes.
+# Encoders write some ten; libtiff has the same limit for the same reason.
+MAX_SCANS = 100
+START_OF_SCAN = b"\xff\xda"  # not within a scan, where 255 is followed by 0
+
+DAMAGED = "The picture is damaged: it ends too early, or what is in it does not fit together."
+
+# Pillow's own limit warns and raises in its own words; ours is checked just as early.
+Image.MAX_IMAGE_PIXELS = None
+
+# It also warns of what is odd in a picture, such as metadata. That is not for the server's log, and
+# Python would keep each such text, which a client may choose, for as long as the server runs.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+
+# What Pillow's decoders raise for damaged files; it documents no common base. They are caught round
+# Pillow's calls alone, or our own mistakes would be called the client's.
+DECODE_ERRORS = (
+    AssertionError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OSError,
+    OverflowError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """Write a chunk of a PNG file (https://www.w3.org/TR/png-3/#5Chunk-layout)."""
+    kind_and_content = kind + content
+    length, check = len(content), zlib.crc32(kind_and_content)
+    return length.to_bytes(4, "big") + kind_and_content + check.to_bytes(4, "big")
+
+
+# How a PNG file of SIDE x SIDE shades begins if nothing else is said of it, and how it ends.
+FORM_BEGIN = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">II5B", SIDE, SIDE, 8, 0, 0, 0, 0))
+FORM_END = _chunk(b"IEND", b"")
+LINE = 1 + SIDE  # bytes: a filter's number and the shades
+FILTERS = 5
+WINDOW = b"\x28"  # zlib's first byte for a window of 1,024 bytes
+
+
+def decode_form(content: bytes) -> NDArray[np.uint8] | None:
+    """Decode a PNG file of 28 x 28 shades and nothing else, as data sets of digits are kept.
+
+    OpenCV takes a third of Pillow's time for it, but writes what is wrong to the standard error. So
+    it is given only what is whole.
+
+    Returns:
+        uint8 `[28, 28]`; `None` if it is anything else, and be it damaged.
+    """
+    if not content.startswith(FORM_BEGIN):
+        return None
+    packed = content[len(FORM_BEGIN) + 8 : -len(FORM_END) - 4]
+    if content != FORM_BEGIN + _chunk(b"IDAT", packed) + FORM_END:
+        return None
+    # What is packed for a window of less than 1,024 bytes may look back further than that: libpng
+    # would mind, and Python's zlib would not.
+    if packed[:1] < WINDOW:
+        return None
+    unpacker = zlib.decompressobj()
+    try:
+        lines = unpacker.decompress(packed, SIDE * LINE + 1)
+    except zlib.error:
+        return None
+    is_whole = unpacker.eof and not unpacker.unused_data and len(lines) == SIDE * LINE
+    if not is_whole or max(lines[::LINE]) >= FILTERS:
+        return None
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def open_picture(data: bytes, max_pixels: int) -> Opened:
+    """Read what kind of picture the bytes are, and how large; only a data set's is decoded yet.
+
+    Args:
+        data: An encoded picture in one of `FORMATS`.
+        max_pixels: The largest width times height that is allowed.
+
+    Raises:
+        NotAPicture, PictureTooLarge, DamagedPicture: As `open_image`.
+    """
+    shades = decode_form(data)
+    if shades is None:
+        return open_image(data, max_pixels)
+    check_size(shades, max_pixels)
+    return shades
+
+
+def open_image(data: bytes, max_pixels: int) -> Image.Image:
+    """Have Pillow open a picture, which may have several pages; decode nothing yet.
+
+    Raises:
+        NotAPicture: It is in none of the formats.
+        PictureTooLarge: It has more pixels than allowed, or is a JPEG of more than `MAX_SCANS`.
+        DamagedPicture: Already its header cannot be read.
+    """
+    try:
+        image = Image.open(BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise NotAPicture(
+            f"This is not a picture that can be read. Send one of {', '.join(FORMATS)}."
+        ) from error
+    except DECODE_ERRORS as error:
+        raise DamagedPicture(DAMAGED) from error
+    check_size(image, max_pixels)
+    if image.format in ("JPEG", "MPO") and data.count(START_OF_SCAN) > MAX_SCANS:
+        raise PictureTooLarge(f"The JPEG has more than {MAX_SCANS} scans.")
+    return image
+
+
+def open_page(image: Image.Image, page: int, max_pixels: int) -> Image.Image:
+    """Turn an opened picture of several pages to one of them, the first being 0.
+
+    Raises:
+        DamagedPicture: The page cannot be found.
+        PictureTooLarge: It has more pixels than allowed.
+    """
+    try:
+        image.seek(page)
+    except DECODE_ERRORS as error:
+        raise DamagedPicture("The page is damaged.") from error
+    check_size(image, max_pixels)
+    return image
+
+
+def check_size(picture: Opened, max_pixels: int) -> None:
+    """Check how large an opened picture is.
+
+    Raises:
+        PictureTooLarge: It has more pixels than allowed.
+    """
+    width, height = size_of(picture)
+    if width * height > max_pixels:
+        raise PictureTooLarge(
+            f"The picture has {width} x {height} pixels; at most {max_pixels:,} are read."
+        )
+
+
+def size_of(picture: Opened) -> tuple[int, int]:
+    """Say how wide and how high an opened picture is, in pixels."""
+    return picture.size if isinstance(picture, Image.Image) else (SIDE, SIDE)
+
+
+def decode(picture: Opened, longest: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode an opened picture: turned upright, on paper where it is transparent, and reduced.
+
+    Returns:
+        uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB), no side above `longest`; and the width and
+        height of the whole picture, upright.
+
+    Raises:
+        DamagedPicture: It cannot be decoded.
+    """
+    if not isinstance(picture, Image.Image):
+        return picture, size_of(picture)
+    image, size = picture, picture.size
+    try:
+        if image.format == "JPEG" and max(size) > longest:
+            image.draft(None, (longest, longest))
+        image.load()
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation != 1:
+            image = ImageOps.exif_transpose(image)
+        values = _values(image)
+    except DECODE_ERRORS as error:
+        raise DamagedPicture(DAMAGED) from error
+    if orientation in ON_ITS_SIDE:
+        size = size[::-1]
+    pixels = values if values.dtype == np.uint8 else _to_bytes(values)
+    height, width = pixels.shape[:2]
+    if max(height, width) > longest:
+        share = longest / max(height, width)
+        reduced = (max(1, round(width * share)), max(1, round(height * share)))
+        pixels = cv2.resize(pixels, reduced, interpolation=cv2.INTER_AREA)
+    if pixels.shape[2:] == (4,):
+        pixels = _on_paper(pixels)
+    return pixels, size
+
+
+def _values(image: Image.Image) -> NDArray[Any]:
+    """Return shades, colours, or colours times their alpha and the alpha, which can be reduced.
+
+    They are uint8, but for shades of more than eight bits.
+    """
+    if image.mode == "L" and "transparency" not in image.info:
+        return np.asarray(image)
+    if image.mode.startswith(("I", "F")):
+        return np.asarray(image)
+    if image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        return np.asarray(image.convert("RGBa"))
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _to_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Scale values of more than eight bits by the smallest depth that holds them."""
+    values = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0.0, neginf=0.0)
+    np.maximum(values, 0, out=values)
+    largest = float(values.max())
+    depth = 1.0 if largest <= 1 else 2 ** np.ceil(np.log2(largest + 1)) - 1
+    return cv2.convertScaleAbs(values, alpha=BYTE / float(depth))
+
+
+def _on_paper(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay what is visible on white paper, or on black where all of it is light."""
+    colours = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)  # each times its alpha
+    alpha = cv2.extractChannel(rgba, 3)
+    if alpha.min() == BYTE:
+        return colours
+    visible = alpha > BYTE // 2
+    lightest = alpha[visible] * (LIGHT / BYTE)
+    if len(lightest) and (colours[visible] > lightest[:, None]).all():
+        return colours
+    return cv2.add(colours, cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2RGB))

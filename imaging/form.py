@@ -1,0 +1,115 @@
+"""The ink of one digit becomes pixels as QMNIST has them.
+
+QMNIST's form is NIST's and MNIST's: the box of the ink, its longest side scaled to 20 pixels with
+the aspect kept, placed so that the ink's centre of mass is the centre of 28 x 28 (LeCun et al.,
+Gradient-Based Learning Applied to Document Recognition, 1998, section III-A). QMNIST's strokes are
+two to four pixels wide; thinner and wider ones are brought to that.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.ink import Pixels
+
+SIDE = 28
+INK_SIDE = 20  # the longest side of the ink's box
+OFF_CENTRE = 1.05  # pixels; MNIST's centres of mass lie up to 1 to the right and below
+
+FINE = 80  # pixels: smaller ink is enlarged to this, so that strokes have a width to measure
+EDGE_CENTRE, EDGE_STEEPNESS = 0.45, 2.5  # of the curve that makes enlarged edges sharp again
+
+THINNEST, THICKEST = 2.1, 3.5  # pixels of the 20; half of QMNIST's strokes lie between 2.8 and 3.7
+CHANGED = 0.15  # pixels of the 20; smaller changes of thickness are not worth the time
+THINNED = 0.5  # strokes lose at most this share of their thickness, or thin ones would vanish
+
+
+def is_form(pixels: Pixels) -> bool:
+    """Whether pixels are in QMNIST's form already, as all of MNIST's 70,000 digits are.
+
+    The box of their ink is 20 pixels long, or a little less where its edge is faint, and their
+    centre of mass is within a pixel of the centre, or as near to it as the box can come.
+    """
+    if pixels.shape != (SIDE, SIDE):
+        return False
+    left, top, width, height = cv2.boundingRect(pixels)
+    if not INK_SIDE - 2 <= max(width, height) <= INK_SIDE:
+        return False
+    x, y = _centre_of_mass(pixels)
+    return _is_in_the_middle(x, left, width) and _is_in_the_middle(y, top, height)
+
+
+def _is_in_the_middle(centre: float, start: int, length: int) -> bool:
+    return abs(centre - SIDE / 2) <= OFF_CENTRE or start == 0 or start + length == SIDE
+
+
+def to_form(ink: Pixels) -> Pixels:
+    """Bring ink into QMNIST's form.
+
+    Args:
+        ink: uint8 `[H, W]`, the ink of one digit and nothing else; 255 is ink.
+
+    Returns:
+        uint8 `[28, 28]`.
+    """
+    strongest = int(ink.max())
+    if strongest < 255:  # than other ink in the picture
+        ink = cv2.convertScaleAbs(ink, alpha=255 / strongest)
+    if max(ink.shape) < FINE:
+        ink = _enlarged(ink)
+    ink = _of_normal_thickness(_trimmed(ink))
+    height, width = ink.shape
+    scale = INK_SIDE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return _centred(cv2.resize(ink, size, interpolation=cv2.INTER_AREA))
+
+
+def _trimmed(ink: Pixels) -> Pixels:
+    x, y, width, height = cv2.boundingRect(cv2.threshold(ink, 127, 1, cv2.THRESH_BINARY)[1])
+    return ink[y : y + height, x : x + width]
+
+
+def _enlarged(ink: Pixels) -> Pixels:
+    margin = 2
+    scale = FINE / max(ink.shape)
+    ink = cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
+    large = cv2.resize(ink, None, fx=scale, fy=scale, interpolation=cv2.INTER_LANCZOS4)
+    curve = (np.linspace(0, 1, 256) - EDGE_CENTRE) * EDGE_STEEPNESS + 0.5
+    return cv2.LUT(large, np.uint8(255 * curve.clip(0, 1)))
+
+
+def _of_normal_thickness(ink: Pixels) -> Pixels:
+    """Move the outline in or out, by the distance from it, where strokes are thick or thin."""
+    unit = max(ink.shape) / INK_SIDE
+    marked = cv2.threshold(ink, 127, 1, cv2.THRESH_BINARY)[1]
+    marked = cv2.copyMakeBorder(marked, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    inside = cv2.distanceTransform(marked, cv2.DIST_L2, 3)
+    # Across a bar, the distance from its sides is a quarter of its width on average.
+    thickness = 4 * cv2.mean(inside, marked)[0] / unit
+    change = float(np.clip(thickness, THINNEST, THICKEST)) - thickness
+    if abs(change) < CHANGED:
+        return ink
+    reach = max(change, -THINNED * thickness) / 2 * unit
+    margin = int(max(reach, 0)) + 2
+    marked = cv2.copyMakeBorder(marked, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
+    inside = cv2.distanceTransform(marked, cv2.DIST_L2, 5)
+    outside = cv2.distanceTransform(1 - marked, cv2.DIST_L2, 5)
+    coverage = np.clip(inside - outside + (reach + 0.5), 0, 1)
+    return _trimmed(cv2.convertScaleAbs(coverage, alpha=255))
+
+
+def _centred(small: Pixels) -> Pixels:
+    """Place a small picture on 28 x 28 so that its centre of mass is in the middle."""
+    height, width = small.shape
+    x, y = _centre_of_mass(small)
+    # As MNIST has it, see OFF_CENTRE: half a pixel beyond the middle, on average.
+    left = min(max(round((SIDE + 1) / 2 - x), 0), SIDE - width)
+    top = min(max(round((SIDE + 1) / 2 - y), 0), SIDE - height)
+    pixels = np.zeros((SIDE, SIDE), np.uint8)
+    pixels[top : top + height, left : left + width] = small
+    return pixels
+
+
+def _centre_of_mass(pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    moments = cv2.moments(pixels)
+    return moments["m10"] / moments["m00"] + 0.5, moments["m01"] / moments["m00"] + 0.5

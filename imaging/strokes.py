@@ -1,0 +1,337 @@
+"""What of the ink is a digit: lines of the paper, a scanner's edges and specks are taken away.
+
+OpenCV's contours and morphology are the fastest there are on bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.errors import NoDigit, SeveralDigits
+from imaging.ink import Pixels
+
+MARKED = 102  # of 255: the strength at and above which a pixel belongs to a stroke
+
+FAINT = 50  # of 255: the strength at and above which a pixel may belong to a printed line
+
+# A printed line is at most so thick and so tilted, and covers this share of its way from border to
+# border. It is found by its straight pieces, each at least a run long, which together are so long
+# and lie so near to it. Shares are of the picture's side.
+LINE_THICKNESS = 1 / 60
+LINE_TILT = 6  # degrees
+LINE_COVER = 0.8
+LINE_RUN = 1 / 12
+LINE_VOTES = 0.25
+LINE_BAND = 3  # pixels
+LINE_OVERLAID = 1.5  # times a line's strength: what is stronger is not the line
+LINE_SMALLEST = 80  # pixels; in smaller pictures strokes are as thin as lines
+MOST_LINES = 200  # found, several for each line
+
+# A scanner's edge lies along at least this share of one side of the picture, and is on average so
+# deep, as a share of the shorter side.
+EDGE, EDGE_DEPTH = 0.5, 0.15
+MOST_EDGES = 20
+EDGE_MARGIN = 0.02  # of the shorter side; what comes so near to the border comes in from it
+SMALLEST = 0.08  # of the picture's longer side: a digit beside such an edge is larger
+DISC = 0.7  # a punched hole fills this share of its box
+
+# As shares of the digit's longest side.
+SPECK = 0.12  # what is smaller is a speck,
+TOUCHING = 0.06  # unless it is so near
+NEAR = 0.25  # the strokes of one digit are no farther apart
+APART = 0.1  # two digits are at least so far apart,
+SIMILAR = 0.55  # and the one this share of the other's height
+
+MOST_PARTS = 500  # of a noisy picture, the largest
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels; right and bottom are the first ones outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return self.bottom - self.top
+
+    @property
+    def longest(self) -> int:
+        """The longer side, in pixels."""
+        return max(self.width, self.height)
+
+    def gap(self, other: "Box") -> int:
+        """Return how far apart two boxes are, across or down, in pixels; below 0 they overlap."""
+        down = max(self.top, other.top) - min(self.bottom, other.bottom)
+        return max(self.beside(other), down)
+
+    def beside(self, other: "Box") -> int:
+        """Return how far apart two boxes are across, in pixels; below 0 they overlap."""
+        return max(self.left, other.left) - min(self.right, other.right)
+
+    def joined(self, other: "Box") -> "Box":
+        """Return the smallest box that holds both."""
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One connected piece of ink.
+
+    Attributes:
+        outline: int32 `[points, 1, 2]`, x and y of each pixel of its outer edge.
+    """
+
+    outline: NDArray[np.int32]
+    box: Box
+
+
+@dataclass
+class Strokes:
+    """The ink that may be digits.
+
+    Attributes:
+        strength: uint8 `[H, W]`, of the ink.
+        marked: uint8 `[H, W]`, 1 where there is a stroke.
+        parts: The connected pieces, the largest first.
+        removed: What was taken away: `lines`, `edges`, `specks`.
+    """
+
+    strength: Pixels
+    marked: Pixels
+    parts: list[Part]
+    removed: list[str] = field(default_factory=list)
+
+    def cut_out(self, parts: Sequence[Part], box: Box) -> Pixels:
+        """Return the strength of some parts' ink in a box, without other parts'."""
+        top, left = max(0, box.top - 1), max(0, box.left - 1)
+        strength = self.strength[top : box.bottom + 1, left : box.right + 1]
+        if len(parts) == len(self.parts) and not self.removed:
+            return strength
+        mask = np.zeros_like(strength)
+        outlines = [part.outline for part in parts]
+        cv2.drawContours(mask, outlines, -1, 255, cv2.FILLED, offset=(-left, -top))
+        return cv2.bitwise_and(strength, cv2.dilate(mask, np.ones((3, 3), np.uint8)))
+
+    def is_disc(self, part: Part) -> bool:
+        """Whether a part is as round and as full as a punched hole."""
+        box = part.box
+        if min(box.width, box.height) < DISC * box.longest:
+            return False
+        inside = self.marked[box.top : box.bottom, box.left : box.right]
+        return cv2.countNonZero(inside) > DISC * inside.size
+
+
+def find_strokes(strength: Pixels) -> Strokes:
+    """Take away printed lines and a scanner's edges, and find the pieces that are left.
+
+    Args:
+        strength: uint8 `[H, W]`, of the ink.
+
+    Raises:
+        NoDigit: Nothing is left.
+    """
+    marked = cv2.threshold(strength, MARKED - 1, 1, cv2.THRESH_BINARY)[1]
+    removed = []
+    lines = _printed_lines(strength)
+    if lines is not None:
+        kept = marked & ~lines
+        fringe = cv2.dilate(lines, np.ones((3, 3), np.uint8)) & ~kept
+        strength = np.where(fringe, np.uint8(0), strength)
+        marked = kept
+        removed.append("lines")
+    parts = _find_parts(marked)
+    kept_parts = _without_edges(parts, marked.shape)
+    if len(kept_parts) < len(parts):
+        removed.append("edges")
+    if not kept_parts:
+        raise NoDigit("there are only printed lines.")
+    return Strokes(strength, marked, kept_parts, removed)
+
+
+def one_digit(strokes: Strokes) -> tuple[list[Part], Box]:
+    """Choose the parts that are the one digit in a picture.
+
+    Returns:
+        The digit's parts and the box about them.
+
+    Raises:
+        SeveralDigits: There is more than one.
+    """
+    main = _main(strokes)
+    chosen, box = [main], main.box
+    rest = [part for part in strokes.parts if part is not main]
+    others = [part for part in rest if _is_another(part.box, box) and not strokes.is_disc(part)]
+    rest = [part for part in rest if part not in others]
+    discs = [part for part in rest if strokes.is_disc(part)]
+    while joining := [part for part in rest if _belongs(part.box, box, part in discs)]:
+        chosen += joining
+        rest = [part for part in rest if part not in joining]
+        for part in joining:
+            box = box.joined(part.box)
+    if others:
+        count = 1 + len(others)
+        raise SeveralDigits(
+            f"There are about {count} digits in the picture, and here one is wanted."
+        )
+    if rest:
+        strokes.removed.append("specks")
+    return chosen, box
+
+
+def _main(strokes: Strokes) -> Part:
+    largest = strokes.parts[0]
+    if strokes.is_disc(largest):
+        for part in strokes.parts:
+            if not strokes.is_disc(part) and 2 * part.box.longest > largest.box.longest:
+                return part
+    return largest
+
+
+def _is_another(part: Box, digit: Box) -> bool:
+    return part.height >= SIMILAR * digit.height and part.beside(digit) >= APART * digit.longest
+
+
+def _belongs(part: Box, digit: Box, is_disc: bool) -> bool:
+    near = NEAR if part.longest >= SPECK * digit.longest and not is_disc else TOUCHING
+    return part.gap(digit) <= near * digit.longest
+
+
+def _find_parts(marked: Pixels) -> list[Part]:
+    """Find the connected pieces, the largest first."""
+    x, y, width, height = cv2.boundingRect(marked)
+    if width == 0:
+        return []
+    outlines, hierarchy = cv2.findContours(
+        marked[y : y + height, x : x + width],
+        cv2.RETR_CCOMP,
+        cv2.CHAIN_APPROX_NONE,
+        offset=(x, y),
+    )
+    parts = []
+    for outline, (_, _, _, parent) in zip(outlines, hierarchy[0], strict=True):
+        if parent < 0:  # or it is the edge of a hole
+            left, top, width, height = cv2.boundingRect(outline)
+            parts.append(Part(outline, Box(left, top, left + width, top + height)))
+    parts.sort(key=lambda part: part.box.longest, reverse=True)
+    return parts[:MOST_PARTS]
+
+
+def _printed_lines(strength: Pixels) -> Pixels | None:
+    """Find the lines of ruled and squared paper: 1 where a line is, and no stroke on it."""
+    height, width = strength.shape
+    if min(height, width) < LINE_SMALLEST:
+        return None
+    faint = cv2.threshold(strength, FAINT - 1, 1, cv2.THRESH_BINARY)[1]
+    _, _, across, down = cv2.boundingRect(faint)
+    lines = np.zeros_like(faint)
+    if across >= LINE_COVER * width:
+        lines |= _lines(faint, strength)
+    if down >= LINE_COVER * height:
+        lines |= _lines(np.ascontiguousarray(faint.T), strength.T).T
+    return lines if lines.any() else None
+
+
+def _lines(marked: Pixels, strength: Pixels) -> Pixels:
+    """Find lines that run from left to right."""
+    height, width = marked.shape
+    lines = np.zeros_like(marked)
+    thin = marked & ~_taller(marked, max(3, round(width * LINE_THICKNESS)))
+    tall = cv2.dilate(thin, np.ones((3, 1), np.uint8))
+    run = np.ones((1, round(width * LINE_RUN)), np.uint8)
+    pieces = thin & cv2.morphologyEx(tall, cv2.MORPH_OPEN, run)
+    if cv2.countNonZero(pieces) < LINE_VOTES * width:
+        return lines
+    upright, tilt = np.pi / 2, np.radians(LINE_TILT)
+    found = cv2.HoughLines(
+        pieces,
+        1,
+        np.pi / 720,
+        round(LINE_VOTES * width),
+        min_theta=upright - tilt,
+        max_theta=upright + tilt,
+    )
+    if found is None:
+        return lines
+    near = cv2.dilate(marked, np.ones((2 * LINE_BAND + 1, 1), np.uint8))
+    columns = np.arange(width)
+    for distance, angle in found.reshape(-1, 2)[:MOST_LINES]:
+        rows = np.rint((distance - columns * np.cos(angle)) / np.sin(angle)).astype(int)
+        inside = (rows >= 0) & (rows < height)
+        if near[rows[inside], columns[inside]].mean() < LINE_COVER:
+            continue
+        band = np.arange(-LINE_BAND, LINE_BAND + 1)[:, None]
+        place = ((rows[inside] + band).clip(0, height - 1), columns[inside])
+        on_line = strength[place] * thin[place]
+        # Where ink is darker than the line, it lies on it.
+        darkest = LINE_OVERLAID * np.median(on_line[on_line > 0])
+        lines[place] |= (on_line > 0) & (on_line <= darkest)
+    return lines
+
+
+def _taller(marked: Pixels, height: int) -> Pixels:
+    """Find where marks go on upright for more pixels than these."""
+    return cv2.morphologyEx(marked, cv2.MORPH_OPEN, np.ones((height + 1, 1), np.uint8))
+
+
+def _without_edges(parts: list[Part], shape: tuple[int, ...]) -> list[Part]:
+    """Leave out what comes in from the border: a scanner's edges, the table, a finger."""
+    height, width = shape
+    margin = 1 + round(EDGE_MARGIN * min(shape))
+    inside = Box(margin, margin, width - margin, height - margin)
+    outer = [part for part in parts if part.box.joined(inside) != inside][:MOST_EDGES]
+    along = [part for part in outer if _along_a_side(part, shape)]
+    digit = next((part for part in parts if part not in outer), None) or next(
+        (part for part in parts if part not in along), None
+    )
+    if not outer or digit is None or digit.box.longest < SMALLEST * max(shape):
+        return parts
+    away = np.ones(shape, np.uint8)
+    cv2.drawContours(away, [digit.outline], 0, 0, cv2.FILLED)
+    distance = cv2.distanceTransform(away, cv2.DIST_L2, 3)
+
+    def is_edge(part: Part) -> bool:
+        x, y = part.outline[:, 0].T
+        apart = float(distance[y, x].min()) / digit.box.longest
+        if part in along:
+            return apart >= TOUCHING
+        # Or it may be the digit, and what is inside a piece of it.
+        return digit not in outer and part.box.longest <= 2 * digit.box.longest and apart >= APART
+
+    edges = [part for part in outer if part is not digit and is_edge(part)]
+    return [part for part in parts if part not in edges]
+
+
+def _along_a_side(part: Part, shape: tuple[int, ...]) -> bool:
+    height, width = shape
+    x, y = part.outline[:, 0].T
+    touching = [
+        (len(np.unique(along[across == side])), length)
+        for across, side, along, length in (
+            (x, 0, y, height),
+            (x, width - 1, y, height),
+            (y, 0, x, width),
+            (y, height - 1, x, width),
+        )
+    ]
+    if not any(touched >= EDGE * length for touched, length in touching):
+        return False
+    depth = cv2.contourArea(part.outline) / sum(touched for touched, _ in touching)
+    return depth <= EDGE_DEPTH * min(shape)

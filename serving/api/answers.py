@@ -1,0 +1,159 @@
+"""The answers: what is found in pictures, as it is said in JSON."""
+
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from functools import partial
+from io import BytesIO
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imaging import Opened, View, look, look_for_all
+from serving.api import responses
+from serving.api.archives import Picture
+from serving.errors import REFUSALS
+from serving.inference import reader
+from serving.inference.classifier import Classifier, Prediction
+from serving.telemetry import metrics
+from serving.work import Allowance
+
+DECIMALS = 6  # of a probability
+
+T = TypeVar("T")
+
+Open = Callable[[], Opened]
+
+Answer = Callable[[Classifier, Open, bool], dict[str, Any]]
+
+# A model, and what it is to classify: uint8 [N, 28, 28], 255 is ink.
+Question = tuple[Classifier, NDArray[np.uint8]]
+
+
+def predict(classifier: Classifier, open_picture: Open, explain: bool) -> dict[str, Any]:
+    """Answer with the one digit in a picture."""
+    view = decode(open_picture, look)
+    (prediction,) = classifier.predict(view.pixels[None]).rows()
+    _count(classifier, [prediction])
+    return {
+        **_digit(prediction),
+        **_model(classifier),
+        **(_explanation(view) if explain else {}),
+    }
+
+
+def predict_batch(
+    classifier: Classifier, pictures: Iterable[Picture], allowance: Allowance
+) -> dict[str, Any]:
+    """Answer with the digit in each picture, or with what is wrong with it.
+
+    Raises:
+        AllowanceEnded: Nobody waits for the answer any more.
+    """
+    answers: list[dict[str, Any]] = []
+    seen = []
+    for picture in pictures:
+        answer: dict[str, Any] = {"name": picture.name}
+        answers.append(answer)
+        try:
+            view = decode(partial(allowance.open, picture.open), look)
+            seen.append((answer, view.pixels))
+        except REFUSALS as error:
+            answer["error"] = responses.describe(error)
+    if seen:
+        predictions = list(classifier.predict(np.stack([pixels for _, pixels in seen])).rows())
+        _count(classifier, predictions)
+        for (answer, _), prediction in zip(seen, predictions, strict=True):
+            answer.update(_digit(prediction))
+    return {"predictions": answers, **_model(classifier)}
+
+
+def read(classifier: Classifier, open_picture: Open, explain: bool) -> dict[str, Any]:
+    """Answer with all digits in a picture."""
+    lines = reader.read(classifier, decode(open_picture, look_for_all))
+    digits = [digit for line in lines for digit in line]
+    metrics.count_predictions(
+        classifier.card.name, ((digit.digit, digit.accepted) for digit in digits)
+    )
+    return {
+        "text": "\n".join("".join(str(digit.digit) for digit in line) for line in lines),
+        "digits": [
+            {
+                "digit": digit.digit,
+                "confidence": round(digit.confidence, DECIMALS),
+                "accepted": digit.accepted,
+                "box": digit.view.box,
+                **(_explanation(digit.view) if explain else {}),
+            }
+            for digit in digits
+        ],
+        **_model(classifier),
+    }
+
+
+def classify(questions: list[Question]) -> list[dict[str, Any]]:
+    """Answer many requests of pixels, with one call of each model that is asked."""
+    by_model: dict[Classifier, list[int]] = {}
+    for place, (classifier, _) in enumerate(questions):
+        by_model.setdefault(classifier, []).append(place)
+    answers: dict[int, dict[str, Any]] = {}
+    for classifier, places in by_model.items():
+        asked = [questions[place][1] for place in places]
+        predictions = classifier.predict(np.concatenate(asked) if len(asked) > 1 else asked[0])
+        digits, accepted = predictions.digits, predictions.accepted
+        confidences = predictions.confidences.round(DECIMALS)
+        probabilities = predictions.probabilities.round(DECIMALS)
+        metrics.count_many_predictions(classifier.card.name, digits, accepted)
+        start = 0
+        for place, images in zip(places, asked, strict=True):
+            own = slice(start, start := start + len(images))
+            answers[place] = {
+                "digits": digits[own],
+                "confidences": confidences[own],
+                "accepted": None if accepted is None else accepted[own],
+                "probabilities": probabilities[own],
+                **_model(classifier),
+            }
+    return [answers[place] for place in range(len(questions))]
+
+
+def decode(open_picture: Open, find: Callable[[Opened], T]) -> T:
+    """Open a picture and find what is on it, and count how long both take."""
+    started = time.perf_counter()
+    found = find(open_picture())
+    metrics.count_decoding(time.perf_counter() - started)
+    return found
+
+
+def _digit(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "digit": prediction.digit,
+        "confidence": round(prediction.confidence, DECIMALS),
+        "accepted": prediction.accepted,
+        "probabilities": [round(p, DECIMALS) for p in prediction.probabilities],
+    }
+
+
+def _model(classifier: Classifier) -> dict[str, str]:
+    return {"model": classifier.card.name, "version": classifier.card.version}
+
+
+def _count(classifier: Classifier, predictions: list[Prediction]) -> None:
+    metrics.count_predictions(
+        classifier.card.name, ((each.digit, each.accepted) for each in predictions)
+    )
+
+
+def _explanation(view: View) -> dict[str, Any]:
+    png = BytesIO()
+    Image.fromarray(view.pixels).save(png, "PNG")
+    return {
+        "explanation": {
+            "pixels": b64encode(png.getvalue()).decode("ascii"),
+            "box": view.box,
+            "polarity": view.polarity,
+            "removed": view.removed,
+        }
+    }

@@ -1,0 +1,174 @@
+"""Reads a request's body: in time, unpacked, and no more of it than fits."""
+
+import asyncio
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol
+
+from starlette.requests import ClientDisconnect, Request
+
+from serving.errors import (
+    InvalidRequest,
+    Overloaded,
+    Refusal,
+    SlowRequest,
+    UnsupportedBody,
+)
+
+# The encodings that are read, and how: zlib finds out itself which of the two it is.
+ENCODINGS = ("gzip", "deflate")
+EITHER = zlib.MAX_WBITS | 32
+
+PIECE = 1_000_000  # bytes that are unpacked before others have their turn
+
+
+class _Unpacking(Protocol):
+    """What zlib's decompressing objects have; they have no type of their own."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes: ...
+
+
+class Bodies:
+    """The bodies that a worker holds at once.
+
+    Args:
+        seconds: In which a body must arrive.
+        room: Bytes of all bodies together.
+    """
+
+    def __init__(self, seconds: float, room: int) -> None:
+        self.seconds = seconds
+        self.room = room
+
+    def read(self, request: Request, limit: int, too_large: Refusal) -> "_Body":
+        """Read a request's body, and hold it for as long as the context lasts.
+
+        Args:
+            request: The request, of which nothing was read yet.
+            limit: The most bytes that are read, unpacked.
+            too_large: What is raised when there are more; the rest is not read.
+
+        Raises:
+            RequestError, PictureError: `too_large`.
+            SlowRequest: It did not arrive in time.
+            UnsupportedBody: It is packed in a way that is not known.
+            InvalidRequest: It is not packed as its headers say.
+            Overloaded: All bodies together have more bytes than there is room for.
+            ClientDisconnect: The client went away.
+        """
+        return _Body(self, request, limit, too_large)
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Hold a body that was read otherwise.
+
+        Raises:
+            Overloaded: All bodies together have more bytes than there is room for.
+        """
+        self.room -= size
+        try:
+            self.check()
+            yield
+        finally:
+            self.room += size
+
+    def check(self) -> None:
+        """Check that there is room for all that is held.
+
+        Raises:
+            Overloaded: There is not.
+        """
+        if self.room < 0:
+            raise Overloaded("The service holds as many bytes as it can; try again in a second.")
+
+
+class _Body:
+    def __init__(self, bodies: Bodies, request: Request, limit: int, too_large: Refusal) -> None:
+        self.bodies = bodies
+        self.request = request
+        self.limit = limit
+        self.too_large = too_large
+        self.held = 0
+
+    async def __aenter__(self) -> bytes:
+        announced = self.request.headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced) > self.limit:
+            raise self.too_large
+        try:
+            async with asyncio.timeout(self.bodies.seconds):
+                return await self._read()
+        except TimeoutError:
+            self._release()
+            raise SlowRequest(
+                f"The request's body did not arrive within {self.bodies.seconds:g} seconds."
+            ) from None
+        except BaseException:
+            self._release()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._release()
+
+    async def _read(self) -> bytes:
+        packed = _unpacking(self.request.headers.get("content-encoding", "identity"))
+        chunks: list[bytes] = []
+        more = True
+        while more:
+            message = await self.request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk = message.get("body", b"")
+            more = message.get("more_body", False)
+            if packed is None:
+                self._hold(len(chunk))
+                chunks.append(chunk)
+            else:
+                await self._unpack(packed, chunk, chunks)
+        if packed is not None and not packed.eof:
+            raise InvalidRequest("The packed body ends too early.")
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def _unpack(self, packed: _Unpacking, chunk: bytes, chunks: list[bytes]) -> None:
+        while chunk:
+            try:
+                piece = packed.decompress(chunk, PIECE)
+            except zlib.error as error:
+                raise InvalidRequest("The body is not packed as its headers say.") from error
+            chunk = packed.unconsumed_tail
+            self._hold(len(piece))
+            chunks.append(piece)
+            if packed.unused_data:
+                raise InvalidRequest("The packed body has something after its end.")
+            await asyncio.sleep(0)
+
+    def _hold(self, size: int) -> None:
+        self.held += size
+        self.bodies.room -= size
+        if self.held > self.limit:
+            raise self.too_large
+        self.bodies.check()
+
+    def _release(self) -> None:
+        self.bodies.room += self.held
+        self.held = 0
+
+
+def _unpacking(encoding: str) -> _Unpacking | None:
+    if encoding == "identity":
+        return None
+    if encoding not in ENCODINGS:
+        raise UnsupportedBody(
+            f"The content encoding must be one of {', '.join(ENCODINGS)}, or none at all."
+        )
+    return zlib.decompressobj(EITHER)

@@ -1,0 +1,229 @@
+"""What a request asks for: pictures or pixels, and which model is to answer.
+
+BentoML's own parsing is not used: it would fetch a URL that a client puts in a picture's place,
+and read a body of any length.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import simdjson
+from numpy.typing import NDArray
+from starlette.requests import Request
+
+from imaging import SIDE
+from serving.api import forms
+from serving.api.forms import Part
+from serving.api.tensors import BYTE, ContentsError, JSONContents, parse_json
+from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
+
+FILE = "image"
+FILES = "images"
+MODEL = "model"
+EXPLAIN = "explain"
+
+SWITCH = {"true": True, "1": True, "": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    """One encoded picture, and what is asked for.
+
+    Attributes:
+        model: The name of the model that is to answer, if one is named.
+        explain: Whether the answer is to show what was seen.
+    """
+
+    picture: bytes
+    model: str | None
+    explain: bool
+
+
+@dataclass(frozen=True)
+class PicturesRequest:
+    """Many pictures.
+
+    Attributes:
+        parts: The files of a form, or
+        archive: the body, where that is no form: an archive, or a picture with several pages.
+    """
+
+    parts: list[Part] | None
+    archive: bytes
+    model: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class PixelsRequest:
+    """Pictures that are pixels already: uint8 `[N, 28, 28]`, 255 is ink."""
+
+    images: NDArray[np.uint8]
+    model: str | None
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a form."""
+    return request.headers.get("content-type", "").startswith(forms.CONTENT_TYPE)
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body is JSON."""
+    return _media_type(request) == "application/json"
+
+
+def parse_picture(request: Request, body: bytes) -> PictureRequest:
+    """Find the one picture in a request.
+
+    A body that is not a form is taken for the picture itself, whatever its content type says.
+
+    Raises:
+        InvalidRequest: There is no picture, or the form is broken.
+    """
+    model = explain = None
+    if request.scope["query_string"]:
+        model = request.query_params.get(MODEL)
+        explain = request.query_params.get(EXPLAIN)
+    if not is_form(request):
+        if not body:
+            raise InvalidRequest(
+                f"The request is empty. Send a picture as its body, or as the file {FILE!r} of a "
+                "form."
+            )
+        return PictureRequest(body, model, _switch(explain))
+
+    too_many = InvalidRequest(
+        "Too many files in the form: one picture is taken; /predict_batch takes many."
+    )
+    parts = forms.parse_form(request.headers["content-type"], body, 1, too_many)
+    picture = _file(parts)
+    if explain is None:
+        explain = _text(parts, EXPLAIN)
+    return PictureRequest(picture, model or _text(parts, MODEL), _switch(explain))
+
+
+def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesRequest:
+    """Find the pictures in a request: the files `images` of a form, or the body as it is.
+
+    Raises:
+        InvalidRequest: There are none, or the form is broken.
+        TooManyPictures: There are more than allowed.
+    """
+    model = request.query_params.get(MODEL)
+    if not is_form(request):
+        if not body:
+            raise InvalidRequest(
+                f"The request is empty. Send pictures as the files {FILES!r} of a form, or as a "
+                "zip or tar archive, or as a TIFF of many pages."
+            )
+        return PicturesRequest(None, body, model)
+
+    too_many = TooManyPictures(
+        f"There are more than {max_batch:,} pictures in the request; no more are taken."
+    )
+    parts = forms.parse_form(request.headers["content-type"], body, max_batch, too_many)
+    pictures = [part for part in parts if part.name == FILES]
+    if any(part.filename is None for part in pictures):
+        raise InvalidRequest(f"{FILES!r} must be files, not text; a URL is not fetched.")
+    if not pictures:
+        raise InvalidRequest(f"The form has no file {FILES!r}; it has {_names(parts)}.")
+    return PicturesRequest(pictures, b"", model or _text(parts, MODEL))
+
+
+def parse_pixels(request: Request, body: bytes, max_batch: int) -> PixelsRequest:
+    """Find the pixels in a request: JSON, or raw bytes.
+
+    Raises:
+        InvalidRequest: They are not uint8 `[N, 28, 28]`.
+        TooManyPictures: N is larger than allowed.
+        UnsupportedBody: The content type is neither of the two.
+    """
+    model = request.query_params.get(MODEL)
+    if is_json(request):
+        images, named = _pixels_of_json(body, max_batch)
+        model = model or named
+    elif _media_type(request) == "application/octet-stream":
+        images = _pixels_of_bytes(body, max_batch)
+    else:
+        raise UnsupportedBody(
+            "Send pixels as application/json or as application/octet-stream; pictures are for "
+            "/predict_batch."
+        )
+    return PixelsRequest(images, model)
+
+
+def check_count(count: int, max_batch: int) -> None:
+    """Check how many pictures there are.
+
+    Raises:
+        TooManyPictures: There are more than allowed.
+    """
+    if count > max_batch:
+        raise TooManyPictures(
+            f"There are {count:,} pictures in the request; at most {max_batch:,} are taken."
+        )
+
+
+def _media_type(request: Request) -> str:
+    content_type = request.headers.get("content-type", "application/octet-stream")
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _pixels_of_bytes(body: bytes, max_batch: int) -> NDArray[np.uint8]:
+    if not body or len(body) % SIDE**2:
+        raise InvalidRequest(
+            f"The body has {len(body):,} bytes; it must have {SIDE**2} for each picture, one a "
+            "pixel, row by row, 255 is ink."
+        )
+    check_count(len(body) // SIDE**2, max_batch)
+    return np.frombuffer(body, np.uint8).reshape(-1, SIDE, SIDE)
+
+
+def _pixels_of_json(body: bytes, max_batch: int) -> tuple[NDArray[np.uint8], str | None]:
+    sent = parse_json(body)
+    pixels, named = sent, None
+    if isinstance(sent, simdjson.Object):
+        pixels, named = sent.get(FILES), sent.get(MODEL)
+    if named is not None and not isinstance(named, str):
+        raise InvalidRequest(f"{MODEL!r} must be text.")
+    is_list = isinstance(pixels, simdjson.Array) and len(pixels) > 0
+    if not is_list or not isinstance(pixels[0], simdjson.Array):
+        raise InvalidRequest(
+            f"{FILES!r} must be lists of whole numbers from 0 to {BYTE}, [N, {SIDE}, {SIDE}]."
+        )
+    check_count(len(pixels), max_batch)
+    shape = (len(pixels), SIDE, SIDE)
+    try:
+        numbers = JSONContents(pixels, body.count(b"[")).numbers(np.uint8, math.prod(shape))
+    except ContentsError as error:
+        raise InvalidRequest(f"{FILES!r} {error}.") from error
+    return numbers.reshape(shape), named
+
+
+def _file(parts: Iterable[Part]) -> bytes:
+    part = next((part for part in parts if part.name == FILE), None)
+    if part is None:
+        raise InvalidRequest(f"The form has no file {FILE!r}; it has {_names(parts)}.")
+    if part.filename is None:
+        raise InvalidRequest(f"{FILE!r} must be a file, not text; a URL is not fetched.")
+    if not part.content:
+        raise InvalidRequest(f"The file {FILE!r} is empty.")
+    return part.content
+
+
+def _names(parts: Iterable[Part]) -> str:
+    return ", ".join(dict.fromkeys(repr(part.name) for part in parts)) or "nothing"
+
+
+def _text(parts: Iterable[Part], name: str) -> str | None:
+    return next((p.text for p in parts if p.name == name and p.filename is None), None)
+
+
+def _switch(value: str | None) -> bool:
+    if value is None:
+        return False
+    try:
+        return SWITCH[value.lower()]
+    except KeyError:
+        raise InvalidRequest(f"{EXPLAIN!r} is true or false, not {value!r}.") from None

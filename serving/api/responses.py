@@ -1,0 +1,51 @@
+"""HTTP responses: JSON, in one shape for every error."""
+
+from contextvars import ContextVar
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from serving.errors import STATUS, InternalError, Refusal, RequestError
+from serving.telemetry import metrics
+
+# A header by which an error of ours is told from one of BentoML's.
+OURS = b"x-error-code"
+
+CLIENT_LEFT = 499  # nobody gets it; so nginx logs a client that did not wait
+
+MISTAKE = InternalError("The service made a mistake; its log says which, beside this request's id.")
+
+# What can be done about an error here, by its code.
+HINTS = {"several_digits": " POST it to /read, which reads them all."}
+
+# Of the request that is being answered.
+request_id: ContextVar[str] = ContextVar("request_id")
+
+
+class JSON(Response):
+    """A body of JSON; numpy's arrays are lists in it."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401  as in Starlette
+        """Encode the body."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def describe(error: Refusal) -> dict[str, str]:
+    """Say what was wrong, for programs and for people."""
+    metrics.count_error(error.code)
+    return {"code": error.code, "message": f"{error}{HINTS.get(error.code, '')}"}
+
+
+def refuse(error: Refusal) -> JSON:
+    """Answer a request with what was wrong with it."""
+    body = {"error": {**describe(error), "request_id": request_id.get()}}
+    return JSON(body, STATUS[error.code], headers_of(error))
+
+
+def headers_of(error: Refusal) -> dict[str, str]:
+    """Return the headers that an error is answered with."""
+    more = error.headers if isinstance(error, RequestError) else {}
+    return {OURS.decode(): error.code, **more}

@@ -1,0 +1,208 @@
+"""Pixels become predictions: ONNX Runtime, one session a model."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from serving.inference.artifacts import Acceptance, Artifact
+from serving.settings import Provider
+
+logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+
+INPUT = ("images", "tensor(uint8)")
+OUTPUTS = ("logits", "probabilities", "typicality")
+
+PICTURE = (28, 28)  # pixels: a card's model takes no others
+
+# Pictures in one call of a network. On the CPU, what is in between of more does not fit the cache,
+# and a thousand take a fifth longer each; in any memory it takes some 20 kB a picture.
+LARGEST_CALL = {Provider.CPU: 256, Provider.CUDA: 16_384}
+
+# What ONNX Runtime calls them.
+EXECUTION_PROVIDERS = {
+    Provider.CPU: "CPUExecutionProvider",
+    Provider.CUDA: "CUDAExecutionProvider",
+}
+OPTIONS: dict[Provider, dict[str, str]] = {
+    Provider.CPU: {},
+    # Where it may, CUDA multiplies with ten bits of each number (TF32): probabilities would then be
+    # up to two thousandths from the CPU's. And for each new number of pictures it would first
+    # try each way to compute the one convolution, in the network for typicality.
+    Provider.CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
+}
+
+
+class ProviderError(Exception):
+    """The provider that was asked for cannot be had on this machine."""
+
+
+class ContractError(Exception):
+    """The ONNX file does not take and return what an artifact's must."""
+
+
+class Prediction(NamedTuple):
+    """What a model makes of one picture.
+
+    Attributes:
+        probabilities: Of the digits 0 to 9.
+        accepted: Whether that is sure enough, of what is enough of a digit; `None` where the model
+            has no thresholds.
+    """
+
+    digit: int
+    confidence: float
+    accepted: bool | None
+    probabilities: list[float]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model makes of N pictures.
+
+    Attributes:
+        logits: float32 `[N, 10]`.
+        probabilities: float32 `[N, 10]`; each row sums to 1.
+        typicality: float32 `[N]`, how much each looks like a digit at all; higher is more.
+        acceptance: The model's thresholds, if it has any.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    typicality: NDArray[np.float32]
+    acceptance: Acceptance | None
+
+    @cached_property
+    def digits(self) -> NDArray[np.int64]:
+        """The likeliest digit of each picture, int64 `[N]`."""
+        digits: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return digits
+
+    @cached_property
+    def confidences(self) -> NDArray[np.float32]:
+        """The likeliest digit's probability, float32 `[N]`."""
+        confidences: NDArray[np.float32] = self.probabilities.max(axis=1)
+        return confidences
+
+    @cached_property
+    def accepted(self) -> NDArray[np.bool_] | None:
+        """Whether each answer is sure enough, of what is enough of a digit, bool `[N]`.
+
+        `None` where the model has no thresholds.
+        """
+        if self.acceptance is None:
+            return None
+        return (self.confidences >= self.acceptance.confidence) & (
+            self.typicality >= self.acceptance.typicality
+        )
+
+    def rows(self) -> Iterator[Prediction]:
+        """Return each picture's prediction."""
+        digits, confidences = self.digits.tolist(), self.confidences.tolist()
+        accepted = [None] * len(digits) if self.accepted is None else self.accepted.tolist()
+        return map(Prediction, digits, confidences, accepted, self.probabilities.tolist())
+
+
+class Classifier:
+    """One model in one ONNX Runtime session.
+
+    Raises:
+        ProviderError: The provider cannot be had.
+        ContractError: The file's inputs and outputs are not an artifact's.
+    """
+
+    def __init__(self, artifact: Artifact, provider: Provider) -> None:
+        self.card = artifact.card
+        self.provider = provider
+        self._session = _session(artifact, provider)
+
+    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
+        largest = LARGEST_CALL[self.provider]
+        if len(images) <= largest:
+            outputs = self._session.run(OUTPUTS, {INPUT[0]: images})
+        else:
+            calls = [
+                self._session.run(OUTPUTS, {INPUT[0]: images[start : start + largest]})
+                for start in range(0, len(images), largest)
+            ]
+            outputs = [np.concatenate(parts) for parts in zip(*calls, strict=True)]
+        logits, probabilities, typicality = outputs
+        return Predictions(logits, probabilities, typicality, self.card.calibration.acceptance)
+
+
+def choose_provider(wanted: Provider, artifact: Artifact) -> Provider:
+    """Decide what `auto` means here, by trying; what it took is logged."""
+    if wanted is not Provider.AUTO:
+        return wanted
+    try:
+        _session(artifact, Provider.CUDA)
+    except ProviderError as error:
+        logger.info("QMNIST_PROVIDER=auto: running on the CPU, because %s", error)
+        return Provider.CPU
+    logger.info("QMNIST_PROVIDER=auto: running on CUDA")
+    return Provider.CUDA
+
+
+def _session(artifact: Artifact, provider: Provider) -> onnxruntime.InferenceSession:
+    wanted = EXECUTION_PROVIDERS[provider]
+    if wanted not in onnxruntime.get_available_providers():
+        raise ProviderError(f"this build of ONNX Runtime has no {wanted}")
+    options = onnxruntime.SessionOptions()
+    # These networks take microseconds: more threads would only wait for each other.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    if provider is not Provider.CPU:
+        # Or ONNX Runtime would run on the CPU and not say so.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if provider is Provider.CUDA:
+        # CUDA and cuDNN come as Python packages, where the system's loader does not look.
+        onnxruntime.preload_dlls(directory="")
+    try:
+        session = onnxruntime.InferenceSession(
+            artifact.onnx,
+            options,
+            providers=[(wanted, OPTIONS[provider])],
+            enable_fallback=False,  # nor try the CPU where CUDA fails, now or in a call
+        )
+    except Exception as error:
+        what = f"ONNX Runtime cannot load the ONNX file of {artifact.name!r}"
+        raise _fault(provider, what, error) from error
+    if session.get_providers()[0] != wanted:
+        raise ProviderError(f"ONNX Runtime took {session.get_providers()[0]} in place of {wanted}")
+    _check_contract(artifact.name, session)
+    # The first call takes longer, and is to be nobody's request. Without cuDNN, or on a GPU that is
+    # too old, it is also the first to fail.
+    try:
+        session.run(OUTPUTS, {INPUT[0]: np.zeros((1, *PICTURE), np.uint8)})
+    except Exception as error:
+        what = f"the ONNX file of {artifact.name!r} cannot classify a picture"
+        raise _fault(provider, what, error) from error
+    return session
+
+
+def _fault(provider: Provider, what: str, error: Exception) -> Exception:
+    """Say whose fault an exception of ONNX Runtime's is; they share no base class."""
+    if provider is Provider.CPU:  # which there always is, so it is the file
+        return ContractError(f"{what}: {error}")
+    # Which library, or whether the driver, is missing is in its log alone.
+    line = str(error).partition("\n")[0]
+    return ProviderError(
+        f"{EXECUTION_PROVIDERS[provider]} does not work here: {line} "
+        "(what ONNX Runtime logged may say more)"
+    )
+
+
+def _check_contract(name: str, session: onnxruntime.InferenceSession) -> None:
+    inputs = [(node.name, node.type) for node in session.get_inputs()]
+    outputs = {node.name for node in session.get_outputs()}
+    if inputs != [INPUT] or not outputs.issuperset(OUTPUTS):
+        raise ContractError(
+            f"the ONNX file of {name!r} takes {inputs} and returns {sorted(outputs)}; "
+            f"it must take {INPUT[0]} as uint8 and return {', '.join(OUTPUTS)}"
+        )

@@ -1,0 +1,57 @@
+"""Reads all digits of a picture: what `imaging` finds, as it makes most sense to the classifier."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from imaging import View, Ways
+from serving.inference.classifier import Classifier
+
+
+@dataclass(frozen=True, eq=False)
+class ReadDigit:
+    """One digit that was read, and what of the picture it was read from."""
+
+    digit: int
+    confidence: float
+    typicality: float
+    accepted: bool | None
+    view: View
+
+    @property
+    def likeness(self) -> float:
+        """How sure the answer is, and how much of a digit it is of; the least of both counts."""
+        return float(np.log(self.confidence)) + min(self.typicality, 0.0)
+
+
+def read(classifier: Classifier, lines: list[list[Ways]]) -> list[list[ReadDigit]]:
+    """Read what `imaging.look_for_all` found, line by line from the top, each from the left."""
+    views = [view for line in lines for ways in line for way in ways for view in way]
+    seen = dict(_classify(classifier, views))
+    return [[digit for ways in line for digit in _likeliest(ways, seen)] for line in lines]
+
+
+def _classify(classifier: Classifier, views: list[View]) -> Iterator[tuple[View, ReadDigit]]:
+    predictions = classifier.predict(np.stack([view.pixels for view in views]))
+    accepted = predictions.accepted
+    for i, view in enumerate(views):
+        yield (
+            view,
+            ReadDigit(
+                digit=int(predictions.digits[i]),
+                confidence=float(predictions.confidences[i]),
+                typicality=float(predictions.typicality[i]),
+                accepted=None if accepted is None else bool(accepted[i]),
+                view=view,
+            ),
+        )
+
+
+def _likeliest(ways: Ways, seen: dict[View, ReadDigit]) -> list[ReadDigit]:
+    """Choose the fewest digits that are all accepted, or else those that look most like digits."""
+    readings = [[seen[view] for view in way] for way in ways]
+    for reading in readings:
+        if all(digit.accepted for digit in reading):
+            return reading
+    return max(readings, key=lambda reading: min(digit.likeness for digit in reading))

@@ -1,0 +1,237 @@
+"""The models that are served: loads them, and exchanges them while requests go on.
+
+Each of a service's workers has all models, and is a process of its own. They serve the copies in
+the service's folder (`state.Copies`). The worker that is told to load or to unload a model changes
+its copy, and the others follow.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.errors import UnknownModel
+from serving.inference import artifacts, state
+from serving.inference.artifacts import Artifact, ArtifactError
+from serving.inference.classifier import Classifier, ContractError, ProviderError, choose_provider
+from serving.inference.state import Stamp
+from serving.settings import Provider, Settings
+from serving.telemetry import metrics
+from serving.telemetry.metrics import MeteredClassifier
+
+logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+
+FOLLOW_SECONDS = 0.1  # until a worker looks again at what is to be served
+
+REFUSALS = (ArtifactError, ContractError, ProviderError, OSError)
+
+
+class LoadError(Exception):
+    """A model cannot be served; the message is one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model in the folder, served or not.
+
+    Attributes:
+        version: That which is served; "" if none is.
+        reason: Why it is not served, or why not in the version that lies in the folder.
+    """
+
+    name: str
+    version: str
+    ready: bool
+    reason: str
+
+
+class Repository:
+    """All models, by name.
+
+    The first in a service's folder verifies all models, and copies them there. Those that come
+    later serve the copies, whatever lies in the folder of models by then.
+
+    Args:
+        settings: Say where the models are, where they run, and how often to look for new ones.
+        shared: The service's folder; `None` makes one.
+
+    Raises:
+        LoadError: The first finds that one is missing or damaged, or cannot run where the settings
+            say; a later one can load none of the copies.
+    """
+
+    def __init__(self, settings: Settings, shared: Path | None = None) -> None:
+        self._folder = settings.models
+        self._poll = settings.model_poll
+        self.provider: Provider = settings.provider
+        # Never changed, but exchanged as a whole: who holds it has models that fit together.
+        self.models: Mapping[str, Classifier] = {}
+        self._followed: dict[str, Stamp] = {}
+        self._seen: dict[str, dict[str, Stamp]] = {}
+        self._refused: dict[str, str] = {}
+        try:
+            self._copies = state.Copies(shared or state.make())
+            with self._copies.locked():
+                if not self._copies.look():
+                    self._install_all(settings.model)
+                self._follow()
+        except REFUSALS as error:
+            raise LoadError(str(error)) from error
+        if self._refused and not self.models:
+            raise LoadError("none of the models can be loaded")
+
+    def _install_all(self, default: str) -> None:
+        found = artifacts.load_all(self._folder)
+        if default not in found:
+            raise LoadError(
+                f"QMNIST_MODEL={default!r} is not in {self._folder}, which has {', '.join(found)}"
+            )
+        for artifact in found.values():
+            self._install(artifact)
+
+    def get(self, name: str, version: str | None = None) -> Classifier:
+        """Look a model up.
+
+        Args:
+            name: The model's.
+            version: If it must be this one.
+
+        Raises:
+            UnknownModel: It is not served, or not in that version.
+        """
+        models = self.models
+        model = models.get(name)
+        if model is None:
+            raise UnknownModel(f"There is no model {name!r}; there are {', '.join(models)}.")
+        if version is not None and version != model.card.version:
+            raise UnknownModel(
+                f"The model {name!r} has no version {version!r}; it has {model.card.version!r}."
+            )
+        return model
+
+    def index(self) -> list[Entry]:
+        """List the models in the folder, and those that are served without being there any more."""
+        models = self.models
+        names = sorted({*models, *self._names()})
+        return [
+            Entry(name, models[name].card.version, ready=True, reason=self._refused.get(name, ""))
+            if name in models
+            else Entry(name, "", ready=False, reason=self._refused.get(name, "not loaded"))
+            for name in names
+        ]
+
+    def load(self, name: str) -> None:
+        """Load a model from its folder, anew if it is served already, in every worker.
+
+        Raises:
+            LoadError: It cannot be served. What was served is served on.
+            UnknownModel: There is no such folder.
+        """
+        if name not in self._names():
+            raise UnknownModel(f"There is no model {name!r} in the folder of models.")
+        with self._changing():
+            self._exchange(name)
+
+    def unload(self, name: str) -> None:
+        """Serve a model no more, in every worker; requests that have it finish.
+
+        Raises:
+            UnknownModel: It is not served.
+        """
+        with self._changing():
+            self.get(name)
+            self._copies.unload(name)
+            self._serve(name, None)
+        logger.info("model %r: not served any more", name)
+
+    async def watch(self) -> None:
+        """Look for what other workers were told, and for new artifacts, until cancelled."""
+        loop = asyncio.get_running_loop()
+        next_poll = loop.time() + self._poll
+        while True:
+            await asyncio.sleep(min(FOLLOW_SECONDS, self._poll or FOLLOW_SECONDS))
+            try:
+                if not self._copies.look().items() <= self._followed.items():
+                    await asyncio.to_thread(self._follow_others)
+                if self._poll and loop.time() >= next_poll:
+                    next_poll = loop.time() + self._poll
+                    await asyncio.to_thread(self._notice)
+            except Exception:
+                logger.exception("looking for new models failed; it goes on")
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let nobody else change what is served, and know what they changed before."""
+        with self._copies.locked():
+            self._follow()
+            yield
+
+    def _follow_others(self) -> None:
+        with self._changing():
+            pass
+
+    def _follow(self) -> None:
+        """Serve the copies as they are; instead of one that cannot be loaded, what was served."""
+        for name, stamp in self._copies.look().items():
+            if stamp != self._followed.get(name):
+                self._followed[name] = stamp
+                try:
+                    artifact = self._copies.read(name)
+                    self._serve(name, None if artifact is None else self._classifier(artifact))
+                except REFUSALS as error:
+                    self._refused[name] = str(error)
+                    self._log_refusal(name, error)
+
+    def _notice(self) -> None:
+        """Load what has changed in the folder, but for what was unloaded."""
+        with self._changing():
+            for name in sorted(self._names() - self._copies.unloaded()):
+                if state.stamps(self._folder / name) != self._seen.get(name):
+                    try:
+                        self._exchange(name)
+                    except LoadError as error:
+                        self._log_refusal(name, error)
+
+    def _exchange(self, name: str) -> None:
+        """Serve what is in a model's folder."""
+        # Before it is read: what changes meanwhile is looked at again. A bad one is so too, but
+        # not before it changes.
+        self._seen[name] = state.stamps(self._folder / name)
+        refused = self._refused.pop(name, None)
+        served = self.models.get(name)
+        try:
+            artifact = artifacts.load(self._folder / name)
+            if served and served.card == artifact.card and not refused:
+                return
+            self._install(artifact)
+        except REFUSALS as error:
+            self._refused[name] = f"the artifact in its folder was refused: {error}"
+            raise LoadError(str(error).rstrip(".")) from error
+        logger.info("model %r: version %s is served", name, artifact.card.version)
+
+    def _install(self, artifact: Artifact) -> None:
+        """Try an artifact, and then have all workers serve it."""
+        classifier = self._classifier(artifact)
+        self._copies.write(artifact)
+        self._serve(artifact.name, classifier)
+
+    def _classifier(self, artifact: Artifact) -> Classifier:
+        self.provider = choose_provider(self.provider, artifact)
+        return MeteredClassifier(artifact, self.provider)
+
+    def _serve(self, name: str, classifier: Classifier | None) -> None:
+        self._followed[name] = self._copies.look()[name]
+        self._refused.pop(name, None)
+        new = {**self.models, name: classifier}
+        models = {name: model for name, model in new.items() if model is not None}
+        metrics.show_models(self.models.values(), models.values())
+        self.models = models
+
+    def _log_refusal(self, name: str, error: Exception) -> None:
+        served = "the old one is served on" if name in self.models else "it is not served"
+        logger.error("model %r: %s; %s", name, error, served)
+
+    def _names(self) -> set[str]:
+        return {folder.name for folder in artifacts.folders(self._folder)}

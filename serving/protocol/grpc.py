@@ -1,0 +1,356 @@
+"""The protocol over gRPC, and gRPC's own health checks."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from numpy.typing import DTypeLike, NDArray
+
+from serving.api import responses
+from serving.api.admission import Admission
+from serving.api.bodies import Bodies
+from serving.api.request_ids import HEADER, RequestIds
+from serving.api.responses import CLIENT_LEFT, MISTAKE
+from serving.api.tensors import BYTE, Contents, ContentsError, RawContents, check_count
+from serving.errors import REFUSALS, STATUS, InvalidRequest, SlowRequest, UnknownModel
+from serving.protocol import inference, messages
+from serving.protocol.inference import (
+    LONGEST_LIST,
+    InferRequest,
+    InferResponse,
+    Output,
+    Parameter,
+    say,
+)
+from serving.settings import Log, Settings
+from serving.telemetry import logs, metrics
+
+logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+
+METHODS = (
+    "ServerLive",
+    "ServerReady",
+    "ModelReady",
+    "ServerMetadata",
+    "ModelMetadata",
+    "ModelInfer",
+)
+HEALTH = ("ServerLive", "ServerReady")  # these want no key
+
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+OVERHEAD = 100_000  # bytes of a message besides its tensors
+
+LARGE = 1_000_000  # bytes: numbers of a larger message take milliseconds
+
+# Where a message has the contents of each datatype.
+FIELDS = {
+    "UINT8": "uint_contents",
+    "FP32": "fp32_contents",
+    "INT64": "int64_contents",
+    "BOOL": "bool_contents",
+    "BYTES": "bytes_contents",
+}
+
+Method = Callable[[Any, int], Awaitable[bytes]]
+
+
+class PortError(Exception):
+    """The port cannot be had; the message is one sentence that says why."""
+
+
+def check_port(host: str, port: int) -> None:
+    """Check that a port can be opened.
+
+    Raises:
+        PortError: It cannot.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
+            pass
+    except OSError as error:
+        raise PortError(f"QMNIST_GRPC_PORT={port} cannot be opened on {host}: {error}") from error
+
+
+@asynccontextmanager
+async def serve(
+    server: inference.Server, admission: Admission, bodies: Bodies, settings: Settings
+) -> AsyncIterator[None]:
+    """Answer for as long as the context lasts, and then what has come until its end."""
+    grpc_server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", settings.max_batch_bytes + OVERHEAD),
+            ("grpc.max_send_message_length", -1),
+        ]
+    )
+    transport = Transport(server, admission, bodies, settings)
+    handlers = {
+        # Without a deserializer: bytes that are no message are the client's mistake, and gRPC
+        # would call them the server's. And as if there were a stream of requests, which is the same
+        # on the wire: so one without a key is refused before its bytes are held.
+        name: grpc.stream_unary_rpc_method_handler(partial(transport.answer, name))
+        for name in METHODS
+    }
+    grpc_server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(messages.SERVICE, handlers),)
+    )
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, grpc_server)
+    for name in ("", messages.SERVICE):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    # Each worker opens the port, and the system shares the connections out.
+    host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
+    grpc_server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    await grpc_server.start()
+    logger.info("Answering over gRPC on %s:%s", settings.grpc_host, settings.grpc_port)
+    ending = asyncio.create_task(_end_with(admission.draining, checks))
+    try:
+        yield
+    finally:
+        admission.draining.set()
+        await ending
+        await grpc_server.stop(settings.timeout)
+
+
+async def _end_with(draining: asyncio.Event, checks: health.aio.HealthServicer) -> None:
+    await draining.wait()
+    await checks.enter_graceful_shutdown()
+
+
+class Transport:
+    """Reads messages, asks the protocol's server, and writes its answers."""
+
+    def __init__(
+        self, server: inference.Server, admission: Admission, bodies: Bodies, settings: Settings
+    ) -> None:
+        self._server = server
+        self._admission = admission
+        self._bodies = bodies
+        self._timeout = settings.timeout
+        self._logs = settings.log is Log.JSON
+        self._paths = {name: f"/{messages.SERVICE}/{name}" for name in METHODS}
+        self._counter = metrics.RequestCounter(self._paths.values())
+        self._requests = {name: messages.of(f"{name}Request") for name in METHODS}
+        self._ids = RequestIds()
+        self._methods: dict[str, Method] = {
+            "ServerLive": self._live,
+            "ServerReady": self._ready,
+            "ModelReady": self._model_ready,
+            "ServerMetadata": self._metadata,
+            "ModelMetadata": self._model_metadata,
+            "ModelInfer": self._infer,
+        }
+
+    async def answer(self, name: str, _: object, call: Any) -> bytes:  # noqa: ANN401  untyped
+        """Answer a call of a method."""
+        started = time.perf_counter()
+        headers = [
+            (key.encode(), value.encode() if isinstance(value, str) else value)
+            for key, value in call.invocation_metadata()
+        ]
+        request_id = self._ids.take(dict(headers).get(HEADER.encode()))
+        responses.request_id.set(request_id)
+        call.set_trailing_metadata(((HEADER, request_id),))
+        answer, refused, status = b"", None, CLIENT_LEFT
+        self._admission.in_flight += 1
+        self._counter.begin()
+        try:
+            if name not in HEALTH:
+                self._admission.check(headers)
+            sent = await self._receive(call)
+            with self._bodies.hold(len(sent)):
+                answer = await self._methods[name](self._parse(name, sent), len(sent))
+            status = 200
+        except REFUSALS as error:
+            refused, status = error, STATUS[error.code]
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            refused, status = MISTAKE, STATUS[MISTAKE.code]
+        finally:
+            self._admission.in_flight -= 1
+            seconds = time.perf_counter() - started
+            self._counter.end(self._paths[name], status, seconds)
+            if self._logs:
+                logs.write(request_id, "POST", self._paths[name], status, seconds)
+        if refused is not None:
+            metrics.count_error(refused.code)
+            await call.abort(CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), str(refused))
+        return answer
+
+    async def _receive(self, call: Any) -> bytes:  # noqa: ANN401
+        try:
+            async with asyncio.timeout(self._timeout):
+                sent = await call.read()
+        except TimeoutError:
+            raise SlowRequest(
+                f"The request did not arrive within {self._timeout:g} seconds."
+            ) from None
+        if not isinstance(sent, bytes):  # it is gRPC's sign of an end
+            raise InvalidRequest("The call ended without a request.")
+        return sent
+
+    def _parse(self, name: str, sent: bytes) -> Any:  # noqa: ANN401  a message of the table's
+        try:
+            return self._requests[name].FromString(sent)
+        except DecodeError as error:
+            raise InvalidRequest(f"This is no {name}Request: {error}.") from error
+
+    async def _live(self, _: Any, _size: int) -> bytes:  # noqa: ANN401
+        return _answer("ServerLive", live=True)
+
+    async def _ready(self, _: Any, _size: int) -> bytes:  # noqa: ANN401
+        return _answer("ServerReady", ready=not self._admission.draining.is_set())
+
+    async def _model_ready(self, asked: Any, _size: int) -> bytes:  # noqa: ANN401
+        ready = not self._admission.draining.is_set()
+        try:
+            self._server.repository.get(asked.name, asked.version or None)
+        except UnknownModel:
+            ready = False
+        return _answer("ModelReady", ready=ready)
+
+    async def _metadata(self, _: Any, _size: int) -> bytes:  # noqa: ANN401
+        return _answer("ServerMetadata", **self._server.metadata())
+
+    async def _model_metadata(self, asked: Any, _size: int) -> bytes:  # noqa: ANN401
+        described = self._server.model_metadata(asked.name, asked.version or None)
+        return _answer("ModelMetadata", **described)
+
+    async def _infer(self, asked: Any, size: int) -> bytes:  # noqa: ANN401
+        return await self._server.infer(
+            asked.model_name,
+            asked.model_version or None,
+            partial(_read, asked),
+            partial(_write, raw=bool(asked.raw_input_contents)),
+            large=size > LARGE,
+        )
+
+
+@dataclass(frozen=True)
+class TypedContents:
+    """A tensor's contents in the field of a message that has its datatype."""
+
+    contents: Any
+
+    def numbers(self, dtype: DTypeLike, count: int, /) -> NDArray[Any]:
+        """Return the numbers; see `Contents`."""
+        name = FIELDS["UINT8" if dtype == np.uint8 else "FP32"]
+        sent = getattr(self.contents, name)
+        if len(sent) != count:
+            raise ContentsError(f"has {len(sent):,} {name}, and its shape says {count:,}")
+        if dtype != np.uint8:
+            return np.array(sent, dtype)
+        numbers = np.array(sent, np.uint32)
+        if numbers.max() > BYTE:
+            raise ContentsError(f"has values beyond {BYTE}")
+        return numbers.astype(np.uint8)
+
+    def strings(self, count: int) -> list[bytes]:
+        """Return the elements; see `Contents`."""
+        check_count(len(self.contents.bytes_contents), count)
+        return list(self.contents.bytes_contents)
+
+
+def _read(asked: Any) -> InferRequest:  # noqa: ANN401
+    raw = asked.raw_input_contents
+    if max(len(asked.inputs), len(asked.outputs)) > LONGEST_LIST:
+        raise InvalidRequest(f"There are more than {LONGEST_LIST:,} inputs or outputs.")
+    if raw and len(raw) != len(asked.inputs):
+        raise InvalidRequest(
+            f"There are {len(asked.inputs):,} inputs and {len(raw):,} raw_input_contents; there "
+            "must be one for each."
+        )
+    inputs = []
+    for place, tensor in enumerate(asked.inputs):
+        contents: Contents = TypedContents(tensor.contents)
+        if raw:
+            if tensor.HasField("contents"):
+                raise InvalidRequest(
+                    f"The input {say(tensor.name)} has contents, and there are raw_input_contents, "
+                    "too."
+                )
+            contents = RawContents(raw[place])
+        inputs.append(
+            inference.Input(
+                tensor.name, tensor.datatype, tensor.shape, contents, _parameters(tensor)
+            )
+        )
+    outputs = [inference.RequestedOutput(each.name, _parameters(each)) for each in asked.outputs]
+    return InferRequest(inputs, outputs, asked.id, _parameters(asked))
+
+
+def _parameters(message: Any) -> dict[str, Parameter]:  # noqa: ANN401
+    if len(message.parameters) > LONGEST_LIST:
+        raise InvalidRequest(f"There are more than {LONGEST_LIST:,} parameters in one place.")
+    found = {}
+    for name, parameter in message.parameters.items():
+        kind = parameter.WhichOneof(messages.ONE_OF)
+        if kind is None:
+            raise InvalidRequest(f"The parameter {say(name)} has no value.")
+        found[name] = getattr(parameter, kind)
+    return found
+
+
+def _write(_: InferRequest, response: InferResponse, *, raw: bool) -> bytes:
+    """Write an answer, with its tensors as the request had its own."""
+    outputs = []
+    for output in response.outputs:
+        described: dict[str, Any] = {
+            "name": output.name,
+            "datatype": output.datatype,
+            "shape": output.shape,
+        }
+        if not raw:
+            described["contents"] = {FIELDS[output.datatype]: _values(output)}
+        outputs.append(described)
+    return _answer(
+        "ModelInfer",
+        model_name=response.model_name,
+        model_version=response.model_version,
+        id=response.id,
+        parameters={name: _parameter(value) for name, value in response.parameters.items()},
+        outputs=outputs,
+        raw_output_contents=[output.raw() for output in response.outputs] if raw else [],
+    )
+
+
+def _values(output: Output) -> Sequence[Any]:
+    if isinstance(output.data, list):
+        return output.data
+    values: list[Any] = output.data.ravel().tolist()
+    return values
+
+
+def _parameter(value: Parameter) -> Any:  # noqa: ANN401
+    kinds = {bool: "bool_param", str: "string_param", float: "double_param"}
+    kind = kinds.get(type(value)) or ("int64_param" if value < 2**63 else "uint64_param")  # type: ignore[operator]
+    return _PARAMETER(**{kind: value})
+
+
+def _answer(kind: str, /, **fields: Any) -> bytes:  # noqa: ANN401
+    message = _ANSWERS[kind](**fields)
+    sent: bytes = message.SerializeToString()
+    return sent
+
+
+_ANSWERS = {name: messages.of(f"{name}Response") for name in METHODS}
+_PARAMETER = messages.of("InferParameter")

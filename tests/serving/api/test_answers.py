@@ -1,0 +1,67 @@
+"""What is counted of an answer."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import REGISTRY
+
+from imaging import Opened, open_picture
+from serving.api import answers
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier, Predictions
+from serving.settings import Provider
+from tests import drawn
+from tests.conftest import COMMITTED_MODELS
+
+SLOW = 0.05  # seconds
+SEVEN = drawn.encode(drawn.on_paper(7))
+
+
+class SlowClassifier(Classifier):
+    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        time.sleep(SLOW)
+        return super().predict(images)
+
+
+def slowly() -> Opened:
+    time.sleep(SLOW)
+    return open_picture(SEVEN, 10**6)
+
+
+def at_once() -> Opened:
+    return open_picture(SEVEN, 10**6)
+
+
+@contextmanager
+def decode_seconds() -> Iterator[list[float]]:
+    """Pictures decoded within the context, and the seconds counted for them."""
+
+    def now() -> list[float]:
+        names = ("qmnist_decode_seconds_count", "qmnist_decode_seconds_sum")
+        return [REGISTRY.get_sample_value(name) or 0 for name in names]
+
+    before = now()
+    found: list[float] = []
+    yield found
+    found += [after - earlier for after, earlier in zip(now(), before, strict=True)]
+
+
+@pytest.mark.parametrize("answer", [answers.predict, answers.read])
+def test_decoding_is_counted_with_the_opening_and_without_the_network(
+    answer: answers.Answer,
+) -> None:
+    artifact = artifacts.load(COMMITTED_MODELS / "deeper")
+    with decode_seconds() as counted:
+        answer(Classifier(artifact, Provider.CPU), slowly, False)
+    assert counted[0] == 1
+    assert counted[1] >= SLOW
+    slow = SlowClassifier(artifact, Provider.CPU)
+    started = time.perf_counter()
+    with decode_seconds() as counted:
+        answer(slow, at_once, False)
+    assert counted[0] == 1
+    assert counted[1] <= time.perf_counter() - started - SLOW

@@ -1,0 +1,284 @@
+"""The gateway, before a tiny application in the place of BentoML's."""
+
+import logging
+from contextlib import nullcontext
+
+import anyio
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Message
+
+from imaging.errors import DamagedPicture, SeveralDigits
+from serving.api import responses
+from serving.api.gateway import Answered, Endpoint, Gateway
+from serving.api.responses import JSON
+from serving.settings import Settings
+
+
+async def hello(_: Request) -> Response:
+    return PlainTextResponse("hello")
+
+
+async def status(request: Request) -> Response:
+    raise HTTPException(request.path_params["status"], "a library's own words")
+
+
+async def broken(_: Request) -> Response:
+    raise RuntimeError("/a/path of ours")
+
+
+async def ours(request: Request) -> Response:
+    return JSON({"received": len(await request.body())})
+
+
+async def leaving(_: Request) -> Response:
+    raise ClientDisconnect
+
+
+async def refusing(_: Request) -> Response:
+    raise DamagedPicture("The picture is damaged.")
+
+
+OTHERS = Starlette(
+    routes=[
+        Route("/hello", hello),
+        Route("/ui/hello", hello),
+        Route("/metrics", hello),
+        Route("/livez", hello),
+        Route("/readyz", hello),
+        Route("/status/{status:int}", status),
+        Route("/broken", broken),
+    ]
+)
+ENDPOINTS: dict[str, Endpoint] = {
+    "/ours": ours,
+    "/refusing": refusing,
+    "/crashing": broken,
+    "/leaving": leaving,
+}
+
+
+class Asker:
+    """Asks a gateway that has started."""
+
+    def __init__(self, **settings: object) -> None:
+        self.gateway = Gateway(
+            OTHERS,
+            Settings(**settings),  # type: ignore[arg-type]
+            answered=lambda _: Answered(ENDPOINTS, refusing, nullcontext()),
+            paths=["/hello", *ENDPOINTS],
+        )
+
+        async def start() -> None:
+            messages = iter(["lifespan.startup", "lifespan.shutdown"])
+
+            async def receive() -> Message:
+                return {"type": next(messages)}
+
+            async def send(_: Message) -> None:
+                pass
+
+            await self.gateway({"type": "lifespan", "state": {}}, receive, send)
+
+        anyio.run(start)
+
+    def request(self, method: str, path: str, **options: object) -> httpx.Response:
+        transport = httpx.ASGITransport(self.gateway, raise_app_exceptions=False)
+
+        async def run() -> httpx.Response:
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **options)  # type: ignore[arg-type]
+
+        return anyio.run(run)
+
+    def get(self, path: str) -> httpx.Response:
+        return self.request("GET", path)
+
+    def post(self, path: str, content: bytes = b"") -> httpx.Response:
+        return self.request("POST", path, content=content)
+
+
+@pytest.fixture
+def asked() -> Asker:
+    return Asker()
+
+
+def error(response: httpx.Response) -> tuple[int, str, str]:
+    """Status, code and message; whose shape and headers are those of every error."""
+    body = response.json()
+    assert body.keys() == {"error"}
+    found = body["error"]
+    assert found.keys() == {"code", "message", "request_id"}
+    assert found["request_id"] == response.headers["X-Request-ID"]
+    return response.status_code, found["code"], found["message"]
+
+
+def test_our_endpoints_are_answered_here(asked: Asker) -> None:
+    assert asked.post("/ours", content=b"abc").json() == {"received": 3}
+
+
+def test_all_else_goes_on(asked: Asker) -> None:
+    response = asked.get("/hello")
+    assert response.text == "hello"
+    assert response.headers["X-Request-ID"]
+
+
+def test_what_an_endpoint_refuses_is_said(asked: Asker) -> None:
+    expected = (422, "damaged_image", "The picture is damaged.")
+    assert error(asked.post("/refusing")) == expected
+
+
+def test_what_the_protocol_refuses_is_said_in_its_shape(asked: Asker) -> None:
+    response = asked.get("/v2/anything")
+    assert response.status_code == 422
+    assert response.json() == {"error": "The picture is damaged."}
+    assert response.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/nothing", 404, "not_found"),
+        ("/status/400", 400, "invalid_request"),
+        ("/status/503", 503, "overloaded"),
+        ("/status/504", 504, "timeout"),
+        ("/status/413", 413, "invalid_request"),
+        ("/status/418", 418, "invalid_request"),
+        ("/status/500", 500, "internal_error"),
+        ("/status/501", 501, "internal_error"),
+        ("/broken", 500, "internal_error"),
+    ],
+)
+def test_others_errors_are_said_in_our_words(
+    asked: Asker, path: str, status: int, code: str
+) -> None:
+    response = asked.get(path)
+    assert error(response)[:2] == (status, code)
+    assert "own words" not in response.text
+    assert "of ours" not in response.text
+
+
+def test_a_method_that_is_not_taken_is_said_with_those_that_are(asked: Asker) -> None:
+    response = asked.post("/hello")
+    assert error(response)[:2] == (405, "method_not_allowed")
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/broken"), ("POST", "/crashing")])
+def test_our_mistakes_are_in_the_log_with_the_requests_id(
+    asked: Asker, method: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("bentoml").propagate = True
+    response = asked.request(method, path, headers={"X-Request-ID": "mine"})
+    assert error(response)[:2] == (500, "internal_error")
+    assert "request mine failed" in caplog.text
+    assert "RuntimeError: /a/path of ours" in caplog.text
+
+
+def test_over_its_limit_it_refuses_all_but_health_checks_and_metrics() -> None:
+    asked = Asker(max_in_flight=1)
+    asked.gateway.admission.in_flight = 1
+    response = asked.post("/ours")
+    assert error(response)[:2] == (503, "overloaded")
+    assert response.headers["Retry-After"] == "1"
+    assert error(asked.get("/ui/"))[:2] == (503, "overloaded")
+    assert asked.get("/metrics").text == "hello"
+    assert asked.get("/livez").text == "hello"
+    asked.gateway.admission.in_flight = 0
+    assert asked.post("/ours").status_code == 200
+    assert asked.gateway.admission.in_flight == 0
+
+
+def test_the_pages_need_no_key() -> None:
+    asked = Asker(api_keys="first")
+    assert asked.get("/ui/hello").text == "hello"
+    assert error(asked.get("/hello"))[:2] == (401, "unauthorized")
+    assert error(asked.get("/metrics"))[:2] == (401, "unauthorized")
+    assert error(asked.get("/uihello"))[:2] == (401, "unauthorized")
+
+
+def test_while_it_drains_it_is_alive_and_not_ready(asked: Asker) -> None:
+    assert asked.get("/readyz").text == "hello"
+    asked.gateway.admission.draining.set()
+    assert error(asked.get("/readyz"))[:2] == (503, "overloaded")
+    assert asked.get("/livez").text == "hello"
+
+
+def test_while_it_drains_every_answer_is_the_last_on_its_connection(asked: Asker) -> None:
+    assert asked.get("/hello").headers.get("Connection") is None
+    asked.gateway.admission.draining.set()
+    for response in (asked.get("/hello"), asked.post("/ours"), asked.get("/nothing")):
+        assert response.headers["Connection"] == "close"
+
+
+def test_a_client_that_leaves_is_no_error(asked: Asker, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), pytest.raises(AssertionError):  # httpx wants an answer
+        asked.post("/leaving")
+    assert caplog.text == ""
+    assert asked.gateway.admission.in_flight == 0
+
+
+def test_an_answer_before_the_body_is_read_is_the_last_on_its_connection(asked: Asker) -> None:
+    for path in ("/refusing", "/crashing", "/nothing", "/hello", "/v2/anything"):
+        assert asked.post(path, b"abc").headers["Connection"] == "close"
+        assert "Connection" not in asked.post(path).headers, "there was no body"
+    assert "Connection" not in asked.post("/ours", b"abc").headers
+    full = Asker(max_in_flight=1)
+    full.gateway.admission.in_flight = 1
+    assert full.post("/ours", b"abc").headers["Connection"] == "close"
+    assert Asker(api_keys="secret").post("/ours", b"abc").headers["Connection"] == "close"
+
+
+class Endless:
+    """Sends a body for ever, and hears what it is answered meanwhile."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.heard: list[Message] = []
+
+    async def receive(self) -> Message:
+        await anyio.sleep(0)
+        self.sent += 1_000
+        return {"type": "http.request", "body": bytes(1_000), "more_body": True}
+
+    async def send(self, message: Message) -> None:
+        self.heard.append({**message, "sent": self.sent})
+
+
+def test_what_is_sent_after_the_answer_is_read_for_a_while_and_no_longer() -> None:
+    asked, client = Asker(max_batch_bytes=50_000), Endless()
+    scope = {"type": "http", "method": "POST", "path": "/refusing", "query_string": b""}
+    headers = [(b"transfer-encoding", b"chunked")]
+    anyio.run(asked.gateway, {**scope, "headers": headers}, client.receive, client.send)
+    start, body, end = client.heard
+    assert (b"connection", b"close") in start["headers"]
+    assert (start["sent"], body["sent"]) == (0, 0), "it is answered first"
+    assert body["more_body"]
+    assert end["sent"] == 50_000
+    assert not end["more_body"]
+    assert asked.gateway.admission.in_flight == 0
+
+
+def test_a_method_is_refused_also_by_who_does_not_say_which_it_takes(asked: Asker) -> None:
+    response = asked.get("/status/405")
+    assert error(response)[:2] == (405, "method_not_allowed")
+    assert "Allow" not in response.headers
+
+
+def test_an_error_of_another_kind_is_in_the_log_with_the_requests_id(
+    asked: Asker, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("bentoml").propagate = True
+    for status in (413, 500):
+        asked.request("GET", f"/status/{status}", headers={"X-Request-ID": f"id-{status}"})
+        assert f"request id-{status} failed: BentoML answered {status}" in caplog.text
+
+
+def test_who_sends_several_digits_is_told_where_they_are_read() -> None:
+    described = responses.describe(SeveralDigits("There are about 2 digits in the picture."))
+    assert described["message"].endswith("picture. POST it to /read, which reads them all.")

@@ -1,0 +1,261 @@
+import io
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+from httpx import Request as HttpxRequest
+from starlette.requests import Request
+
+from serving.api.requests import (
+    PictureRequest,
+    PicturesRequest,
+    PixelsRequest,
+    parse_picture,
+    parse_pictures,
+    parse_pixels,
+)
+from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
+
+MAX_BATCH = 4
+URL = "http://testserver/predict"
+
+
+def as_starlette(request: HttpxRequest) -> Request:
+    return Request(
+        {
+            "type": "http",
+            "method": "POST",
+            "path": request.url.path,
+            "query_string": request.url.query,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        }
+    )
+
+
+def picture(request: HttpxRequest) -> PictureRequest:
+    return parse_picture(as_starlette(request), request.read())
+
+
+def pictures(request: HttpxRequest) -> PicturesRequest:
+    return parse_pictures(as_starlette(request), request.read(), MAX_BATCH)
+
+
+def pixels(
+    content: bytes, content_type: str = "application/json", query: str = ""
+) -> PixelsRequest:
+    request = HttpxRequest(
+        "POST", URL + query, content=content, headers={"Content-Type": content_type}
+    )
+    return parse_pixels(as_starlette(request), content, MAX_BATCH)
+
+
+def post(**options: object) -> HttpxRequest:
+    return HttpxRequest("POST", URL, **options)  # type: ignore[arg-type]
+
+
+def form(*parts: tuple[str, str | bytes]) -> HttpxRequest:
+    """A form as a browser sends it: text for `str`, files for `bytes`."""
+    files = [(name, (None if isinstance(v, str) else "a.png", v)) for name, v in parts]
+    return HttpxRequest("POST", URL, files=files)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["image/png", "application/octet-stream", "application/x-www-form-urlencoded"]
+)
+def test_a_body_is_the_picture(content_type: str) -> None:
+    request = post(content=b"picture", headers={"Content-Type": content_type})
+    assert picture(request) == PictureRequest(b"picture", None, explain=False)
+
+
+def test_a_body_without_a_type_is_the_picture() -> None:
+    assert picture(post(content=b"picture")) == PictureRequest(b"picture", None, explain=False)
+
+
+def test_a_forms_file_is_the_picture() -> None:
+    expected = PictureRequest(b"pict\r\nure\0", None, explain=False)
+    assert picture(form(("image", b"pict\r\nure\0"))) == expected
+
+
+def test_the_model_is_in_the_query() -> None:
+    request = HttpxRequest("POST", f"{URL}?model=deeper", content=b"picture")
+    assert picture(request).model == "deeper"
+
+
+@pytest.mark.parametrize("text", ["deeper", '"deeper"'])
+def test_or_the_model_is_in_the_form_also_as_json(text: str) -> None:
+    assert picture(form(("image", b"picture"), ("model", text))).model == "deeper"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("true", True), ("1", True), ("False", False)])
+def test_an_explanation_is_asked_for_in_the_query_or_the_form(text: str, expected: bool) -> None:
+    in_query = HttpxRequest("POST", f"{URL}?explain={text}", content=b"picture")
+    assert picture(in_query).explain is expected
+    assert picture(form(("image", b"picture"), ("explain", text))).explain is expected
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_said() -> None:
+    with pytest.raises(InvalidRequest, match="'explain' is true or false, not 'maybe'"):
+        picture(HttpxRequest("POST", f"{URL}?explain=maybe", content=b"picture"))
+
+
+def test_the_query_goes_before_the_form() -> None:
+    request = form(("image", b"picture"), ("model", "deeper"))
+    request.url = request.url.copy_with(query=b"model=baseline")
+    assert picture(request).model == "baseline"
+
+
+def broken_form(body: bytes, content_type: str) -> HttpxRequest:
+    return post(content=body, headers={"Content-Type": content_type})
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (post(), "The request is empty"),
+        (form(("image", b"")), "The file 'image' is empty"),
+        (form(("image", "http://localhost/7.png")), "a URL is not fetched"),
+        (form(("picture", b"picture")), "no file 'image'; it has 'picture'"),
+        (form(("image", b"one"), ("image", b"two")), "Too many files"),
+        (form(("image", b"one"), *[("field", "text")] * 11), "too many fields"),
+        (form(("image", b"one"), ("field", "x" * 1_001)), "'field' is longer than 1,000 bytes"),
+        (broken_form(b"x", "multipart/form-data"), "names no boundary"),
+        (broken_form(b"x", "multipart/form-data; boundary=y" + ";a" * 500), "names no boundary"),
+        (broken_form(b"x", "multipart/form-data; boundary=y"), "it is broken"),
+        (
+            broken_form(
+                b'--y\r\nContent-Disposition: form-data; name="image"\r\n\r\ncut sh',
+                "multipart/form-data; boundary=y",
+            ),
+            "it ends too early",
+        ),
+        (
+            broken_form(
+                b"--y\r\nContent-Type: image/png\r\n\r\npicture\r\n--y--\r\n",
+                "multipart/form-data; boundary=y",
+            ),
+            "has no name",
+        ),
+    ],
+)
+def test_a_wrong_request_is_said(request_: HttpxRequest, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        picture(request_)
+
+
+def test_a_forms_pictures_keep_their_order_and_names() -> None:
+    files = [("images", (f"{i}.png", f"picture {i}".encode())) for i in range(3)]
+    sent = pictures(HttpxRequest("POST", URL, files=files, data={"model": "deeper"}))
+    assert sent.parts is not None
+    assert [part.filename for part in sent.parts] == ["0.png", "1.png", "2.png"]
+    assert [part.content for part in sent.parts] == [b"picture 0", b"picture 1", b"picture 2"]
+    assert sent.model == "deeper"
+
+
+def test_a_body_that_is_no_form_is_an_archive() -> None:
+    assert pictures(post(content=b"archive")) == PicturesRequest(None, b"archive", None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (post(), "The request is empty"),
+        (form(("image", b"picture")), "no file 'images'; it has 'image'"),
+        (form(("images", b"picture"), ("images", "http://localhost")), "a URL is not fetched"),
+    ],
+)
+def test_a_wrong_request_of_many_is_said(request_: HttpxRequest, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        pictures(request_)
+
+
+def test_more_pictures_than_allowed_are_refused() -> None:
+    with pytest.raises(TooManyPictures, match="There are more than 4 pictures"):
+        pictures(form(*[("images", b"picture")] * 5))
+    with pytest.raises(TooManyPictures, match="There are 5 pictures in the request; at most 4"):
+        pixels(bytes(5 * 784), "application/octet-stream")
+    with pytest.raises(TooManyPictures, match="There are 5 pictures in the request; at most 4"):
+        pixels(images_json([[[0] * 28] * 28] * 5))
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        (IMAGES.tobytes(), "application/octet-stream"),
+        (json.dumps(IMAGES.tolist()).encode(), "application/json"),
+        (json.dumps({"images": IMAGES.tolist()}).encode(), "application/json; charset=utf-8"),
+    ],
+    ids=["bytes", "list", "object"],
+)
+def test_pixels(request_: tuple[bytes, str]) -> None:
+    sent = pixels(*request_)
+    assert sent.images.dtype == np.uint8
+    assert (sent.images == IMAGES).all()
+    assert sent.model is None
+
+
+def test_the_model_for_pixels_is_in_the_query_or_the_json() -> None:
+    body = json.dumps({"images": IMAGES.tolist(), "model": "deeper"}).encode()
+    assert pixels(body).model == "deeper"
+    assert pixels(body, query="?model=baseline").model == "baseline"
+
+
+def images_json(images: object) -> bytes:
+    return json.dumps({"images": images}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"{}", "must be lists of whole numbers"),
+        (b'"http://localhost/7.png"', "must be lists of whole numbers"),
+        (images_json([]), "must be lists of whole numbers"),
+        (images_json([[[0] * 28] * 27]), "not nested"),
+        (images_json([[[0] * 28] * 27 + [[0]]]), "not nested"),
+        (images_json([[[0.5] * 28] * 28]), "no whole numbers"),
+        (images_json([[[True] * 28] * 28]), "not all numbers"),
+        (images_json([[["1"] * 28] * 28]), "not all numbers"),
+        (images_json([[[None] * 28] * 28]), "not all numbers"),
+        (images_json([[[256] * 28] * 28]), "not within 0…255"),
+        (images_json([[[-1] * 28] * 28]), "not within 0…255"),
+        (images_json([[[2**70] * 28] * 28]), "no JSON|not within"),
+        (images_json([0] * 784), "must be lists of whole numbers"),
+        (images_json(["x" * 10_000, *[""] * 10_000]), "must be lists of whole numbers"),
+        (images_json([[["x"] * 28] * 28, "x" * 10_000]), "not nested"),
+        (images_json([[[[0]] * 28] * 28]), "lists among its numbers"),
+        (json.dumps({"images": [[[0] * 28] * 28], "model": 1}).encode(), "'model' must be text"),
+    ],
+)
+def test_wrong_pixels_are_said(body: bytes, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        pixels(body)
+
+
+def test_what_is_wrong_takes_no_more_memory_than_what_is_right() -> None:
+    # An array of texts has room for the longest in the place of each: here, 200 MB.
+    body = images_json(["x" * 5_000] + [""] * 10_000)
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest):
+        pixels(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * len(body)
+
+
+@pytest.mark.parametrize("length", [0, 1, 783, 785])
+def test_bytes_that_are_not_so_many_pixels_are_said(length: int) -> None:
+    with pytest.raises(InvalidRequest, match="784 for each picture"):
+        pixels(bytes(length), "application/octet-stream")
+
+
+def test_pixels_come_as_json_or_bytes_only() -> None:
+    stream = io.BytesIO()
+    np.save(stream, IMAGES)
+    with pytest.raises(UnsupportedBody, match="application/octet-stream"):
+        pixels(stream.getvalue(), "application/x-npy")

@@ -1,0 +1,220 @@
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from serving.inference import artifacts
+from serving.inference.artifacts import Acceptance, Artifact
+from serving.inference.classifier import (
+    LARGEST_CALL,
+    Classifier,
+    ContractError,
+    Predictions,
+    ProviderError,
+    choose_provider,
+)
+from serving.settings import Provider
+from tests import drawn
+from tests.conftest import COMMITTED_MODELS
+
+
+@pytest.fixture(params=["baseline", "deeper", "dropout"])
+def artifact(request: pytest.FixtureRequest) -> Artifact:
+    return artifacts.load(COMMITTED_MODELS / request.param)
+
+
+def test_drawn_digits_are_read(artifact: Artifact) -> None:
+    images, labels = drawn.digits(500, seed=11)
+    predictions = Classifier(artifact, Provider.CPU).predict(images)
+    assert (predictions.digits == labels).mean() > 0.95
+
+
+def test_predictions_hold_together(artifact: Artifact) -> None:
+    images, _ = drawn.digits(20, seed=11)
+    predictions = Classifier(artifact, Provider.CPU).predict(images)
+    assert predictions.logits.shape == predictions.probabilities.shape == (20, 10)
+    assert predictions.logits.dtype == predictions.probabilities.dtype == np.float32
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, rtol=1e-5)
+    rows = np.arange(20)
+    assert np.array_equal(
+        predictions.confidences, predictions.probabilities[rows, predictions.digits]
+    )
+
+
+def test_an_answer_is_accepted_at_the_thresholds_and_above(artifact: Artifact) -> None:
+    images, _ = drawn.digits(200, seed=11)
+    predictions = Classifier(artifact, Provider.CPU).predict(images)
+    thresholds = artifact.card.calibration.acceptance
+    assert thresholds is not None
+    sure = predictions.confidences >= thresholds.confidence
+    typical = predictions.typicality >= thresholds.typicality
+    assert predictions.accepted is not None
+    assert np.array_equal(predictions.accepted, sure & typical)
+    assert 0.5 < predictions.accepted.mean() < 1
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.95, 0.99, 0.8765432])
+def test_at_its_threshold_an_answer_is_accepted_alone_as_among_others(threshold: float) -> None:
+    probabilities = np.zeros((1, 10), np.float32)
+    probabilities[0, 3] = threshold
+    typicality = np.array([threshold], np.float32)
+    acceptance = Acceptance(confidence=threshold, typicality=threshold)
+    predictions = Predictions(probabilities, probabilities, typicality, acceptance)
+    assert predictions.accepted is not None
+    assert predictions.accepted.tolist() == [True]
+    assert [row.accepted for row in predictions.rows()] == [True]
+
+
+def test_rows_say_what_the_arrays_say(artifact: Artifact) -> None:
+    images, _ = drawn.digits(50, seed=11)
+    predictions = Classifier(artifact, Provider.CPU).predict(images)
+    rows = list(predictions.rows())
+    assert predictions.accepted is not None
+    assert [row.digit for row in rows] == predictions.digits.tolist()
+    assert [row.confidence for row in rows] == predictions.confidences.tolist()
+    assert [row.accepted for row in rows] == predictions.accepted.tolist()
+    assert [row.probabilities for row in rows] == predictions.probabilities.tolist()
+
+
+def test_without_thresholds_nothing_is_said_of_acceptance(artifact: Artifact) -> None:
+    calibration = artifact.card.calibration.model_copy(update={"acceptance": None})
+    card = artifact.card.model_copy(update={"calibration": calibration})
+    images, _ = drawn.digits(5, seed=11)
+    assert Classifier(replace(artifact, card=card), Provider.CPU).predict(images).accepted is None
+
+
+def test_a_picture_gets_the_same_answer_alone_and_in_a_batch(artifact: Artifact) -> None:
+    images, _ = drawn.digits(20, seed=11)
+    classifier = Classifier(artifact, Provider.CPU)
+    together = classifier.predict(images).probabilities
+    alone = np.concatenate([classifier.predict(image[None]).probabilities for image in images])
+    np.testing.assert_allclose(alone, together, atol=1e-6)
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def test_more_pictures_than_one_call_takes(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = Classifier(artifact, Provider.CPU)
+    images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
+    expected = classifier.predict(images)
+    monkeypatch.setitem(LARGEST_CALL, Provider.CPU, 3)
+    found = classifier.predict(images)
+    assert found.probabilities.shape == (7, 10)
+    assert np.allclose(found.logits, expected.logits, atol=1e-4)
+    assert np.allclose(found.typicality, expected.typicality, atol=1e-4)
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_cuda_that_cannot_be_had_is_an_error(artifact: Artifact) -> None:
+    with pytest.raises(ProviderError, match="CUDAExecutionProvider"):
+        Classifier(artifact, Provider.CUDA)
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_cuda_that_is_built_in_and_does_not_work_is_an_error(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine with onnxruntime-gpu and no GPU, where ONNX Runtime would take the CPU."""
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(ProviderError, match="CUDAExecutionProvider"),
+    ):
+        Classifier(artifact, Provider.CUDA)
+
+
+@pytest.fixture
+def cuda_sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What sessions are made with, on CUDA that can be had but in which every call fails."""
+    made: list[dict[str, Any]] = []
+    real = onnxruntime.InferenceSession
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no kernel image is available\nat line 1")
+
+    def session(
+        model: bytes,
+        options: onnxruntime.SessionOptions,
+        providers: list[tuple[str, dict[str, str]]],
+        **others: bool,
+    ) -> onnxruntime.InferenceSession:
+        made.append({"options": options, "providers": providers, **others})
+        ((provider, _),) = providers
+        found = real(model)
+        if provider == "CUDAExecutionProvider":
+            found.get_providers = lambda: [provider, "CPUExecutionProvider"]
+            found.run = fail
+        return found
+
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    return made
+
+
+def test_cuda_is_all_or_nothing_and_computes_in_full(
+    artifact: Artifact, cuda_sessions: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(ProviderError):
+        Classifier(artifact, Provider.CUDA)
+    (made,) = cuda_sessions
+    ((provider, given),) = made["providers"]
+    assert provider == "CUDAExecutionProvider"
+    assert given == {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert made["enable_fallback"] is False
+    strict = made["options"].get_session_config_entry("session.disable_cpu_ep_fallback")
+    assert strict == "1"
+
+
+@pytest.mark.usefixtures("cuda_sessions")
+def test_cuda_that_cannot_classify_a_picture_is_an_error_of_one_line(artifact: Artifact) -> None:
+    with pytest.raises(ProviderError, match="does not work here: no kernel image is") as raised:
+        Classifier(artifact, Provider.CUDA)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("cuda_sessions")
+def test_auto_takes_the_cpu_where_cuda_cannot_classify_a_picture(artifact: Artifact) -> None:
+    assert choose_provider(Provider.AUTO, artifact) is Provider.CPU
+
+
+def test_the_libraries_of_cuda_are_loaded_from_its_packages(
+    artifact: Artifact, cuda_sessions: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[tuple[dict[str, Any], int]] = []
+    monkeypatch.setattr(
+        "onnxruntime.preload_dlls", lambda **given: loaded.append((given, len(cuda_sessions)))
+    )
+    Classifier(artifact, Provider.CPU)
+    assert not loaded
+    with pytest.raises(ProviderError):
+        Classifier(artifact, Provider.CUDA)
+    assert loaded == [({"directory": ""}, 1)]  # before the second session
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_auto_says_which_provider_it_took(
+    artifact: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert choose_provider(Provider.AUTO, artifact) is Provider.CPU
+    assert "QMNIST_PROVIDER=auto: running on the CPU, because" in caplog.text
+
+
+def test_another_functions_file_is_refused(artifact: Artifact) -> None:
+    model = onnx.load_model_from_string(artifact.onnx)
+    model.graph.input[0].name = "pixels"
+    for node in model.graph.node:
+        node.input[:] = ["pixels" if name == "images" else name for name in node.input]
+    with pytest.raises(ContractError, match="pixels"):
+        Classifier(replace(artifact, onnx=model.SerializeToString()), Provider.CPU)

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from imaging import look_for_all, open_picture
+from imaging.errors import NoDigit
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier, Predictions
+from serving.inference.reader import read
+from serving.settings import Provider
+from tests import drawn
+from tests.conftest import COMMITTED_MODELS
+from tests.drawn import page
+
+MAX_PIXELS = 40_000_000
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(artifacts.load(COMMITTED_MODELS / "deeper"), Provider.CPU)
+
+
+def text(classifier: Classifier, sheet: Image.Image) -> str:
+    image = open_picture(drawn.encode(sheet), MAX_PIXELS)
+    return "\n".join(
+        "".join(str(digit.digit) for digit in line)
+        for line in read(classifier, look_for_all(image))
+    )
+
+
+@pytest.mark.parametrize("line", ["7", "90210", "0123456789"])
+def test_a_line_is_read_from_the_left(classifier: Classifier, line: str) -> None:
+    assert text(classifier, page(line)) == line
+
+
+def test_lines_are_read_from_the_top(classifier: Classifier) -> None:
+    assert text(classifier, page("314", "27 18", "1 4142")) == "314\n2718\n14142"
+
+
+def test_a_line_may_climb(classifier: Classifier) -> None:
+    sheet = page("1234567890").rotate(6, fillcolor=255, expand=True)
+    assert text(classifier, sheet) == "1234567890"
+
+
+def test_light_on_dark(classifier: Classifier) -> None:
+    sheet = page("4711").point(lambda shade: 255 - shade)
+    assert text(classifier, sheet) == "4711"
+
+
+def test_a_broken_stroke_is_joined(classifier: Classifier) -> None:
+    sheet = page("858")
+    left, top, right = 60 + 100, 60, 60 + 220
+    pencil = ImageDraw.Draw(sheet)
+    pencil.line((left, top + 40, right - 40, top + 40), fill=255, width=4)
+    assert text(classifier, sheet) == "858"
+
+
+def test_touching_digits_are_parted(classifier: Classifier) -> None:
+    sheet = Image.new("L", (260, 160), 255)
+    for x, digit in ((20, 6), (64, 8)):
+        drawing = np.asarray(drawn.on_paper(digit, 120))
+        part = np.asarray(sheet)[20:140, x : x + 120]
+        sheet.paste(Image.fromarray(np.minimum(part, drawing)), (x, 20))
+    assert len(look_for_all(open_picture(drawn.encode(sheet), MAX_PIXELS))[0]) == 1
+    assert text(classifier, sheet) == "68"
+
+
+def test_the_boxes_are_in_the_picture_as_it_was_sent(classifier: Classifier) -> None:
+    sheet = page("35", side=1200, pitch=1100)
+    image = open_picture(drawn.encode(sheet), MAX_PIXELS)
+    (line,) = read(classifier, look_for_all(image))
+    for column, digit in enumerate(line):
+        left, top, width, height = digit.view.box
+        assert abs(left + width / 2 - (600 + 600 + column * 1100)) < 100
+        assert abs(top + height / 2 - 1200) < 50
+        assert 700 < height < 900
+
+
+def test_specks_and_holes_are_no_digits(classifier: Classifier) -> None:
+    sheet = page("905")
+    pencil = ImageDraw.Draw(sheet)
+    for x, y in ((20, 20), (300, 30), (200, 200)):
+        pencil.rectangle((x, y, x + 4, y + 4), fill=0)
+    pencil.ellipse((5, 100, 45, 140), fill=0)
+    assert text(classifier, sheet) == "905"
+
+
+def test_an_empty_page_is_said(classifier: Classifier) -> None:
+    sheet = Image.new("L", (400, 200), 255)
+    with pytest.raises(NoDigit, match="400 x 200"):
+        text(classifier, sheet)
+
+
+def test_a_digit_of_qmnist_is_read_as_it_is(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    predict = classifier.predict
+
+    def remember(images: np.ndarray) -> Predictions:
+        seen.append(images)
+        return predict(images)
+
+    monkeypatch.setattr(classifier, "predict", remember)
+    pixels = drawn.digits(1, seed=1)[0][0]
+    text(classifier, Image.fromarray(pixels))
+    assert np.array_equal(seen[0][0], pixels)
