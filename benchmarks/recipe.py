@@ -23,10 +23,10 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from training import dataset
-from training.fit import accuracy, fit
+from training.evaluation import accuracy
+from training.fit import Run, fit
 from training.networks import normalise
-from training.recipes import STRONG, Augmentation, Recipe
-from training.runs import Run
+from training.recipes import STRONG, Adam, Augmentation, Muon, Recipe
 
 AFFINE_ONLY = Augmentation(elastic=0)
 ELASTIC_ONLY = Augmentation(rotation=0, scale=0, shear=0, shift=0)
@@ -37,8 +37,8 @@ def variants(epochs: int) -> dict[str, Recipe]:
     base = replace(STRONG, epochs=epochs)
     return {
         "the strong recipe": base,
-        "Adam in the place of Muon": replace(base, optimizer="adam", learning_rate=2e-3),
-        "no weight decay": replace(base, weight_decay=0.0),
+        "Adam in the place of Muon": replace(base, optimizer=Adam(learning_rate=2e-3)),
+        "no weight decay": replace(base, optimizer=Muon(weight_decay=0.0)),
         "no schedule: a constant learning rate": replace(base, warmup=None),
         "no augmentation": replace(base, augmentation=None),
         "no elastic distortion": replace(base, augmentation=AFFINE_ONLY),

@@ -33,10 +33,9 @@ from torchvision.datasets import QMNIST
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from training import dataset
-from training.fit import fit
+from training.fit import Run, fit
 from training.networks import Baseline
 from training.recipes import RECIPES
-from training.runs import Run
 
 
 class NotebookNetwork(Baseline):

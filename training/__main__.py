@@ -10,15 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from training import dataset, figures
+from training.card import Result, Trained
 from training.dataset import DatasetError
-from training.export import ONNX_FILE, ExportError, Trained, export, onnx_predict
-from training.fit import fit
-from training.learner import CheckpointError
+from training.export import ONNX_FILE, ExportError, export, onnx_predict
+from training.fit import CheckpointError, fit, start_run
 from training.recipes import RECIPES, TYPICALITY, NetworkName, RecipeName
 from training.report import ReportError, write_report
-from training.results import Result, save
-from training.runs import start_run
-from training.typicality import fit_typicality
+from training.synthetic.typicality import fit_typicality
 
 app = typer.Typer(
     help="Train, export and look at three small QMNIST networks.", no_args_is_help=True
@@ -32,8 +30,6 @@ Models = Annotated[Path, typer.Option(help="Where the artifacts are.")]
 Runs = Annotated[Path, typer.Option(help="Where the metrics of each run are kept.")]
 Results = Annotated[Path, typer.Option(help="Where what trainings came to is kept.")]
 Seed = Annotated[int, typer.Option(help="One seed makes one model, bit for bit.")]
-
-
 Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train; absent is an error.")]
 
 
@@ -43,8 +39,8 @@ def fit_command(
     recipe: RecipeName = "strong",
     seed: Seed = 0,
     data: Data = Path("data"),
-    models: Models = Path("models"),
-    results: Results = Path("results"),
+    models: Models = Path("runs/models"),
+    results: Results = Path("runs/results"),
     runs: Runs = Path("runs"),
     device: Device = "cpu",
     resume: Annotated[
@@ -52,36 +48,32 @@ def fit_command(
     ] = False,
 ) -> None:
     """Train a network, or all three, and write `models/<name>/` and the result."""
-    chosen = _device(device)
+    where = _device(device)
     train, test = dataset.load(data, "train"), dataset.load(data, "test")
     names: tuple[NetworkName, ...] = get_args(NetworkName) if network == "all" else (network,)
     for name in names:
-        how = RECIPES[recipe][name]
-        fitted_on, validation = dataset.hold_out_writers(train, how.validation)
-        tests = dataset.test_splits(test)
-        splits = {"train": fitted_on, "validation": validation, **tests}
-        splits = {split: digits for split, digits in splits.items() if len(digits) > 0}
-        with start_run(runs, f"{recipe}-{name}-{seed}", console) as run:
+        how, title = RECIPES[recipe][name], f"{recipe}-{name}-{seed}"
+        splits = dataset.splits(train, test, how.validation)
+        with start_run(runs, title, console) as run:
             fitted, history = fit(
                 name,
                 how,
-                fitted_on,
+                splits["train"],
                 splits.get("validation"),
                 seed=seed,
-                device=chosen,
+                device=where,
                 run=run,
-                checkpoint=runs / "checkpoints" / f"{recipe}-{name}-{seed}.pt",
+                checkpoint=runs / "checkpoints" / f"{title}.pt",
                 resume=resume,
             )
             typicality = fit_typicality(
-                TYPICALITY, fitted_on, cache=runs / "checkpoints", console=console
+                TYPICALITY, splits["train"], cache=runs / "checkpoints", console=console
             )
-            trained = Trained(name, fitted, how, history, seed, chosen.type)
+            trained = Trained(name, fitted, how, history, seed, where.type)
             card, evaluations = export(trained, typicality, models, splits)
             for split, evaluation in card["evaluation"].items():
                 run.record("evaluation", split=split, **evaluation)
-        test_name = next(iter(tests))
-        save(Result.of(card, history, test_name, evaluations[test_name]), results)
+        Result.of(card, history, evaluations).save(results)
         console.print(_table(name, card["evaluation"]))
         console.print(f"{name}: wrote {models / name}\n")
 

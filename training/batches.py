@@ -1,24 +1,37 @@
-"""The batches of a training, shuffled anew in every epoch; and a second thread to make them in."""
+"""The batches of a training: shuffled anew in every epoch, and augmented, in a second thread."""
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from training.augment import Augmenter
-from training.dataset import Digits
-from training.networks import normalise
-from training.recipes import Recipe
+from training.dataset import SIDE, Digits
+from training.networks import MEAN, PIXELS, STD, normalise
+from training.recipes import Augmentation, Recipe
 
 Batch = tuple[Tensor, Tensor]  # normalised pixels, float32 [B, 784]; labels, int64 [B]
 
 AHEAD = 16  # batches
-AUGMENTED_TOGETHER = 4  # batches
 
 T = TypeVar("T")
+
+
+def stream(
+    digits: Digits, recipe: Recipe, *, seed: int, device: torch.device, first: int
+) -> Generator[Batch, None, None]:
+    """Give the batches of `epochs`, made in a second thread where there is enough to do for it."""
+    batches = epochs(digits, recipe, seed=seed, device=device, first=first)
+    return batches if recipe.augmentation is None else ahead(batches)
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    """Derive the seed of one epoch, from 1 on, from that of its training."""
+    return 1_000_003 * seed + epoch
 
 
 def epochs(
@@ -32,9 +45,9 @@ def epochs(
     """
     labels = digits.labels.to(device)
     prepare = _preparation(digits.images.to(device), recipe)
-    together = recipe.batch_size * AUGMENTED_TOGETHER
+    together = recipe.batch_size * recipe.made_together
     for epoch in range(first, recipe.epochs + 1):
-        generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+        generator = torch.Generator().manual_seed(seed_of(seed, epoch))
         order = torch.randperm(len(digits), generator=generator).to(device)
         for rows in order.split(together):
             pixels = prepare(rows, generator)
@@ -49,6 +62,79 @@ def _preparation(images: Tensor, recipe: Recipe) -> Callable[[Tensor, torch.Gene
     if recipe.augmentation is not None:
         return Augmenter(images, recipe.augmentation)
     return lambda rows, _: normalise(images[rows])
+
+
+class Augmenter:
+    """Augments batches of digits of one data set as tensor operations, bilinearly, in one go.
+
+    Where a pixel of the result looks in the picture is a linear function of a few random numbers:
+    six for rotation, scale, shear and shift, and two for each point of a coarse grid, whose
+    displacements are interpolated between the points (the elastic distortion of Simard et al., Best
+    Practices for Convolutional Neural Networks Applied to Visual Document Analysis, 2003, on a grid
+    in the place of smoothed noise). So the fields of a batch are one matrix product.
+
+    Args:
+        images: All pictures, uint8 `[N, 28, 28]`.
+        augmentation: How far they are distorted.
+    """
+
+    def __init__(self, images: Tensor, augmentation: Augmentation) -> None:
+        self.augmentation = augmentation
+        self._images = images.float().div_(255).unsqueeze(1)
+        # Pixel centres, with -1…1 from edge to edge, as grid_sample has them.
+        centres = (torch.arange(SIDE, device=images.device) + 0.5) * (2 / SIDE) - 1
+        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        points = augmentation.grid**2
+        bumps = F.interpolate(
+            torch.eye(points, device=images.device).view(points, 1, augmentation.grid, -1),
+            (SIDE, SIDE),
+            mode="bicubic",
+            align_corners=True,
+        )
+        basis = torch.cat(
+            [x.reshape(1, -1), y.reshape(1, -1), torch.ones_like(x).view(1, -1), bumps.flatten(1)]
+        )
+        # Coefficients of the x field, then of the y field -> both fields, interleaved.
+        self._terms = len(basis)
+        fields = torch.zeros(2, self._terms, PIXELS, 2, device=images.device)
+        fields[0, :, :, 0] = basis
+        fields[1, :, :, 1] = basis
+        self._basis = fields.view(2 * self._terms, 2 * PIXELS)
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment some pictures.
+
+        Args:
+            rows: Which, int64 `[B]`.
+            generator: Where the random numbers come from, on the CPU.
+
+        Returns:
+            Normalised pixels, float32 `[B, 784]` in -1…1.
+        """
+        fields = self._coefficients(len(rows), generator).to(rows.device) @ self._basis
+        augmented = F.grid_sample(
+            self._images[rows], fields.view(-1, SIDE, SIDE, 2), align_corners=False
+        )
+        return augmented.flatten(1).sub_(MEAN).div_(STD)
+
+    def _coefficients(self, count: int, generator: torch.Generator) -> Tensor:
+        limits = self.augmentation
+        uniform = torch.rand(count, 6, generator=generator).mul_(2).sub_(1)
+        angle = uniform[:, 0] * math.radians(limits.rotation)
+        scale_x = torch.exp(uniform[:, 1] * limits.scale)
+        scale_y = torch.exp(uniform[:, 2] * limits.scale)
+        shear = uniform[:, 3] * limits.shear
+        pixel = 2 / SIDE
+        coefficients = torch.randn(count, 2, self._terms, generator=generator)
+        coefficients *= limits.elastic * pixel
+        cosine, sine = angle.cos(), angle.sin()
+        coefficients[:, 0, 0] = cosine * scale_x
+        coefficients[:, 0, 1] = cosine * scale_x * shear - sine * scale_y
+        coefficients[:, 0, 2] = uniform[:, 4] * limits.shift * pixel
+        coefficients[:, 1, 0] = sine * scale_x
+        coefficients[:, 1, 1] = sine * scale_x * shear + cosine * scale_y
+        coefficients[:, 1, 2] = uniform[:, 5] * limits.shift * pixel
+        return coefficients.view(count, -1)
 
 
 def ahead(items: Iterator[T]) -> Generator[T, None, None]:

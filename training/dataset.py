@@ -1,6 +1,7 @@
 """QMNIST, through torchvision, as uint8 tensors in memory; and how it is split."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,9 +10,12 @@ import torch
 from torch import Tensor
 from torchvision.datasets import QMNIST
 
-# The columns of QMNIST's extended labels that we use.
-COLUMNS = CLASS, WRITER, SERIES = 0, 2, 1
+# Columns of QMNIST's extended labels.
+CLASS = 0
+SERIES = 1
+WRITER = 2
 
+SIDE = 28  # pixels
 TEST10K = 10_000
 
 
@@ -67,14 +71,19 @@ def load(root: Path, split: Literal["train", "test"]) -> Digits:
         raise _damaged(root, split, str(error) or type(error).__name__) from error
 
     images, targets = source.data, source.targets
-    if images.shape[1:] != (28, 28) or len(images) == 0:
+    if images.shape[1:] != (SIDE, SIDE) or len(images) == 0:
         raise _damaged(root, split, f"the pictures' shape is {list(images.shape)}")
     if targets.shape != (len(images), 8):
         raise _damaged(root, split, f"{len(images)} pictures, but labels {list(targets.shape)}")
-    labels, writers, series = (targets[:, column].contiguous() for column in COLUMNS)
-    if not torch.all((labels >= 0) & (labels <= 9)):
+    digits = Digits(
+        images,
+        labels=targets[:, CLASS].contiguous(),
+        writers=targets[:, WRITER].contiguous(),
+        series=targets[:, SERIES].contiguous(),
+    )
+    if not torch.all((digits.labels >= 0) & (digits.labels <= 9)):
         raise _damaged(root, split, "a label is not a digit")
-    return Digits(images, labels, writers, series)
+    return digits
 
 
 def _damaged(root: Path, split: str, what: str) -> DatasetError:
@@ -97,6 +106,19 @@ def hold_out_writers(digits: Digits, share: float) -> tuple[Digits, Digits]:
     return digits[~held_out], digits[held_out]
 
 
+def splits(train: Digits, test: Digits, held_out: float) -> dict[str, Digits]:
+    """Name all digits of a training: `train`, `validation` where any are held out, and the test's.
+
+    Args:
+        train: The training digits.
+        test: The test digits.
+        held_out: The share of the training writers whose digits are for validation, 0…1.
+    """
+    rest, validation = hold_out_writers(train, held_out)
+    named = {"train": rest, "validation": validation, **test_splits(test)}
+    return {name: digits for name, digits in named.items() if len(digits) > 0}
+
+
 def test_splits(digits: Digits) -> dict[str, Digits]:
     """Name the test digits as QMNIST's authors do.
 
@@ -108,3 +130,12 @@ def test_splits(digits: Digits) -> dict[str, Digits]:
     if len(digits) == 6 * TEST10K:
         return {"test10k": digits[:TEST10K], "test50k": digits[TEST10K:], "test60k": digits}
     return {"test": digits}
+
+
+def headline(splits: Iterable[str]) -> str:
+    """Choose the test split that a model's headline figure, its charts and its result are of.
+
+    The first, so that `test10k` is compared with `test10k`, whether or not a copy of QMNIST has
+    the other 50,000 digits. A card names it in `details.split`.
+    """
+    return next(name for name in splits if name.startswith("test"))

@@ -8,15 +8,7 @@ inside, so the probabilities are calibrated.
 
 import copy
 import hashlib
-import json
-import os
-import platform
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,22 +19,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training import torchscript
-from training.calibration import fit_acceptance, fit_temperature
-from training.dataset import Digits
-from training.evaluation import Evaluation, Outputs, Predict, evaluate_splits, predict_all
-from training.learner import History
+from training import card, torchscript
+from training.card import Trained, replacing
+from training.dataset import Digits, headline
+from training.evaluation import (
+    Evaluation,
+    Outputs,
+    Predict,
+    evaluate_splits,
+    fit_acceptance,
+    fit_temperature,
+    predict_all,
+)
+from training.fit import reproducible
 from training.networks import CLASSES, MEAN, STD, normalise
-from training.recipes import ACCEPTANCE, TYPICALITY, NetworkName, Recipe
-from training.rejection import measure_rejection
+from training.recipes import CALIBRATION
+from training.synthetic.rejection import measure_rejection
 
 ONNX_FILE = "model.onnx"
 TORCHSCRIPT_FILE = "model.torchscript.pt"
-CARD_FILE = "card.json"
 
 OUTPUTS = ("logits", "probabilities", "typicality")
-
-DECIMALS = 4  # of what the card has for charts
 
 PARITY_DIGITS = 1_000
 PARITY_BATCHES = (1, 7, 1_000)
@@ -51,18 +48,6 @@ PARITY_TOLERANCE = 1e-4  # the largest difference of two logits
 
 class ExportError(Exception):
     """The exported files do not do what the network does; nothing was written."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained network and what its card has to say of the training."""
-
-    name: NetworkName
-    network: nn.Module
-    recipe: Recipe
-    history: History
-    seed: int
-    device: str
 
 
 class ServedNetwork(nn.Module):
@@ -103,6 +88,7 @@ def fold_normalisation(network: nn.Module) -> nn.Module:
     return folded
 
 
+@reproducible()
 def export(
     trained: Trained, typicality: nn.Module, models: Path, splits: Mapping[str, Digits]
 ) -> tuple[dict[str, Any], dict[str, Evaluation]]:
@@ -122,45 +108,28 @@ def export(
     Raises:
         ExportError: PyTorch, TorchScript and ONNX disagree.
     """
-    validation = splits.get("validation")
+    validation, test = splits.get("validation"), headline(splits)
     temperature = 1.0 if validation is None else _temperature(trained.network, validation)
     served = ServedNetwork(trained.network, temperature, typicality).eval()
     version = _version(served)
-    test = next(name for name in splits if name.startswith("test"))
     with replacing(models / trained.name) as folder:
         torchscript.save(served, folder / TORCHSCRIPT_FILE)
         onnx.save(_onnx_model(trained, served, version, splits["train"]), folder / ONNX_FILE)
         check_parity(trained.network, folder, splits[test])
 
         predict = onnx_predict(folder / ONNX_FILE)
-        acceptance = (
-            fit_acceptance(ACCEPTANCE, predict_all(predict, validation.images))
-            if validation
-            else None
-        )
+        acceptance = rejection = None
+        if validation is not None:
+            acceptance = fit_acceptance(CALIBRATION, predict_all(predict, validation.images))
         evaluations = evaluate_splits(predict, splits, acceptance)
-        card = _card(trained, version, splits)
-        card["calibration"] = {
-            "temperature": temperature,
-            "acceptance": asdict(acceptance) if acceptance else None,
-        }
-        card["evaluation"] = {name: result.to_json() for name, result in evaluations.items()}
-        card["rejection"] = (
-            measure_rejection(predict, acceptance, splits[test], evaluations[test].outputs)
-            if acceptance
-            else None
+        if acceptance is not None:
+            outputs = evaluations[test].outputs
+            rejection = measure_rejection(predict, acceptance, splits[test], outputs)
+        described = card.describe(
+            trained, version, splits, evaluations, temperature, acceptance, rejection
         )
-        card["details"] = _details(trained.history, test, evaluations[test])
-        card["sizes"] = {
-            name: (folder / name).stat().st_size for name in (ONNX_FILE, TORCHSCRIPT_FILE)
-        }
-        card["files"] = {
-            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-            for name in (ONNX_FILE, TORCHSCRIPT_FILE)
-        }
-        text = json.dumps(card, indent=2) + "\n"
-        (folder / CARD_FILE).write_text(text, encoding="utf-8")
-    return card, evaluations
+        card.write(described, folder)
+    return described, evaluations
 
 
 @torch.inference_mode()
@@ -171,7 +140,7 @@ def _logits(network: nn.Module, images: Tensor) -> Tensor:
 
 def _temperature(network: nn.Module, validation: Digits) -> float:
     logits = _logits(network, validation.images).clone()
-    return fit_temperature(logits, validation.labels, validation.writers)
+    return fit_temperature(CALIBRATION, logits, validation.labels, validation.writers)
 
 
 def onnx_predict(path: Path) -> Predict:
@@ -266,85 +235,3 @@ def _version(network: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-def _card(trained: Trained, version: str, splits: Mapping[str, Digits]) -> dict[str, Any]:
-    layers = [module for module in trained.network.children() if isinstance(module, nn.Linear)]
-    return {
-        "name": trained.name,
-        "version": version,
-        "architecture": {
-            "summary": (type(trained.network).__doc__ or "").strip(),
-            "layers": [layers[0].in_features, *(layer.out_features for layer in layers)],
-            "parameters": sum(p.numel() for p in trained.network.parameters()),
-        },
-        "training": {
-            "recipe": asdict(trained.recipe),
-            "typicality": asdict(TYPICALITY),
-            "acceptance": asdict(ACCEPTANCE),
-            "seed": trained.seed,
-            "device": trained.device,
-            "libraries": _libraries(),
-        },
-        "data": {
-            "source": "QMNIST",
-            "splits": {
-                name: {"rows": len(digits), "sha256": digits.sha256()}
-                for name, digits in splits.items()
-            },
-        },
-    }
-
-
-def _details(history: History, test: str, evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "split": test,
-        "confusion": evaluation.confusion.tolist(),
-        "reliability": [
-            {
-                "count": b.count,
-                "confidence": round(b.confidence, DECIMALS),
-                "accuracy": round(b.accuracy, DECIMALS),
-            }
-            for b in evaluation.reliability
-        ],
-        "losses": [round(loss, DECIMALS) for loss in history.losses],
-        "validation_accuracies": [round(a, DECIMALS) for a in history.validation_accuracies],
-    }
-
-
-def _libraries() -> dict[str, str]:
-    names = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder` that takes its place once it is complete.
-
-    Whenever this is interrupted, `folder` is the old one or the new one, whole; killed between
-    the two renames, the old one is found under the name `.<name>-old`.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    old = folder.with_name(f".{folder.name}-old")
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        new = Path(scratch) / folder.name
-        new.mkdir()
-        yield new
-        for file in new.iterdir():
-            _flush_to_disk(file)
-        if folder.exists():
-            folder.rename(old)
-        try:
-            new.rename(folder)
-        except BaseException:
-            if old.exists():
-                old.rename(folder)
-            raise
-        if old.exists():
-            shutil.rmtree(old)
-
-
-def _flush_to_disk(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())

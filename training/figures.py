@@ -1,32 +1,38 @@
-"""Pictures: of digits, each with its own label and prediction; and the report's plots."""
+"""Pictures: of digits, each with its own label and prediction; and the report's plots.
 
+Each function writes a PNG file, and returns what it drew.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from training.card import Result, replacing_file
 from training.dataset import Digits
-from training.evaluation import Bin, Predict, calibration_error
+from training.evaluation import Bin, Predict, calibration_error, confusion
 from training.recipes import NetworkName, RecipeName
-from training.results import Result
 
-ROWS, COLUMNS = 3, 3
+ROWS = 3
+COLUMNS = 3
+MISTAKES_A_ROW = 12
 
 
-def draw(digits: Digits, rows: torch.Tensor, titles: list[str], path: Path) -> None:
-    """Draw nine digits in a 3 x 3 grid, each under its own title, into a PNG file."""
+def draw(digits: Digits, rows: torch.Tensor, titles: list[str], path: Path) -> Figure:
+    """Draw nine digits in a 3 x 3 grid, each under its own title."""
     figure = Figure(figsize=(6, 6.6), layout="constrained")
     for axes, row, title in zip(
         np.ravel(figure.subplots(ROWS, COLUMNS)), rows.tolist(), titles, strict=True
     ):
-        axes.imshow(digits.images[row].numpy(), cmap="gray_r", vmin=0, vmax=255)
+        _show(axes, digits.images[row])
         axes.set_title(title)
-        axes.set_axis_off()
-    _save(figure, path)
+    return _save(figure, path)
 
 
 def choose(digits: Digits, seed: int) -> torch.Tensor:
@@ -35,13 +41,13 @@ def choose(digits: Digits, seed: int) -> torch.Tensor:
     return torch.randperm(len(digits), generator=generator)[: ROWS * COLUMNS]
 
 
-def draw_samples(digits: Digits, seed: int, path: Path) -> None:
+def draw_samples(digits: Digits, seed: int, path: Path) -> Figure:
     """Draw nine digits under their labels."""
     rows = choose(digits, seed)
-    draw(digits, rows, [str(label) for label in digits.labels[rows].tolist()], path)
+    return draw(digits, rows, [str(label) for label in digits.labels[rows].tolist()], path)
 
 
-def draw_predictions(digits: Digits, predict: Predict, seed: int, path: Path) -> None:
+def draw_predictions(digits: Digits, predict: Predict, seed: int, path: Path) -> Figure:
     """Draw nine digits, each under what the model made of that very digit."""
     rows = choose(digits, seed)
     predicted = predict(digits.images[rows]).digits
@@ -49,13 +55,13 @@ def draw_predictions(digits: Digits, predict: Predict, seed: int, path: Path) ->
         f"predicted {guess}, is {label}"
         for guess, label in zip(predicted, digits.labels[rows].tolist(), strict=True)
     ]
-    draw(digits, rows, titles, path)
+    return draw(digits, rows, titles, path)
 
 
 def draw_curves(
     results: Mapping[RecipeName, Mapping[NetworkName, Sequence[Result]]], path: Path
-) -> None:
-    """Draw each recipe's training loss, and validation accuracy where it has one, by epoch."""
+) -> Figure:
+    """Draw each recipe's training loss, and validation errors where it has any, by epoch."""
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.subplots(2, 2)
     for row, (recipe, networks) in zip(axes, results.items(), strict=True):
@@ -64,8 +70,8 @@ def draw_curves(
             epochs = range(1, len(history.losses) + 1)
             row[0].plot(epochs, history.losses, label=network, linewidth=1.5)
             if history.validation_accuracies:
-                accuracies = [100 * a for a in history.validation_accuracies]
-                row[1].plot(epochs, accuracies, label=network, linewidth=1)
+                errors = [100 * (1 - a) for a in history.validation_accuracies]
+                row[1].plot(epochs, errors, label=network, linewidth=1)
         row[0].set(
             title=f"{recipe}: loss on the training digits",
             xlabel="epoch",
@@ -76,28 +82,27 @@ def draw_curves(
         row[0].legend()
         if history.validation_accuracies:
             row[1].set(
-                title=f"{recipe}: accuracy on validation digits",
+                title=f"{recipe}: errors on validation digits",
                 xlabel="epoch",
-                ylabel="right (%)",
-                ylim=(97.5, 100),
+                ylabel="wrong (%)",
+                yscale="log",
             )
             row[1].legend()
         else:
             row[1].set_axis_off()
             row[1].text(0.5, 0.5, "no digits held out", ha="center", transform=row[1].transAxes)
-    _save(figure, path)
+    return _save(figure, path)
 
 
 def draw_confusions(
     predictions: Mapping[NetworkName, NDArray[np.int64]], labels: NDArray[np.int64], path: Path
-) -> None:
+) -> Figure:
     """Draw a confusion matrix a network: the mistakes coloured, the right ones counted in grey."""
     figure = Figure(figsize=(14, 5), layout="constrained")
     for axes, (network, predicted) in zip(
         np.ravel(figure.subplots(1, len(predictions))), predictions.items(), strict=True
     ):
-        counts = np.zeros((10, 10), np.int64)
-        np.add.at(counts, (labels[: len(predicted)], predicted), 1)
+        counts = confusion(labels[: len(predicted)], predicted)
         mistakes = np.where(np.eye(10, dtype=bool), 0, counts)
         axes.imshow(mistakes, cmap="Oranges", vmax=max(8, mistakes.max()))
         for (row, column), count in np.ndenumerate(counts):
@@ -112,26 +117,25 @@ def draw_confusions(
             xticks=range(10),
             yticks=range(10),
         )
-    _save(figure, path)
+    return _save(figure, path)
 
 
 def draw_mistakes(
     digits: Digits, rows: NDArray[np.int64], predicted: NDArray[np.int64], path: Path
-) -> None:
+) -> Figure:
     """Draw all given digits on one sheet, each over its true and its predicted class."""
-    columns = 12
-    height = max(1, -(-len(rows) // columns))
-    figure = Figure(figsize=(columns, 1.3 * height + 0.6), layout="constrained")
+    height = max(1, math.ceil(len(rows) / MISTAKES_A_ROW))
+    figure = Figure(figsize=(MISTAKES_A_ROW, 1.3 * height + 0.6), layout="constrained")
     figure.suptitle("true → predicted")
-    for axes in np.ravel(figure.subplots(height, columns, squeeze=False)):
+    for axes in np.ravel(figure.subplots(height, MISTAKES_A_ROW, squeeze=False)):
         axes.set_axis_off()
     for axes, row in zip(figure.axes, rows, strict=False):
-        axes.imshow(digits.images[row].numpy(), cmap="gray_r", vmin=0, vmax=255)
+        _show(axes, digits.images[row])
         axes.set_title(f"{digits.labels[row]} → {predicted[row]}", size=10)
-    _save(figure, path)
+    return _save(figure, path)
 
 
-def draw_reliability(reliability: Mapping[NetworkName, Sequence[Bin]], path: Path) -> None:
+def draw_reliability(reliability: Mapping[NetworkName, Sequence[Bin]], path: Path) -> Figure:
     """Draw accuracy against confidence, a point a bin, with the number of answers in it."""
     figure = Figure(figsize=(14, 5), layout="constrained")
     for axes, (network, bins) in zip(
@@ -155,10 +159,16 @@ def draw_reliability(reliability: Mapping[NetworkName, Sequence[Bin]], path: Pat
             xlim=(0, 120),
             ylim=(-8, 112),
         )
-    _save(figure, path)
+    return _save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The version of the library that drew it would make the file another one.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+def _show(axes: Axes, image: torch.Tensor) -> None:
+    axes.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=255)
+    axes.set_axis_off()
+
+
+def _save(figure: Figure, path: Path) -> Figure:
+    with replacing_file(path) as file:
+        # The version of the library that drew it would make the file another one.
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return figure

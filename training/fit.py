@@ -1,26 +1,89 @@
-"""The training loop."""
+"""The training loop; then what it stands on: determinism, optimizers, checkpoints, the log."""
 
+import json
+import math
 import os
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
+from typing import Any, TextIO
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 
-from training.batches import ahead, epochs
+from training.batches import Batch, seed_of, stream
+from training.card import replacing_file
 from training.dataset import Digits
-from training.learner import History, Learner
-from training.networks import normalise
-from training.recipes import NetworkName, Recipe
-from training.runs import Run
+from training.evaluation import History, accuracy
+from training.networks import build
+from training.recipes import Adam, Muon, NetworkName, Recipe, RMSprop
 
 LOG_EVERY = 100  # batches
+METRICS_FILE = "metrics.jsonl"
 
 
+def _train(
+    learner: "Learner",
+    batches: Iterator[Batch],
+    epochs: Iterable[int],
+    *,
+    seed: int,
+    log: Callable[[int, int, float], None],
+) -> Iterator[tuple[int, float]]:
+    """Run the notebook's loop; after each epoch, yield its number and its mean loss."""
+    for epoch in epochs:
+        torch.manual_seed(seed_of(seed, epoch))  # for dropout
+        learner.network.train()
+        running_loss, epoch_loss = torch.zeros(2, device=learner.device)
+        for batch, (x, y) in enumerate(islice(batches, learner.steps), start=1):
+            learner.zero_grad()
+            loss = cross_entropy(learner.network(x), y)
+            loss.backward()
+            learner.step()
+            running_loss += loss.detach()
+            epoch_loss += loss.detach()
+            if batch % LOG_EVERY == 0:
+                log(epoch, batch, running_loss.item() / LOG_EVERY)
+                running_loss.zero_()
+        yield epoch, epoch_loss.item() / learner.steps
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Have PyTorch compute the same bits every time; afterwards, its settings are as they were."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    flushed = not torch.tensor(1e-40).mul(1).is_nonzero()  # PyTorch does not tell
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            torch.use_deterministic_algorithms(True)
+            # cuBLAS is deterministic with a workspace of its own only.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            # Batches so small gain little from a second thread, and where one is held up, all wait.
+            torch.set_num_threads(1)
+            # The averages of the gradients of dead units decay to denormals, which are slow.
+            torch.set_flush_denormal(True)
+            yield
+    finally:
+        torch.set_flush_denormal(flushed)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if workspace is None:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+@reproducible()
 def fit(
     name: NetworkName,
     recipe: Recipe,
@@ -29,7 +92,7 @@ def fit(
     *,
     seed: int,
     device: torch.device,
-    run: Run,
+    run: "Run",
     checkpoint: Path,
     resume: bool = False,
 ) -> tuple[nn.Module, History]:
@@ -53,80 +116,205 @@ def fit(
         CheckpointError: The file is another training's.
     """
     run.record("recipe", network=name, seed=seed, device=device.type, **asdict(recipe))
-    _make_deterministic()
-    steps = -(-len(digits) // recipe.batch_size)
-    learner = Learner(name, recipe, recipe.epochs * steps, seed=seed, device=device)
+    steps = math.ceil(len(digits) / recipe.batch_size)
+    learner = Learner(name, recipe, steps, seed=seed, device=device)
     identity = {"network": name, "seed": seed, "digits": digits.sha256(), **asdict(recipe)}
     history = History()
     if resume and checkpoint.exists():
         history = learner.load(checkpoint, identity)
-        run.console.print(f"{name}: going on after epoch {len(history.losses)}", highlight=False)
+        run.say(f"{name}: going on after epoch {len(history.losses)}")
 
     done = len(history.losses)
     start = perf_counter() - history.seconds
-    stream = epochs(digits, recipe, seed=seed, device=device, first=done + 1)
-    if recipe.augmentation is not None:  # or there is too little to do for a second thread
-        stream = ahead(stream)
-    progress = Progress(
-        TextColumn(f"{name}, epoch {{task.fields[epoch]}}/{recipe.epochs}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=run.console,
-        transient=True,
-    )
-    with progress, closing(stream):
-        task = progress.add_task("", total=learner.steps, completed=done * steps, epoch=done + 1)
-        for epoch in range(done + 1, recipe.epochs + 1):
-            progress.update(task, epoch=epoch)
-            torch.manual_seed(1_000_003 * seed + epoch)  # for dropout
-            learner.network.train()
-            running_loss = torch.zeros((), device=device)
-            epoch_loss = torch.zeros((), device=device)
-            for batch, (x, y) in enumerate(islice(stream, steps), start=1):
-                loss = learner.step(x, y)
-                running_loss += loss
-                epoch_loss += loss
-                if batch % LOG_EVERY == 0:
-                    mean_loss = running_loss.item() / LOG_EVERY
-                    running_loss.zero_()
-                    run.record("loss", epoch=epoch, batch=batch, loss=mean_loss)
-                    run.console.print(
-                        f"{name}: epoch {epoch}, batch {batch}, loss {mean_loss:.4f}",
-                        highlight=False,
-                    )
-                    progress.update(task, completed=(epoch - 1) * steps + batch)
-            progress.update(task, completed=epoch * steps)
-            history.losses.append(epoch_loss.item() / steps)
+    batches = stream(digits, recipe, seed=seed, device=device, first=done + 1)
+    with closing(batches), run.progress(name, recipe.epochs, steps) as log:
+        log(done + 1, 0, None)
+        remaining = range(done + 1, recipe.epochs + 1)
+        for epoch, loss in _train(learner, batches, remaining, seed=seed, log=log):
+            metrics = {"loss": loss}
+            history.losses.append(loss)
             if validation is not None:
-                history.validation_accuracies.append(accuracy(learner.network, validation))
+                metrics["validation_accuracy"] = accuracy(learner.network, validation)
+                history.validation_accuracies.append(metrics["validation_accuracy"])
             history.seconds = perf_counter() - start
-            run.record("epoch", epoch=epoch, **{k: v[-1] for k, v in _curves(history).items()})
+            run.record("epoch", epoch=epoch, **metrics)
+            log(epoch + 1, 0, None)
             learner.save(checkpoint, identity, history)
     run.record("fitted", seconds=history.seconds)
-    run.console.print(f"{name}: trained in {history.seconds:.1f} s", highlight=False)
+    run.say(f"{name}: trained in {history.seconds:.1f} s")
     return learner.network.cpu().eval(), history
 
 
-def _curves(history: History) -> dict[str, list[float]]:
-    curves = {"loss": history.losses, "validation_accuracy": history.validation_accuracies}
-    return {name: values for name, values in curves.items() if values}
+class CheckpointError(Exception):
+    """A checkpoint is of another training than the one that is to go on."""
 
 
-@torch.inference_mode()
-def accuracy(network: nn.Module, digits: Digits) -> float:
-    """Return the share of the digits that a network gets right, 0…1."""
-    device = next(network.parameters()).device
-    network.eval()
-    logits = network(normalise(digits.images.to(device)))
-    return int((logits.argmax(1).cpu() == digits.labels).sum()) / len(digits)
+class Learner:
+    """One network with all that its training changes.
+
+    Args:
+        name: Which network.
+        recipe: How it learns.
+        steps: How many batches an epoch has.
+        seed: Of its first weights.
+        device: Where it is.
+    """
+
+    def __init__(
+        self, name: NetworkName, recipe: Recipe, steps: int, *, seed: int, device: torch.device
+    ) -> None:
+        torch.manual_seed(seed)
+        self.network = build(name, recipe.dropout).to(device)
+        self.device = device
+        self.steps = steps
+        self._optimizers = _optimizers(self.network, recipe.optimizer, device)
+        self._rates: list[LambdaLR] = []
+        if recipe.warmup is not None:
+            factor = partial(schedule, recipe.warmup, recipe.epochs * steps)
+            self._rates = [LambdaLR(optimizer, factor) for optimizer in self._optimizers]
+
+    def zero_grad(self) -> None:
+        """Forget the last batch's gradients."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Change the weights by the gradients, and the learning rates by their schedule."""
+        for optimizer in self._optimizers:
+            optimizer.step()
+        for rate in self._rates:
+            rate.step()
+
+    def save(self, path: Path, identity: dict[str, Any], history: History) -> None:
+        """Keep the state after an epoch; a file that is there is replaced as a whole."""
+        with replacing_file(path) as unfinished:
+            torch.save(
+                {
+                    "identity": identity,
+                    "history": asdict(history),
+                    "state": [part.state_dict() for part in self._parts()],
+                },
+                unfinished,
+            )
+
+    def load(self, path: Path, identity: dict[str, Any]) -> History:
+        """Take up the state that `save` kept, on whichever device.
+
+        Raises:
+            CheckpointError: It is of another training.
+        """
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        if kept["identity"] != identity:
+            raise CheckpointError(
+                f"{path} is of another training, by another recipe or on other digits; "
+                "delete it, or do not resume"
+            )
+        for part, state in zip(self._parts(), kept["state"], strict=True):
+            part.load_state_dict(state)
+        return History(**kept["history"])
+
+    def _parts(self) -> list[nn.Module | torch.optim.Optimizer | LambdaLR]:
+        return [self.network, *self._optimizers, *self._rates]
 
 
-def _make_deterministic() -> None:
-    torch.use_deterministic_algorithms(True)
-    # cuBLAS is deterministic with a workspace of its own only.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # So small batches gain little from a second thread, and where one is held up, all wait.
-    torch.set_num_threads(1)
-    # The optimizers' averages of the gradients of dead units decay to denormals, which are slow.
-    torch.set_flush_denormal(True)
+def schedule(warmup: float, steps: int, step: int) -> float:
+    """Give a learning rate's factor at a step, from 0 on: up for a while, then down to zero."""
+    done = step / steps
+    return done / warmup if done < warmup else (1 - done) / (1 - warmup)
+
+
+def _optimizers(
+    network: nn.Module, recipe: Adam | RMSprop | Muon, device: torch.device
+) -> list[torch.optim.Optimizer]:
+    match recipe:
+        case Adam():
+            return [adam(network.parameters(), recipe)]
+        case RMSprop():
+            return [
+                torch.optim.RMSprop(
+                    network.parameters(),
+                    recipe.learning_rate,
+                    alpha=recipe.alpha,
+                    eps=recipe.epsilon,
+                    foreach=device.type == "cuda",  # several tensors at once pays there only
+                )
+            ]
+        case Muon():
+            *hidden, last = (p for p in network.parameters() if p.ndim == 2)
+            rest = [p for p in network.parameters() if p.ndim == 1]
+            muon = torch.optim.Muon(
+                hidden,
+                recipe.learning_rate,
+                momentum=recipe.momentum,
+                nesterov=recipe.nesterov,
+                weight_decay=recipe.weight_decay,
+                ns_steps=recipe.newton_schulz_steps,
+                ns_coefficients=recipe.newton_schulz_coefficients,
+                eps=recipe.epsilon,
+                adjust_lr_fn=recipe.adjustment,
+            )
+            return [muon, adam([*rest, last], recipe.rest)]
+
+
+def adam(parameters: Iterable[Tensor], recipe: Adam) -> torch.optim.AdamW:
+    """Make the optimizer, which without weight decay is Adam itself."""
+    return torch.optim.AdamW(
+        parameters,
+        recipe.learning_rate,
+        betas=recipe.betas,
+        eps=recipe.epsilon,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+class Run:
+    """Where a training puts its metrics, and the console on which it shows its progress."""
+
+    def __init__(self, metrics: TextIO, console: Console) -> None:
+        self.console = console
+        self._metrics = metrics
+
+    def record(self, event: str, **metrics: object) -> None:
+        """Keep the metrics of one event as a line of JSON, at once."""
+        self._metrics.write(json.dumps({"event": event, **metrics}) + "\n")
+        self._metrics.flush()
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence."""
+        self.console.print(sentence, highlight=False)
+
+    @contextmanager
+    def progress(
+        self, name: str, epochs: int, steps: int
+    ) -> Iterator[Callable[[int, int, float | None], None]]:
+        """Show a bar, and give what tells it the epoch, the batch, and perhaps the loss there."""
+        bar = Progress(
+            TextColumn(f"{name}, epoch {{task.fields[epoch]}}/{epochs}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task("", total=epochs * steps, epoch=1)
+
+            def log(epoch: int, batch: int, loss: float | None) -> None:
+                done = (epoch - 1) * steps + batch
+                bar.update(task, completed=done, epoch=min(epoch, epochs))
+                if loss is not None:
+                    self.record("loss", epoch=epoch, batch=batch, loss=loss)
+                    self.say(f"{name}: epoch {epoch}, batch {batch}, loss {loss:.4f}")
+
+            yield log
+
+
+@contextmanager
+def start_run(runs: Path, name: str, console: Console) -> Iterator[Run]:
+    """Open a new run's folder, `runs/<time>-<name>/`, whose metrics are JSON lines."""
+    time = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S-%f")
+    folder = runs / f"{time}-{name}"
+    folder.mkdir(parents=True)
+    with (folder / METRICS_FILE).open("w", encoding="utf-8") as metrics:
+        yield Run(metrics, console)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.recipes import NetworkName
+
 PIXELS = 28 * 28
 CLASSES = 10
 
@@ -76,3 +78,14 @@ class Dropout(nn.Module):
         x = torch.relu(self.fc3(x))
         logits: Tensor = self.fc4(x)
         return logits
+
+
+def build(name: NetworkName, dropout: float) -> nn.Module:
+    """Make the named network, with fresh weights from torch's global generator."""
+    match name:
+        case "baseline":
+            return Baseline()
+        case "deeper":
+            return Deeper()
+        case "dropout":
+            return Dropout(dropout)

@@ -24,31 +24,64 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Adam:
+    """Kingma and Ba, Adam: A method for stochastic optimization, 2015."""
+
+    name: Literal["adam"] = "adam"
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0  # decoupled, as in AdamW
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """Tieleman and Hinton, 2012."""
+
+    name: Literal["rmsprop"] = "rmsprop"
+    learning_rate: float = 1e-3
+    alpha: float = 0.99
+    epsilon: float = 1e-8
+
+
+@dataclass(frozen=True)
+class Muon:
+    """Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024."""
+
+    name: Literal["muon"] = "muon"
+    learning_rate: float = 0.03
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 0.02
+    newton_schulz_steps: int = 5
+    newton_schulz_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315)
+    epsilon: float = 1e-7
+    adjustment: Literal["original", "match_rms_adamw"] = "original"  # of the learning rate
+    # Of the biases and the last layer, as its authors advise.
+    rest: Adam = Adam(learning_rate=2e-3, betas=(0.9, 0.99))
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How one network is trained."""
 
     name: RecipeName
-    optimizer: Literal["adam", "rmsprop", "muon"]
-    learning_rate: float = 1e-3
+    optimizer: Adam | RMSprop | Muon
     epochs: int = 5
     batch_size: int = 64
     dropout: float = 0.0  # for the network that has dropout layers
     validation: float = 0.0  # the share of the training writers whose digits are held out
-    momentum: float = 0.9  # Muon's
-    weight_decay: float = 0.0  # Muon's
-    adam_learning_rate: float = 2e-3  # beside Muon, for the biases and the last layer
     warmup: float | None = None  # share of all steps; then linearly to zero. None: constant
     augmentation: Augmentation | None = None
+    made_together: int = 4  # batches, whose random numbers are drawn at once
 
 
 STRONG = Recipe(
     "strong",
-    "muon",
-    learning_rate=0.03,
+    Muon(),
     epochs=300,
     batch_size=512,
     validation=0.085,
-    weight_decay=0.02,
     warmup=0.05,
     augmentation=Augmentation(),
 )
@@ -56,13 +89,27 @@ STRONG = Recipe(
 RECIPES: Mapping[RecipeName, Mapping[NetworkName, Recipe]] = {
     # The course notebook's own: five epochs on all training digits, nothing held out.
     "notebook": {
-        "baseline": Recipe("notebook", "adam"),
-        "deeper": Recipe("notebook", "adam"),
-        "dropout": Recipe("notebook", "rmsprop", dropout=0.5),
+        "baseline": Recipe("notebook", Adam()),
+        "deeper": Recipe("notebook", Adam()),
+        "dropout": Recipe("notebook", RMSprop(), dropout=0.5),
     },
     # docs/recipe.md says what each piece of it brings.
     "strong": {"baseline": STRONG, "deeper": STRONG, "dropout": STRONG},
 }
+
+
+@dataclass(frozen=True)
+class LetterDistortion:
+    """How far the letters are distorted that the typicality network learns from."""
+
+    rotation: float = 0.3  # radians, to either side
+    shear: float = 0.25  # either way
+    scale: float = 0.2  # the logarithm of either axis's factor, up or down
+    bend: float = 0.05  # of half the picture, the standard deviation of a grid point's displacement
+    grid: int = 4  # points along a side
+    thicker: float = 0.3  # the share whose strokes grow by two pixels
+    thickest: float = 0.1  # the share, of all, whose strokes grow by four
+    thinner: float = 0.25  # the share whose strokes shrink by two
 
 
 @dataclass(frozen=True)
@@ -73,8 +120,7 @@ class TypicalityRecipe:
     hidden: int = 40
     epochs: int = 40
     batch_size: int = 512  # half digits, half others
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.02
+    optimizer: Adam = Adam(learning_rate=3e-3, betas=(0.9, 0.99), weight_decay=0.02)
     warmup_steps: int = 200
     seed: int = 0
     sides: tuple[int, ...] = (40, 70, 140)  # pixels to which digits are enlarged on their way
@@ -89,17 +135,21 @@ class TypicalityRecipe:
             "textures": 0.11,
         }
     )
+    upright: tuple[str, ...] = ("letters", "halves")  # the others are turned and mirrored
+    turned_together: int = 256
+    letters: LetterDistortion = LetterDistortion()
 
 
 TYPICALITY = TypicalityRecipe()
 
 
 @dataclass(frozen=True)
-class AcceptanceRecipe:
-    """How much of the validation digits the thresholds refuse."""
+class CalibrationRecipe:
+    """How temperature and thresholds are fitted on the validation digits."""
 
-    unsure: float = 0.025  # the least sure
+    folds: int = 5  # of writers, to tell whether a temperature helps on others
+    unsure: float = 0.025  # the share that is refused as the least sure
     refused: float = 0.04  # in all, with the least typical of the others
 
 
-ACCEPTANCE = AcceptanceRecipe()
+CALIBRATION = CalibrationRecipe()

@@ -30,7 +30,7 @@ def save(module: nn.Module, path: Path) -> None:
 def load(path: Path) -> torch.jit.ScriptModule:
     """Read what `save` wrote."""
     with _deprecation_known():
-        module: torch.jit.ScriptModule = torch.jit.load(str(path))
+        module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")
         return module
 
 

@@ -1,66 +1,176 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests import drawn
 from tests.conftest import ROOT
+from training import torchscript
+from training.__main__ import main
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "training", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@dataclass
+class Done:
+    """A command that has ended, and the folder that it ran in."""
+
+    code: object
+    output: str
+    error: str
+    folder: Path
 
 
-def test_fit_writes_the_artifact_the_metrics_and_the_counts(
-    drawn_root: Path, tmp_path: Path
-) -> None:
-    models, runs, results = tmp_path / "models", tmp_path / "runs", tmp_path / "results"
-    where = ("--data", drawn_root, "--models", models, "--runs", runs, "--results", results)
-    done = run("fit", "baseline", "--recipe", "notebook", "--seed", "4", *where)
-    assert done.returncode == 0, done.stderr
-    card = json.loads((models / "baseline" / "card.json").read_text(encoding="utf-8"))
+def run(*arguments: str | Path, folder: Path = ROOT) -> Done:
+    """Run a command in this process, which has imported PyTorch already."""
+    output, error = StringIO(), StringIO()
+    with (
+        chdir(folder),
+        redirect_stdout(output),
+        redirect_stderr(error),
+        patch.object(sys, "argv", ["training", *map(str, arguments)]),
+        pytest.raises(SystemExit) as exited,
+    ):
+        main()
+    return Done(exited.value.code, output.getvalue(), error.getvalue(), folder)
+
+
+@pytest.fixture(scope="module")
+def fitted(drawn_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A network of the notebook, trained in an empty folder by the shortest command."""
+    folder = tmp_path_factory.mktemp("fitted")
+    done = run("fit", "deeper", "--recipe", "notebook", "--data", drawn_root, folder=folder)
+    assert done.code == 0, done.error
+    return done
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A torchvision root with so few digits that the strong recipe takes seconds."""
+    root = tmp_path_factory.mktemp("few")
+    drawn.write_qmnist(root, train=400, test=200)
+    return root
+
+
+@pytest.fixture(scope="module")
+def strong(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The same by the strong recipe."""
+    folder = tmp_path_factory.mktemp("strong")
+    done = run("fit", "baseline", "--data", few, folder=folder)
+    assert done.code == 0, done.error
+    return done
+
+
+def test_fit_writes_below_runs_unless_told_otherwise(fitted: Done) -> None:
+    assert [path.name for path in fitted.folder.iterdir()] == ["runs"]
+    runs = {path.name for path in (fitted.folder / "runs").iterdir()}
+    assert {"checkpoints", "models", "results"} < runs
+
+
+def test_fit_writes_the_artifact_the_metrics_and_the_counts(fitted: Done) -> None:
+    runs = fitted.folder / "runs"
+    card = json.loads((runs / "models" / "deeper" / "card.json").read_text(encoding="utf-8"))
     test = card["evaluation"]["test"]
-    assert f"{test['correct']:,}" in done.stdout
-    assert f"{100 * test['accuracy']:.2f} %" in done.stdout
+    assert f"{test['correct']:,}" in fitted.output
+    assert f"{100 * test['accuracy']:.2f} %" in fitted.output
 
-    (metrics,) = runs.glob("*-notebook-baseline-4/metrics.jsonl")
+    (metrics,) = runs.glob("*-notebook-deeper-0/metrics.jsonl")
     events = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     counts = {e["split"]: e["correct"] for e in events if e["event"] == "evaluation"}
     assert counts == {name: split["correct"] for name, split in card["evaluation"].items()}
 
-    result = json.loads((results / "notebook" / "baseline-4.json").read_text(encoding="utf-8"))
+    path = runs / "results" / "notebook" / "deeper-0.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
     labels = drawn.digits(1_000, seed=2)[1]
     predicted = np.array(list(result["predictions"]), int)
     assert (predicted == labels).sum() == test["correct"]
+
+
+def test_the_same_training_makes_the_same_artifact(fitted: Done, drawn_models: Path) -> None:
+    again, before = fitted.folder / "runs" / "models" / "deeper", drawn_models / "deeper"
+    assert (again / "model.onnx").read_bytes() == (before / "model.onnx").read_bytes()
+    # TorchScript numbers its classes by what else the process has compiled.
+    compiled, as_before = (torchscript.load(f / "model.torchscript.pt") for f in (again, before))
+    for name, tensor in compiled.state_dict().items():
+        assert torch.equal(tensor, as_before.state_dict()[name])
+    cards = [json.loads((f / "card.json").read_text(encoding="utf-8")) for f in (again, before)]
+    for card in cards:
+        for of_files in ("files", "sizes"):
+            del card[of_files]["model.torchscript.pt"]
+    assert cards[0] == cards[1]
+
+
+def test_the_strong_recipe_is_calibrated_and_refuses(strong: Done) -> None:
+    folder = strong.folder / "runs" / "models" / "baseline"
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    assert card["calibration"]["temperature"] > 0
+    assert card["calibration"]["acceptance"].keys() == {"confidence", "typicality"}
+    assert card["evaluation"]["test"]["accuracy"] > 0.9
+    assert card["rejection"]["noise"]["refused"] > 0.5 * card["rejection"]["noise"]["total"]
+    assert len(card["details"]["validation_accuracies"]) == 300
+    assert "accepted" in strong.output
+
+    muon = card["training"]["recipe"]["optimizer"]
+    assert (muon["name"], muon["nesterov"], muon["newton_schulz_steps"]) == ("muon", True, 5)
+    assert muon["rest"]["betas"] == card["training"]["typicality"]["optimizer"]["betas"]
+    assert card["training"]["calibration"]["folds"] == 5
+    assert card["training"]["typicality"]["letters"]["rotation"] == 0.3
+
+
+def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(
+    strong: Done, few: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "checkpoints").mkdir(parents=True)
+    for kept in (strong.folder / "runs" / "checkpoints").glob("typicality-*.pt"):
+        shutil.copy(kept, tmp_path / "runs" / "checkpoints")
+    command = ["fit", "baseline", "--data", str(few)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    checkpoint = tmp_path / "runs" / "checkpoints" / "strong-baseline-0.pt"
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "runs" / "models").exists()
+
+    done = run(*command, "--resume", folder=tmp_path)
+    assert "baseline: going on after epoch" in done.output
+    resumed, whole = (
+        folder / "runs" / "models" / "baseline" / "model.onnx"
+        for folder in (tmp_path, strong.folder)
+    )
+    assert resumed.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_samples_are_drawn(split: str, drawn_root: Path, tmp_path: Path) -> None:
     output = tmp_path / "samples.png"
     done = run("samples", "--split", split, "--data", drawn_root, "--output", output)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.error
     with Image.open(output) as picture:
         picture.load()
 
 
-def test_predictions_are_drawn(drawn_root: Path, drawn_models: Path, tmp_path: Path) -> None:
+def test_predictions_are_drawn(drawn_root: Path, tmp_path: Path) -> None:
+    """Of the committed model, where no other is named."""
     output = tmp_path / "predictions.png"
-    done = run(
-        "predictions", "deeper", "--data", drawn_root, "--models", drawn_models, "--output", output
-    )
-    assert done.returncode == 0, done.stderr
+    done = run("predictions", "deeper", "--data", drawn_root, "--output", output)
+    assert done.code == 0, done.error
     with Image.open(output) as picture:
         picture.load()
 
@@ -72,46 +182,44 @@ def test_a_damaged_data_set_is_one_sentence_and_exit_code_2(
     raw.mkdir(parents=True)
     for file in (drawn_root / "QMNIST" / "raw").iterdir():
         (raw / file.name).write_bytes(file.read_bytes()[:1_000])
-    done = run("fit", "all", "--data", tmp_path, "--models", tmp_path / "models")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: QMNIST's train split in ")
-    assert len(done.stderr.splitlines()) == 1
-    assert not (tmp_path / "models").exists()
+    done = run("fit", "all", "--data", tmp_path, folder=tmp_path)
+    assert done.code == 2
+    assert done.error.startswith("error: QMNIST's train split in ")
+    assert len(done.error.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_missing_data_set_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     # A folder below a file cannot be made, so nothing is downloaded where there is a network.
     (tmp_path / "file").touch()
-    done = run("fit", "all", "--data", tmp_path / "file" / "data")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: QMNIST's train split is not in ")
-    assert len(done.stderr.splitlines()) == 1
+    done = run("fit", "all", "--data", tmp_path / "file" / "data", folder=tmp_path)
+    assert done.code == 2
+    assert done.error.startswith("error: QMNIST's train split is not in ")
+    assert len(done.error.splitlines()) == 1
 
 
 def test_a_report_without_results_is_one_sentence_and_exit_code_2(
     drawn_root: Path, tmp_path: Path
 ) -> None:
     done = run("report", "--data", drawn_root, "--results", tmp_path, "--docs", tmp_path)
-    assert done.returncode == 2
-    assert "has no results of baseline by notebook; make train" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert done.code == 2
+    assert "has no results of baseline by notebook; make train" in done.error
+    assert len(done.error.splitlines()) == 1
 
 
 def test_predictions_of_a_model_that_is_not_there_are_an_error(
     drawn_root: Path, tmp_path: Path
 ) -> None:
     done = run("predictions", "deeper", "--data", drawn_root, "--models", tmp_path)
-    assert done.returncode == 2
-    assert "there is no" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 2
+    assert "there is no" in done.error
+    assert "Traceback" not in done.error
 
 
-def test_cuda_that_is_absent_is_an_error(drawn_root: Path) -> None:
-    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "training", "fit", "baseline", "--device", "cuda"]
-    command += ["--data", str(drawn_root)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=hidden, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "there is no CUDA device here" in done.stderr
+def test_cuda_that_is_absent_is_an_error(
+    drawn_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = run("fit", "baseline", "--device", "cuda", "--data", drawn_root, folder=tmp_path)
+    assert done.code == 2
+    assert "there is no CUDA device here" in done.error

@@ -1,17 +1,23 @@
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, roc_auc_score
 from torch import Tensor
 
 from tests.training.conftest import drawn_digits
 from training.evaluation import (
     Acceptance,
+    McNemar,
     Outputs,
+    auroc,
     calibration_error,
     evaluate_splits,
+    fit_acceptance,
+    fit_temperature,
     reliability,
 )
+from training.recipes import CALIBRATION
 
 
 def random_outputs(count: int) -> Outputs:
@@ -65,3 +71,57 @@ def test_calibration_error_of_a_worked_case() -> None:
 def test_a_confidence_on_a_bins_edge_belongs_to_the_lower_bin() -> None:
     # In one bin the two would cancel out: (0.5 - 0) + (0.6 - 1) is not 0.5 and 0.4 apart.
     assert error([0.5, 0.6], [False, True], bins=2) == pytest.approx(0.45, abs=1e-7)
+
+
+def overconfident(count: int, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits that are `temperature` times those of the distribution the labels are drawn from."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(count, 10, generator=generator)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    return temperature * logits, labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_the_temperature_of_known_logits_is_found(temperature: float) -> None:
+    logits, labels = overconfident(20_000, temperature)
+    found = fit_temperature(CALIBRATION, logits, labels, writers=torch.arange(20_000) // 20)
+    assert found == pytest.approx(temperature, rel=0.03)
+
+
+def test_a_temperature_that_does_not_help_on_other_writers_is_not_kept() -> None:
+    logits, labels = overconfident(200, 1.0)
+    found = fit_temperature(CALIBRATION, logits, labels, writers=torch.arange(200) // 20)
+    assert found == 1.0
+
+
+def test_the_thresholds_refuse_the_share_they_should() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(10, 0.05), size=10_000).astype(np.float32)
+    outputs = Outputs(probabilities, rng.normal(size=10_000).astype(np.float32))
+    acceptance = fit_acceptance(CALIBRATION, outputs)
+    accepted = acceptance.accepts(outputs)
+    assert (outputs.confidence >= acceptance.confidence).mean() == pytest.approx(0.975, abs=1e-3)
+    assert accepted.mean() == pytest.approx(0.96, abs=1e-3)
+
+
+def test_mcnemar_is_the_binomial_test_of_where_two_differ() -> None:
+    first = np.array([True] * 90 + [False] * 30 + [True] * 12)
+    second = np.array([True] * 90 + [True] * 30 + [False] * 12)
+    test = McNemar.of(first, second)
+    assert (test.first_only, test.second_only) == (12, 30)
+    # As R says of binom.test(12, 42).
+    assert test.p_value == pytest.approx(0.007916, abs=1e-6)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (5, 5), (1, 0)])
+def test_no_evidence_is_a_p_value_of_one(a: int, b: int) -> None:
+    assert McNemar(a, b).p_value == 1.0
+
+
+def test_auroc_is_scikit_learns_also_with_ties() -> None:
+    rng = np.random.default_rng(0)
+    positive = rng.normal(1, 1, 500).round(1)
+    negative = rng.normal(0, 1, 300).round(1)
+    truth = np.r_[np.ones(500), np.zeros(300)]
+    expected = roc_auc_score(truth, np.r_[positive, negative])
+    assert auroc(positive, negative) == pytest.approx(expected)

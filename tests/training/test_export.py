@@ -1,8 +1,6 @@
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +13,18 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT
 from training import dataset, torchscript
+from training.card import Trained
 from training.dataset import Digits
-from training.evaluation import Outputs
+from training.evaluation import History, Outputs
 from training.export import (
     ExportError,
     ServedNetwork,
-    Trained,
     check_parity,
     export,
     fold_normalisation,
     onnx_predict,
-    replacing,
 )
-from training.learner import History, build
-from training.networks import normalise
+from training.networks import build, normalise
 from training.recipes import RECIPES, NetworkName
 
 FILES = {"card.json", "model.onnx", "model.torchscript.pt"}
@@ -39,7 +35,7 @@ def fresh(name: NetworkName) -> Trained:
     torch.manual_seed(5)
     recipe = RECIPES["notebook"][name]
     history = History([0.5, 0.25], [0.9, 0.95])
-    return Trained(name, build(name, recipe).eval(), recipe, history, seed=5, device="cpu")
+    return Trained(name, build(name, recipe.dropout).eval(), recipe, history, seed=5, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -205,56 +201,6 @@ def test_nan_is_a_disagreement(
         check_parity(baseline, drawn_models / "baseline", splits["test"])
 
 
-def write(folder: Path, content: str) -> None:
-    for name in FILES:
-        (folder / name).write_text(content, encoding="utf-8")
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
-
-
-def test_a_new_artifact_takes_the_old_ones_place(tmp_path: Path) -> None:
-    for content in ("old", "new"):
-        with replacing(tmp_path / "baseline") as folder:
-            write(folder, content)
-    assert contents(tmp_path / "baseline") == dict.fromkeys(FILES, "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["baseline"]
-
-
-@pytest.mark.parametrize("step", ["writing", "flushing", "renaming"])
-def test_an_interrupted_export_leaves_the_old_artifact_whole(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with replacing(tmp_path / "baseline") as folder:
-        write(folder, "old")
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    rename = Path.rename
-
-    def rename_old_only(self: Path, target: Path) -> Path:
-        if target.name == "baseline" and "old" not in self.name:
-            raise KeyboardInterrupt
-        return rename(self, target)
-
-    def export_again() -> None:
-        with replacing(tmp_path / "baseline") as folder:
-            write(folder, "new")
-            if step == "writing":
-                raise KeyboardInterrupt
-
-    if step == "flushing":
-        monkeypatch.setattr("training.export._flush_to_disk", interrupt)
-    if step == "renaming":
-        monkeypatch.setattr(Path, "rename", rename_old_only)
-    with pytest.raises(KeyboardInterrupt):
-        export_again()
-    assert contents(tmp_path / "baseline") == dict.fromkeys(FILES, "old")
-    assert [path.name for path in tmp_path.iterdir()] == ["baseline"]
-
-
 def test_what_is_served_answers_with_three_things() -> None:
     trained = fresh("deeper")
     images = torch.randint(0, 256, (7, 28, 28), dtype=torch.uint8)
@@ -319,22 +265,3 @@ def test_the_files_do_not_tell_where_they_were_made(name: str, drawn_models: Pat
             content = (folder / file).read_bytes()
             assert not re.findall(rb"(?<![\w.-])/[\w.-]+/[\w./-]+\.py", content)
             assert str(ROOT).encode() not in content
-
-
-def test_the_same_training_makes_the_same_artifact(
-    drawn_root: Path, drawn_models: Path, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-m", "training", "fit", "deeper", "--recipe", "notebook"]
-    command += ["--data", str(drawn_root), "--models", str(tmp_path)]
-    command += ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
-    subprocess.run(command, cwd=ROOT, check=True)
-    again, before = tmp_path / "deeper", drawn_models / "deeper"
-    assert (again / "model.onnx").read_bytes() == (before / "model.onnx").read_bytes()
-    # TorchScript numbers its classes by what else the process has compiled.
-    compiled, as_before = (torchscript.load(f / "model.torchscript.pt") for f in (again, before))
-    for name, tensor in compiled.state_dict().items():
-        assert torch.equal(tensor, as_before.state_dict()[name])
-    card, card_before = read_card(again), read_card(before)
-    for of_files in ("files", "sizes"):
-        del card[of_files]["model.torchscript.pt"], card_before[of_files]["model.torchscript.pt"]
-    assert card == card_before

@@ -1,8 +1,8 @@
 """Pictures that are not digits, made by the project and brought into QMNIST's form.
 
-They come in two sets that share nothing: one to learn from, one to be measured on. The letters are
-of other fonts, the scribbles are drawn in another way, the halves are of other digits, and the
-random numbers are others everywhere.
+They come in two sets: one to learn from, one to be measured on. The letters are of other fonts
+(half of them of the family of the first set's), the scribbles are drawn in another way, the halves
+are of other digits, and the random numbers are others everywhere.
 """
 
 import math
@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
-from training.dataset import Digits
-from training.form import qmnist_form
+from training.dataset import SIDE, Digits
+from training.recipes import TYPICALITY
+from training.synthetic import arrive
 
 Kind = Literal["letters", "halves", "noise", "scribbles", "textures"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+# A source of random numbers -> the points of a stroke, float64 [M, 2]
+Scribble = Callable[[np.random.Generator], NDArray[np.float64]]
+
 CANVAS = 64  # pixels along a side, before a picture is brought into QMNIST's form
-SIDE = 28
 CHUNK = 1_000
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -46,41 +49,38 @@ TEST_FONTS = (
 
 def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
     """Make pictures for the fit, uint8 `[count, 28, 28]`; halves are of the given digits."""
-    match kind:
-        case "letters":
-            plain = glyphs(FIT_FONTS, LETTERS)
-            chosen = torch.randint(len(plain), (count,), generator=generator)
-            return torch.cat(
-                [qmnist_form(_distorted(plain[rows], generator)) for rows in chosen.split(CHUNK)]
-            )
-        case "scribbles":
-            return qmnist_form(_paint(count, generator, _walk))
-    return _made(kind, count, digits, generator)
+    if kind == "letters":
+        plain = glyphs(FIT_FONTS, LETTERS)
+        chosen = torch.randint(len(plain), (count,), generator=generator)
+        distorted = (_distorted(plain[rows], generator) for rows in chosen.split(CHUNK))
+        return torch.cat([arrive(pictures) for pictures in distorted])
+    return arrive(_raw(kind, count, digits, generator, scribble=_walk))
 
 
 def to_measure(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
     """Make pictures for the evaluation, uint8 `[N, 28, 28]`; of the letters, each in each font."""
-    match kind:
-        case "letters":
-            return printed(LETTERS)
-        case "scribbles":
-            return qmnist_form(_paint(count, generator, _spline))
-    return _made(kind, count, digits, generator)
+    if kind == "letters":
+        return printed(LETTERS)
+    return arrive(_raw(kind, count, digits, generator, scribble=_spline))
 
 
 def printed(characters: str) -> Tensor:
     """Make each character in each font of the evaluation, uint8 `[N, 28, 28]`."""
-    return qmnist_form(glyphs(TEST_FONTS, characters))
+    return arrive(glyphs(TEST_FONTS, characters))
 
 
-def _made(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
+def _raw(
+    kind: Kind, count: int, digits: Digits, generator: Generator, scribble: Scribble
+) -> Tensor:
     match kind:
         case "halves":
-            return qmnist_form(_halves(count, digits, generator))
+            return _halves(count, digits, generator)
         case "noise":
-            return qmnist_form(_noise(count, generator))
+            return _noise(count, generator)
+        case "scribbles":
+            return _paint(count, generator, scribble)
         case "textures":
-            return qmnist_form(_textures(count, generator))
+            return _textures(count, generator)
     raise ValueError(kind)
 
 
@@ -106,24 +106,26 @@ def _glyph(font: str, character: str) -> NDArray[np.uint8]:
 
 def _distorted(pictures: Tensor, generator: Generator) -> Tensor:
     """Turn, scale, shear, bend, thicken and thin pictures at random, each in its own way."""
+    limits = TYPICALITY.letters
     count = len(pictures)
     u = torch.rand(count, 4, generator=generator) * 2 - 1
-    angle, shear = 0.3 * u[:, 0], 0.25 * u[:, 1]
-    x, y = (0.2 * u[:, 2]).exp(), (0.2 * u[:, 3]).exp()
+    angle, shear = limits.rotation * u[:, 0], limits.shear * u[:, 1]
+    x, y = (limits.scale * u[:, 2]).exp(), (limits.scale * u[:, 3]).exp()
     cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros(count)
     across = [cosine * x, cosine * x * shear - sine * y, zero]
     down = [sine * x, sine * x * shear + cosine * y, zero]
     affine = torch.stack([*across, *down], dim=1).view(count, 2, 3)
     grid = F.affine_grid(affine, [count, 1, CANVAS, CANVAS], align_corners=False)
-    bend = 0.05 * torch.randn(count, 2, 4, 4, generator=generator)
+    points = torch.randn(count, 2, limits.grid, limits.grid, generator=generator)
+    bend = limits.bend * points
     grid += F.interpolate(bend, (CANVAS, CANVAS), mode="bicubic", align_corners=True).permute(
         0, 2, 3, 1
     )
     pictures = F.grid_sample(pictures.unsqueeze(1), grid, align_corners=False)
     width = torch.rand(count, generator=generator)
-    for some in (width < 0.3, width < 0.1):
+    for some in (width < limits.thicker, width < limits.thickest):
         pictures[some] = F.max_pool2d(pictures[some], 3, 1, 1)
-    thinned = width > 0.75
+    thinned = width > 1 - limits.thinner
     pictures[thinned] = -F.max_pool2d(-pictures[thinned], 3, 1, 1)
     return pictures.squeeze(1)
 
@@ -144,7 +146,7 @@ def _halves(count: int, digits: Digits, generator: Generator) -> Tensor:
 
 def _noise(count: int, generator: Generator) -> Tensor:
     """Uniform, Gaussian, salt and pepper, and smooth noise, a quarter of each."""
-    quarter = -(-count // 4)
+    quarter = math.ceil(count / 4)
     shape = (quarter, SIDE, SIDE)
 
     def one_each() -> Tensor:
@@ -176,7 +178,7 @@ def _textures(count: int, generator: Generator) -> Tensor:
     side = 48
     axis = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    part = -(-count // 5)
+    part = math.ceil(count / 5)
 
     def uniform(low: float = 0.0, high: float = 1.0) -> Tensor:
         return low + (high - low) * torch.rand(part, 1, 1, generator=generator)
@@ -246,11 +248,7 @@ def _shuffled(pictures: Tensor, count: int, generator: Generator) -> Tensor:
     return pictures[torch.randperm(len(pictures), generator=generator)[:count]]
 
 
-def _paint(
-    count: int,
-    generator: Generator,
-    path: Callable[[np.random.Generator], NDArray[np.float64]],
-) -> Tensor:
+def _paint(count: int, generator: Generator, path: Scribble) -> Tensor:
     """Paint scribbles: one to three strokes, whose points `path` makes, with pens of any width."""
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     scribbles = np.zeros((count, CANVAS, CANVAS), np.float32)

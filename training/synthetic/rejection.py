@@ -4,11 +4,10 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from training import negatives
 from training.dataset import Digits
-from training.evaluation import Acceptance, Outputs, Predict, predict_all
-from training.negatives import KINDS
-from training.statistics import auroc
+from training.evaluation import Acceptance, Outputs, Predict, auroc, predict_all
+from training.synthetic import negatives
+from training.synthetic.negatives import KINDS
 
 COUNT = 5_000  # of each kind but letters, which are as many as there are characters and fonts
 SEED = 20_000  # of no training

@@ -5,14 +5,13 @@ import pytest
 import torch
 from torch import Generator
 
-from serving.imaging import look, open_picture
+from imaging import look, open_picture
 from tests import drawn
-from tests.serving.test_imaging import likeness
+from tests.imaging.test_look import likeness
 from tests.training.conftest import drawn_digits
-from training import negatives
 from training.dataset import Digits
-from training.form import qmnist_form
-from training.negatives import KINDS, Kind
+from training.synthetic import arrive, negatives
+from training.synthetic.negatives import KINDS, Kind
 
 
 @pytest.mark.parametrize("make", [negatives.to_learn_from, negatives.to_measure])
@@ -34,16 +33,18 @@ def test_negatives_have_qmnists_form_and_are_the_same_every_time(
 
 def test_the_form_is_what_the_service_makes_of_plain_pictures() -> None:
     pictures = np.stack([np.asarray(drawn.on_paper(digit, 64)) for digit in range(10)])
-    ours = qmnist_form(torch.from_numpy(pictures).float()).numpy()
+    ours = arrive(torch.from_numpy(pictures).float()).numpy()
     for picture, form in zip(pictures, ours, strict=True):
         served = look(open_picture(drawn.encode(picture), 10_000)).pixels
         # The service centres half a pixel off and sharpens what it enlarges.
         assert likeness(form, served) > 0.85
 
 
-def test_the_fonts_to_measure_on_are_twenty_others() -> None:
-    assert len(set(negatives.TEST_FONTS)) == 20
-    assert not set(negatives.TEST_FONTS) & set(negatives.FIT_FONTS)
+def test_the_fonts_to_measure_on_are_others() -> None:
+    fitted = negatives.glyphs(negatives.FIT_FONTS, "aQ").flatten(1)
+    measured = negatives.glyphs(negatives.TEST_FONTS, "aQ").flatten(1)
+    assert len(measured) == 2 * 20
+    assert torch.cdist(fitted, measured).min() > 255
 
 
 def test_halves_are_of_two_classes() -> None:

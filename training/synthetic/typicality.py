@@ -5,7 +5,9 @@ Hendrycks et al., Deep Anomaly Detection with Outlier Exposure, 2019). docs/reci
 else was tried.
 """
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,11 +17,12 @@ from rich.console import Console
 from rich.progress import track
 from torch import Generator, Tensor, nn
 
-from training import negatives
+from training.card import replacing_file
 from training.dataset import Digits
-from training.form import qmnist_form
-from training.negatives import KINDS
+from training.fit import adam, reproducible
 from training.recipes import TypicalityRecipe
+from training.synthetic import arrive, negatives
+from training.synthetic.negatives import Kind
 
 
 class Typicality(nn.Module):
@@ -41,6 +44,7 @@ class Typicality(nn.Module):
         return logits
 
 
+@reproducible()
 def fit_typicality(
     recipe: TypicalityRecipe, digits: Digits, *, cache: Path, console: Console
 ) -> Typicality:
@@ -54,51 +58,32 @@ def fit_typicality(
     """
     torch.manual_seed(recipe.seed)
     network = Typicality(recipe.maps, recipe.hidden)
-    identity = {"digits": digits.sha256(), **asdict(recipe)}
-    path = cache / "typicality.pt"
+    identity = json.dumps({"digits": digits.sha256(), **asdict(recipe)}).encode()
+    path = cache / f"typicality-{hashlib.sha256(identity).hexdigest()[:12]}.pt"
     if path.exists():
-        kept = torch.load(path, weights_only=True)
-        if kept["identity"] == identity:
-            network.load_state_dict(kept["state"])
-            return network.eval()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return network.eval()
     _train(network, recipe, digits, console)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"identity": identity, "state": network.state_dict()}, path)
+    with replacing_file(path) as unfinished:
+        torch.save(network.state_dict(), unfinished)
     return network.eval()
 
 
 def _train(network: Typicality, recipe: TypicalityRecipe, digits: Digits, console: Console) -> None:
     generator = Generator().manual_seed(recipe.seed)
-    counts = {kind: int(recipe.shares[kind] * len(digits)) for kind in KINDS}
-    made = {
-        kind: negatives.to_learn_from(kind, recipe.made * count, digits, generator)
-        for kind, count in counts.items()
-    }
-    # Half as they are and half as they arrive, of digits and of halves alike: or the network would
-    # learn how QMNIST was resampled, and refuse what was resampled otherwise.
-    made["halves"] = torch.cat([made["halves"][::2], _arrived(made["halves"][1::2], recipe.sides)])
-    typical = torch.cat([digits.images, _arrived(digits.images, recipe.sides)])
+    counts = {kind: int(recipe.shares[kind] * len(digits)) for kind in negatives.KINDS}
+    typical, atypical = _pictures(recipe, digits, counts, generator)
     half = min(recipe.batch_size // 2, sum(counts.values()))
     steps = recipe.epochs * (sum(counts.values()) // half)
-    optimizer = torch.optim.AdamW(
-        network.parameters(),
-        recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        betas=(0.9, 0.99),
-        fused=True,
-    )
+    optimizer = adam(network.parameters(), recipe.optimizer)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(step / recipe.warmup_steps, 1 - step / steps)
     )
     truth = torch.cat([torch.ones(half), torch.zeros(half)])
     for _ in track(range(recipe.epochs), "typicality", console=console, transient=True):
-        atypical = []
-        for kind, pictures in made.items():
-            rows = torch.randint(len(pictures), (counts[kind],), generator=generator)
-            chosen = pictures[rows]
-            upright = kind in ("letters", "halves")
-            atypical.append(chosen if upright else _turned(chosen, generator))
-        others = torch.cat(atypical)
+        others = torch.cat(
+            [_chosen(recipe, kind, atypical[kind], counts[kind], generator) for kind in counts]
+        )
         others = others[torch.randperm(len(others), generator=generator)]
         for batch in others.split(half):
             if len(batch) < half:
@@ -110,6 +95,35 @@ def _train(network: Typicality, recipe: TypicalityRecipe, digits: Digits, consol
             loss.backward()
             optimizer.step()
             schedule.step()
+
+
+def _pictures(
+    recipe: TypicalityRecipe,
+    digits: Digits,
+    counts: Mapping[Kind, int],
+    generator: Generator,
+) -> tuple[Tensor, dict[Kind, Tensor]]:
+    """Make all that it learns from: what is typical, and what is not by its kind.
+
+    Half as they are and half as they arrive, of digits and of joined halves alike: or the network
+    would learn how QMNIST was resampled, and refuse what was resampled otherwise.
+    """
+    made = {
+        kind: negatives.to_learn_from(kind, recipe.made * count, digits, generator)
+        for kind, count in counts.items()
+    }
+    made["halves"] = torch.cat([made["halves"][::2], _arrived(made["halves"][1::2], recipe.sides)])
+    return torch.cat([digits.images, _arrived(digits.images, recipe.sides)]), made
+
+
+def _chosen(
+    recipe: TypicalityRecipe, kind: Kind, pictures: Tensor, count: int, generator: Generator
+) -> Tensor:
+    """Choose an epoch's pictures of one kind, and turn them if it has no upright."""
+    chosen = pictures[torch.randint(len(pictures), (count,), generator=generator)]
+    if kind in recipe.upright:
+        return chosen
+    return _turned(chosen, recipe.turned_together, generator)
 
 
 def _arrived(images: Tensor, sides: Sequence[int]) -> Tensor:
@@ -130,14 +144,14 @@ def as_they_arrive(images: Tensor, side: int) -> Tensor:
         enlarged = F.interpolate(
             chunk.float().unsqueeze(1), (side, side), mode="bicubic", align_corners=False
         )
-        forms.append(qmnist_form(enlarged.squeeze(1).round().clamp(0, 255)))
+        forms.append(arrive(enlarged.squeeze(1).round().clamp(0, 255)))
     return torch.cat(forms)
 
 
-def _turned(pictures: Tensor, generator: Generator) -> Tensor:
-    """Turn pictures by quarters and mirror them, some hundreds at a time."""
+def _turned(pictures: Tensor, together: int, generator: Generator) -> Tensor:
+    """Turn pictures by quarters and mirror them, so many of them alike."""
     turned = []
-    for chunk in pictures.split(256):
+    for chunk in pictures.split(together):
         turns, mirrored = torch.randint(4, (2,), generator=generator).tolist()
         rotated = chunk.rot90(turns, (1, 2))
         turned.append(rotated.flip(2) if mirrored % 2 else rotated)
