@@ -87,7 +87,7 @@ train: $(DEV)/installed
 	    models=runs/models/$$recipe-$$seed; \
 	    if [ $$recipe-$$seed = strong-0 ]; then models=models; fi; \
 	    $(DEV)/bin/python -m training fit all --recipe $$recipe --seed $$seed --resume \
-	        --data $(DATA) --models $$models; \
+	        --data $(DATA) --models $$models --results results; \
 	done; done
 	$(MAKE) report
 
