@@ -28,7 +28,7 @@ from serving.api.admission import Admission
 from serving.api.archives import Picture, unpack
 from serving.api.bodies import Bodies
 from serving.api.forms import OVERHEAD
-from serving.api.gateway import Answered, Gateway
+from serving.api.gateway import Gateway, Started
 from serving.api.requests import is_form, is_json, parse_picture, parse_pictures, parse_pixels
 from serving.api.responses import JSON
 from serving.api.schemas import (
@@ -95,7 +95,7 @@ class GatewayService(Service[Any]):
         gateway = Gateway(
             super().to_asgi(is_main),
             SETTINGS,
-            answered=_answered_in_front,
+            start=_start,
             paths=document()["paths"],
         )
         if not SETTINGS.cors_origins:
@@ -109,12 +109,12 @@ class GatewayService(Service[Any]):
         )
 
 
-def _answered_in_front(admission: Admission) -> Answered:
+def _start(admission: Admission) -> Started:
     service: Any = bentoml.get_current_service()
     names = ("predict", "predict_batch", "read")
     server = inference.Server(service.repository, SETTINGS, service.batches.run)
     routes = rest.Routes(server, admission, service.bodies, SETTINGS, service.control.run)
-    return Answered(
+    return Started(
         apis={f"/{name}": getattr(service, name).local for name in names},
         protocol=routes.answer,
         beside=_beside(server, admission, service.bodies),

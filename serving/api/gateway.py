@@ -10,21 +10,23 @@ on to BentoML.
 import asyncio
 import gc
 import logging
-import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
 
 from serving import errors, shutdown
 from serving.api import pages, request_ids, responses
 from serving.api.admission import Admission
-from serving.api.request_ids import RequestIds
-from serving.api.responses import CLIENT_LEFT, MISTAKE
-from serving.errors import REFUSALS, STATUS, Overloaded, Refusal
+from serving.api.frame import MISTAKE, Frame, Frames
+from serving.errors import STATUS, Overloaded, Refusal
 from serving.protocol import rest
 from serving.settings import Log, Settings
 from serving.telemetry import logs, metrics
@@ -33,7 +35,7 @@ logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged bel
 
 READY = "/readyz"
 METRICS = "/metrics"
-HEALTH = ("/livez", READY, "/healthz", rest.LIVE, rest.READY)
+HEALTH = ("/livez", READY, "/healthz")
 
 ID = request_ids.HEADER.encode("ascii")
 
@@ -56,129 +58,134 @@ LINGER_SECONDS = 2
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+class Route(NamedTuple):
+    """How an address is answered.
+
+    Attributes:
+        endpoint: Answers POST requests; `None` leaves all to BentoML's application.
+        wants_key: Whether only those with a key are let in, where there are keys.
+        wants_room: Whether it is refused when there is too much to do.
+    """
+
+    endpoint: Endpoint | None = None
+    wants_key: bool = True
+    wants_room: bool = True
+
+
 @dataclass(frozen=True)
-class Answered:
-    """What is answered here.
+class Started:
+    """What there is once the service has started.
 
     Attributes:
         apis: The APIs, by path; all take POST.
-        protocol: Answers all below `/v2`.
-        beside: Entered when the service has started, and left when it ends.
+        protocol: Answers all below `/v2`, by an address' template and what stands in its places.
+        beside: A context for what goes on beside HTTP.
     """
 
     apis: Mapping[str, Endpoint]
-    protocol: Endpoint
+    protocol: Callable[[str, dict[str, str], Request], Awaitable[Response]]
     beside: AbstractAsyncContextManager[None]
 
 
 class Gateway:
-    """An ASGI application in front of BentoML's.
+    """The application of a worker, which leaves to BentoML's what is not answered here.
 
     Args:
         app: BentoML's.
-        answered: Says what is answered here, once the service has started.
+        settings: The limits.
+        start: Called once BentoML's application has started.
         paths: All that are served, to be counted apart.
     """
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: Starlette,
         settings: Settings,
-        answered: Callable[[Admission], Answered],
+        start: Callable[[Admission], Started],
         paths: Collection[str],
     ) -> None:
         self.app = app
         self.settings = settings
         self.admission = Admission(settings)
-        self._find_answered = answered
-        self._answered: Answered
-        self._counter = metrics.RequestCounter([*paths, *rest.Routes.TABLE, f"{pages.UI}/"])
-        self._ids = RequestIds()
-        self._logs = settings.log is Log.JSON
+        self._start_service = start
+        self._started: Started
+        self._routes: dict[str, Route] = {
+            **dict.fromkeys(HEALTH, Route(wants_key=False, wants_room=False)),
+            METRICS: Route(wants_room=False),  # it is looked at most when there is too much to do
+        }
+        self._frames = Frames(
+            self.admission, settings, [*paths, *rest.Routes.TABLE, f"{pages.UI}/"]
+        )
+        self._lifespan = Router(lifespan=self._running).lifespan
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
-        elif scope["type"] == "http":
+        if scope["type"] == "http":
             await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        path = counted = scope["path"]
-        exchange = _Exchange(scope, receive, send, self._ids, self.admission)
-        responses.request_id.set(exchange.request_id)
-        is_v2 = rest.is_under(path)
-        refuse = rest.refuse if is_v2 else responses.refuse
-        self.admission.in_flight += 1
-        self._counter.begin()
-        try:
-            self._admit(scope)
-            endpoint: Endpoint | None = None
-            if is_v2:
-                counted, _ = rest.template(path)
-                endpoint = self._answered.protocol
-            elif pages.is_page(path):
-                counted = f"{pages.UI}/"
-            elif scope["method"] == "POST":
-                endpoint = self._answered.apis.get(path)
+        sent_id, has_body = _look_at_headers(scope)
+        frame = self._frames.make(scope["method"], scope["path"], sent_id)
+        exchange = _Exchange(frame, receive, send, has_body, self.admission.draining)
+        refuse = responses.refuse
+        with frame:
+            if rest.is_under(scope["path"]):
+                refuse = rest.refuse
+            endpoint = self._find(scope, frame)
             if endpoint is None:
                 await self.app(scope, exchange.receive, _InOurWords(exchange, scope))
             else:
                 response = await endpoint(Request(scope, exchange.receive))
                 await response(scope, exchange.receive, exchange.send)
-        except REFUSALS as error:
-            await refuse(error)(scope, exchange.receive, exchange.send)
-        except ClientDisconnect:
-            exchange.status = CLIENT_LEFT
-        except Exception:
-            logger.exception("request %s failed", exchange.request_id)
-            if exchange.status is None:
-                await refuse(MISTAKE)(scope, exchange.receive, exchange.send)
-        finally:
-            self.admission.in_flight -= 1
-            seconds = time.perf_counter() - started
-            status = exchange.status or CLIENT_LEFT
-            self._counter.end(counted, status, seconds)
-            if self._logs:
-                logs.write(exchange.request_id, scope["method"], path, status, seconds)
+        if frame.refused is not None and frame.status is None:
+            await refuse(frame.refused)(scope, exchange.receive, exchange.send)
         await exchange.end(self.settings.max_batch_bytes)
 
-    def _admit(self, scope: Scope) -> None:
+    def _find(self, scope: Scope, frame: Frame) -> Endpoint | None:
+        """Find out who answers a request, and let it in.
+
+        Raises:
+            RequestError: It is not let in, or there is nothing at its address.
+        """
         path = scope["path"]
-        if path in HEALTH:
-            if path == READY and self.admission.draining.is_set():
-                raise Overloaded("The service is going down; send no more requests here.")
-        elif path == METRICS:  # it is looked at most when there is too much to do
-            self.admission.check_key(scope["headers"])
-        elif pages.is_page(path):  # it asks for a key, and so must be there without
+        route = self._routes.get(path)
+        if route is None:
+            if rest.is_under(path):
+                frame.counted, names = rest.template(path)
+                route = Route(partial(self._started.protocol, frame.counted, names))
+            elif pages.is_page(path):  # it asks for a key, and so must be there without
+                frame.counted = f"{pages.UI}/"
+                route = Route(wants_key=False)
+            else:
+                route = Route()
+        if route.wants_room:
             self.admission.check_room()
-        else:
-            self.admission.check(scope["headers"])
+        if route.wants_key:
+            self.admission.check_key(scope["headers"])
+        if path == READY and self.admission.draining.is_set():
+            raise Overloaded("The service is going down; send no more requests here.")
+        return route.endpoint
 
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start when BentoML's application has started, and end when it is about to."""
-        async with AsyncExitStack() as beside:
-
-            async def sending(message: Message) -> None:
-                if message["type"] == "lifespan.startup.complete":
-                    self._start()
-                    await beside.enter_async_context(self._answered.beside)
-                await send(message)
-
-            async def receiving() -> Message:
-                message = await receive()
-                if message["type"] == "lifespan.shutdown":
-                    await beside.aclose()
-                return message
-
-            await self.app(scope, receiving, sending)
+    @asynccontextmanager
+    async def _running(self, _: Starlette) -> AsyncIterator[None]:
+        """Run BentoML's application, and what is ours within it."""
+        async with self.app.router.lifespan_context(self.app):
+            self._started = started = self._start_service(self.admission)
+            for path, endpoint in started.apis.items():
+                self._routes[path] = Route(partial(_by_post, endpoint))
+            for path in (rest.LIVE, rest.READY):
+                endpoint = partial(started.protocol, path, {})
+                self._routes[path] = Route(endpoint, wants_key=False, wants_room=False)
+            self._start()
+            async with started.beside:
+                yield
 
     def _start(self) -> None:
-        self._answered = self._find_answered(self.admission)
-        if self._logs:
+        if self.settings.log is Log.JSON:
             logs.start()
         metrics.forget_dead_workers()
         shutdown.drain_first(self.settings.drain, self.admission.draining.set)
@@ -190,35 +197,43 @@ class Gateway:
         metrics.watch_collector()
 
 
+async def _by_post(endpoint: Endpoint, request: Request) -> Response:
+    if request.method != "POST":
+        raise errors.MethodNotAllowed("This address takes POST alone.", allow="POST")
+    return await endpoint(request)
+
+
+def _look_at_headers(scope: Scope) -> tuple[bytes | None, bool]:
+    """Return the id that a request has, if any, and whether it has a body."""
+    sent_id, has_body = None, False
+    for name, value in scope["headers"]:
+        if name == ID:
+            sent_id = value
+        elif name == b"content-length":
+            has_body = value != b"0"
+        elif name == b"transfer-encoding":
+            has_body = True
+    return sent_id, has_body
+
+
 class _Exchange:
     """A request's messages and its answer's, which has the request's id.
 
     A client that is answered before all of its body was read may go on sending it. So that answer
     is the last on its connection, which is closed once the client has had time to read it: closed
     at once, what is still on its way could make the client's system throw the answer away.
-
-    Attributes:
-        status: Of the answer, once it has begun.
     """
 
-    __slots__ = ("_admission", "_lingers", "_receive", "_send", "_unread", "request_id", "status")
+    __slots__ = ("_draining", "_lingers", "_receive", "_send", "_unread", "frame")
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, ids: RequestIds, admission: Admission
+        self, frame: Frame, receive: Receive, send: Send, has_body: bool, draining: asyncio.Event
     ) -> None:
-        sent, self._unread = None, False
-        for name, value in scope["headers"]:
-            if name == ID:
-                sent = value
-            elif name == b"content-length":
-                self._unread = value != b"0"
-            elif name == b"transfer-encoding":
-                self._unread = True
-        self.request_id = ids.take(sent)
+        self.frame = frame
         self._receive = receive
         self._send = send
-        self._admission = admission
-        self.status: int | None = None
+        self._unread = has_body
+        self._draining = draining
         self._lingers = False
 
     async def receive(self) -> Message:
@@ -231,9 +246,9 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Send the answer, or a part of it."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"].append((ID, self.request_id.encode("ascii")))
-            if self._unread or self._admission.draining.is_set():
+            self.frame.status = message["status"]
+            message["headers"].append((ID, self.frame.request_id.encode("ascii")))
+            if self._unread or self._draining.is_set():
                 message["headers"].append((b"connection", b"close"))
         elif self._unread and not message.get("more_body", False):
             self._lingers = True
@@ -284,5 +299,7 @@ class _InOurWords:
         if status in OF_STATUS:
             return OF_STATUS[status]
         # What went wrong, if anything did, BentoML has logged without the request's id.
-        logger.error("request %s failed: BentoML answered %d", self.exchange.request_id, status)
+        logger.error(
+            "request %s failed: BentoML answered %d", self.exchange.frame.request_id, status
+        )
         return MISTAKE if status >= 500 else OF_STATUS[400]

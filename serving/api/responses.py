@@ -1,26 +1,19 @@
 """HTTP responses: JSON, in one shape for every error."""
 
-from contextvars import ContextVar
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 
-from serving.errors import STATUS, InternalError, Refusal, RequestError
+from serving.api.frame import request_id
+from serving.errors import STATUS, Refusal, RequestError
 from serving.telemetry import metrics
 
 # A header by which an error of ours is told from one of BentoML's.
 OURS = b"x-error-code"
 
-CLIENT_LEFT = 499  # nobody gets it; so nginx logs a client that did not wait
-
-MISTAKE = InternalError("The service made a mistake; its log says which, beside this request's id.")
-
 # What can be done about an error here, by its code.
 HINTS = {"several_digits": " POST it to /read, which reads them all."}
-
-# Of the request that is being answered.
-request_id: ContextVar[str] = ContextVar("request_id")
 
 
 class JSON(Response):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from numpy.typing import DTypeLike, NDArray
 
-from serving.api import responses
 from serving.api.admission import Admission
 from serving.api.bodies import Bodies
-from serving.api.request_ids import HEADER, RequestIds
-from serving.api.responses import CLIENT_LEFT, MISTAKE
+from serving.api.frame import Frames
+from serving.api.request_ids import HEADER
 from serving.api.tensors import BYTE, Contents, ContentsError, RawContents, check_count
-from serving.errors import REFUSALS, STATUS, InvalidRequest, SlowRequest, UnknownModel
+from serving.errors import STATUS, InvalidRequest, SlowRequest, UnknownModel
 from serving.protocol import inference, messages
 from serving.protocol.inference import (
     LONGEST_LIST,
@@ -32,8 +30,8 @@ from serving.protocol.inference import (
     Parameter,
     say,
 )
-from serving.settings import Log, Settings
-from serving.telemetry import logs, metrics
+from serving.settings import Settings
+from serving.telemetry import metrics
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
@@ -146,11 +144,9 @@ class Transport:
         self._admission = admission
         self._bodies = bodies
         self._timeout = settings.timeout
-        self._logs = settings.log is Log.JSON
-        self._paths = {name: f"/{messages.SERVICE}/{name}" for name in METHODS}
-        self._counter = metrics.RequestCounter(self._paths.values())
+        paths = [f"/{messages.SERVICE}/{name}" for name in METHODS]
+        self._frames = Frames(admission, settings, paths)
         self._requests = {name: messages.of(f"{name}Request") for name in METHODS}
-        self._ids = RequestIds()
         self._methods: dict[str, Method] = {
             "ServerLive": self._live,
             "ServerReady": self._ready,
@@ -162,38 +158,26 @@ class Transport:
 
     async def answer(self, name: str, _: object, call: Any) -> bytes:  # noqa: ANN401  untyped
         """Answer a call of a method."""
-        started = time.perf_counter()
         headers = [
             (key.encode(), value.encode() if isinstance(value, str) else value)
             for key, value in call.invocation_metadata()
         ]
-        request_id = self._ids.take(dict(headers).get(HEADER.encode()))
-        responses.request_id.set(request_id)
-        call.set_trailing_metadata(((HEADER, request_id),))
-        answer, refused, status = b"", None, CLIENT_LEFT
-        self._admission.in_flight += 1
-        self._counter.begin()
-        try:
+        path = f"/{messages.SERVICE}/{name}"
+        frame = self._frames.make("POST", path, dict(headers).get(HEADER.encode()))
+        call.set_trailing_metadata(((HEADER, frame.request_id),))
+        answer = b""
+        with frame:
             if name not in HEALTH:
-                self._admission.check(headers)
+                self._frames.admission.check(headers)
             sent = await self._receive(call)
             with self._bodies.hold(len(sent)):
                 answer = await self._methods[name](self._parse(name, sent), len(sent))
-            status = 200
-        except REFUSALS as error:
-            refused, status = error, STATUS[error.code]
-        except Exception:
-            logger.exception("request %s failed", request_id)
-            refused, status = MISTAKE, STATUS[MISTAKE.code]
-        finally:
-            self._admission.in_flight -= 1
-            seconds = time.perf_counter() - started
-            self._counter.end(self._paths[name], status, seconds)
-            if self._logs:
-                logs.write(request_id, "POST", self._paths[name], status, seconds)
-        if refused is not None:
-            metrics.count_error(refused.code)
-            await call.abort(CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), str(refused))
+            frame.status = 200
+        if frame.refused is not None:
+            metrics.count_error(frame.refused.code)
+            status = STATUS[frame.refused.code]
+            code = CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT)
+            await call.abort(code, str(frame.refused))
         return answer
 
     async def _receive(self, call: Any) -> bytes:  # noqa: ANN401

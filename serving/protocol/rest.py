@@ -162,13 +162,12 @@ class Routes:
         )
         self._limit = self._json_limit + settings.max_batch_bytes
 
-    async def answer(self, request: Request) -> Response:
-        """Answer a request.
+    async def answer(self, address: str, names: dict[str, str], request: Request) -> Response:
+        """Answer a request, whose address `template` has split.
 
         Raises:
-            RequestError: What was wrong with it.
+            RequestError, PictureError: What was wrong with it.
         """
-        address, names = template(request.scope["path"])
         methods = self.TABLE.get(address)
         if methods is None:
             raise NotFound(

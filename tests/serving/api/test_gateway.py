@@ -15,7 +15,7 @@ from starlette.types import Message
 
 from imaging.errors import DamagedPicture, SeveralDigits
 from serving.api import responses
-from serving.api.gateway import Answered, Endpoint, Gateway
+from serving.api.gateway import Endpoint, Gateway, Started
 from serving.api.responses import JSON
 from serving.settings import Settings
 
@@ -44,6 +44,10 @@ async def refusing(_: Request) -> Response:
     raise DamagedPicture("The picture is damaged.")
 
 
+async def protocol(_address: str, _names: dict[str, str], request: Request) -> Response:
+    return await refusing(request)
+
+
 OTHERS = Starlette(
     routes=[
         Route("/hello", hello),
@@ -70,7 +74,7 @@ class Asker:
         self.gateway = Gateway(
             OTHERS,
             Settings(**settings),  # type: ignore[arg-type]
-            answered=lambda _: Answered(ENDPOINTS, refusing, nullcontext()),
+            start=lambda _: Started(ENDPOINTS, protocol, nullcontext()),
             paths=["/hello", *ENDPOINTS],
         )
 

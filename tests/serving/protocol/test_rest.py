@@ -15,10 +15,11 @@ import httpx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
-from starlette.types import Message, Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.types import Message
 
 from serving.api.bodies import Bodies
-from serving.api.gateway import Answered, Gateway
+from serving.api.gateway import Gateway, Started
 from serving.inference.repository import Repository
 from serving.protocol import inference, rest
 from serving.settings import Settings
@@ -39,18 +40,13 @@ class Asker:
         async def run(function: Any, *arguments: object) -> Any:  # noqa: ANN401
             return await anyio.to_thread.run_sync(function, *arguments)
 
-        async def nothing(_: Scope, receive: Receive, send: Send) -> None:
-            for _phase in ("startup", "shutdown"):
-                message = await receive()
-                await send({"type": f"{message['type']}.complete"})
-
-        def answered(admission: Any) -> Answered:  # noqa: ANN401
+        def start(admission: Any) -> Started:  # noqa: ANN401
             server = inference.Server(self.repository, self.settings, run)
             bodies = Bodies(10, 10**9)
             routes = rest.Routes(server, admission, bodies, self.settings, run)
-            return Answered({}, routes.answer, nullcontext())
+            return Started({}, routes.answer, nullcontext())
 
-        self.gateway = Gateway(nothing, self.settings, answered, paths=[])
+        self.gateway = Gateway(Starlette(), self.settings, start, paths=[])
         anyio.run(self._start)
 
     async def _start(self) -> None:

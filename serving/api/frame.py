@@ -1,0 +1,100 @@
+"""What surrounds the answering of every request, whatever transport brings it."""
+
+import logging
+import time
+from collections.abc import Iterable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Self
+
+from starlette.requests import ClientDisconnect
+
+from serving.api.admission import Admission
+from serving.api.request_ids import RequestIds
+from serving.errors import REFUSALS, STATUS, InternalError, Refusal
+from serving.settings import Log, Settings
+from serving.telemetry import logs, metrics
+
+logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+
+CLIENT_LEFT = 499  # nobody gets it; so nginx logs a client that did not wait
+
+MISTAKE = InternalError("The service made a mistake; its log says which, beside this request's id.")
+
+# Of the request that is being answered.
+request_id: ContextVar[str] = ContextVar("request_id")
+
+
+class Frames:
+    """Makes the frames of the requests that come by one transport.
+
+    Args:
+        admission: Counts the requests in flight.
+        settings: Say whether requests are logged.
+        paths: Those that are counted apart.
+    """
+
+    def __init__(self, admission: Admission, settings: Settings, paths: Iterable[str]) -> None:
+        self.admission = admission
+        self.counter = metrics.RequestCounter(paths)
+        self.logs = settings.log is Log.JSON
+        self._ids = RequestIds()
+
+    def make(self, method: str, path: str, sent_id: bytes | None) -> "Frame":
+        """Make the frame of a request, which may have an id of its own."""
+        return Frame(self, method, path, self._ids.take(sent_id))
+
+
+class Frame:
+    """Counts a request while it is answered, logs it, and catches what goes wrong.
+
+    Attributes:
+        request_id: The client's, or a new one.
+        counted: The path under which it is counted.
+        status: Of the answer, once it has begun.
+        refused: What is to be answered instead, after the context.
+    """
+
+    __slots__ = (
+        "_frames",
+        "_method",
+        "_path",
+        "_started",
+        "counted",
+        "refused",
+        "request_id",
+        "status",
+    )
+
+    def __init__(self, frames: Frames, method: str, path: str, own_id: str) -> None:
+        self._frames = frames
+        self._method = method
+        self._path = self.counted = path
+        self.request_id = own_id
+        self.status: int | None = None
+        self.refused: Refusal | None = None
+
+    def __enter__(self) -> Self:
+        request_id.set(self.request_id)
+        self._frames.admission.in_flight += 1
+        self._frames.counter.begin()
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> bool:
+        if isinstance(error, ClientDisconnect):
+            self.status = CLIENT_LEFT
+        elif isinstance(error, REFUSALS):
+            self.refused = error
+        elif isinstance(error, Exception):
+            logger.error("request %s failed", self.request_id, exc_info=error)
+            self.refused = MISTAKE
+        status = self.status or (STATUS[self.refused.code] if self.refused else CLIENT_LEFT)
+        seconds = time.perf_counter() - self._started
+        self._frames.admission.in_flight -= 1
+        self._frames.counter.end(self.counted, status, seconds)
+        if self._frames.logs:
+            logs.write(self.request_id, self._method, self._path, status, seconds)
+        return isinstance(error, Exception)
