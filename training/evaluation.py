@@ -265,33 +265,18 @@ def fit_acceptance(recipe: CalibrationRecipe, outputs: Outputs) -> Acceptance:
     return Acceptance(confidence, float(np.quantile(outputs.typicality[sure], atypical)))
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """McNemar's test of two models on the same digits.
+def mcnemar(first_only: int, second_only: int) -> float:
+    """How likely so uneven a count would be if two models were equally good: the p-value.
 
     McNemar, Note on the sampling error of the difference between correlated proportions or
     percentages, 1947; here exact, by the binomial distribution.
 
-    Attributes:
+    Args:
         first_only: How many digits the first model alone gets right.
         second_only: How many the second alone gets right.
     """
-
-    first_only: int
-    second_only: int
-
-    @classmethod
-    def of(cls, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> "McNemar":
-        """Count where the two differ, from whether each answer is right, bool `[N]`."""
-        return cls(int((first & ~second).sum()), int((second & ~first).sum()))
-
-    @property
-    def p_value(self) -> float:
-        """How likely a difference as large would be if the two were equally good."""
-        n = self.first_only + self.second_only
-        fewer = min(self.first_only, self.second_only)
-        fewer_still = sum(comb(n, k) for k in range(fewer + 1))
-        return min(1.0, float(2 * fewer_still / 2**n))
+    n, fewer = first_only + second_only, min(first_only, second_only)
+    return min(1.0, float(sum(comb(n, k) for k in range(fewer + 1)) / 2 ** (n - 1)))
 
 
 def auroc(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:

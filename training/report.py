@@ -15,7 +15,7 @@ import numpy as np
 from training import figures
 from training.card import Result, load_results, replacing_file
 from training.dataset import Digits
-from training.evaluation import McNemar, confusion
+from training.evaluation import confusion, mcnemar
 from training.networks import CLASSES
 from training.recipes import NetworkName, RecipeName
 
@@ -173,14 +173,13 @@ def _mistakes(source: Source) -> str:
                 "; ".join(f"{a} taken for {b} ({counts[a, b]} times)" for a, b in most),
             ]
         )
-    return "\n\n".join(
-        [
-            "![confusion matrices of the served models](report/confusion.png)",
-            table(["network"], ["mistakes", "most often"], rows),
-            "![test digits that one model gets wrong](report/mistakes.png)",
-            f"*What `{best}`, the best on validation digits, gets wrong of `{source.split}`.*",
-        ]
-    )
+    return f"""![confusion matrices of the served models](report/confusion.png)
+
+{table(["network"], ["mistakes", "most often"], rows)}
+
+![test digits that one model gets wrong](report/mistakes.png)
+
+*What `{best}`, the best on validation digits, gets wrong of `{source.split}`.*"""
 
 
 def _confidence(source: Source) -> str:
@@ -190,8 +189,8 @@ def _confidence(source: Source) -> str:
     for network, found in source.results["strong"].items():
         errors = [r.card["evaluation"][source.split]["calibration_error"] for r in found]
         temperature = found[0].card["calibration"]["temperature"]
-        rows.append([f"`{network}`", f"{temperature:.3f}", percent(errors[0])])
-        rows[-1].append(percent(mean(errors)))
+        cells = f"{temperature:.3f}", percent(errors[0]), percent(mean(errors))
+        rows.append([f"`{network}`", *cells])
     columns = ["temperature", "calibration error, served", "mean over seeds"]
     picture = "![reliability diagrams](report/reliability.png)"
     return f"{picture}\n\n{table(['network'], columns, rows)}"
@@ -217,43 +216,36 @@ def _refusal(source: Source) -> str:
         areas.append([kind, f"{of_kind[0]['auroc_typicality']:.4f}"])
         areas[-1] += [f"{some['auroc_confidence']:.4f}" for some in of_kind]
     columns = [f"`{network}`" for network in NETWORKS]
-    by_confidence = ["typicality", *(f"confidence of {column}" for column in columns)]
-    return "\n\n".join(
-        [
-            table(["refused"], columns, refused),
-            table(["area under the ROC curve"], by_confidence, areas),
-        ]
-    )
+    of_areas = ["typicality", *(f"confidence of {column}" for column in columns)]
+    return f"""{table(["refused"], columns, refused)}
+
+{table(["area under the ROC curve"], of_areas, areas)}"""
 
 
 def _layer(source: Source) -> str:
     labels = source.test.labels.numpy()
     gains, pairs = [], []
-    for recipe in RECIPES:
-        both = source.results[recipe]["deeper"], source.results[recipe]["baseline"]
-        differences = []
-        for deeper, baseline in zip(*both, strict=True):
+    for recipe, found in source.results.items():
+        points = []
+        for deeper, baseline in zip(found["deeper"], found["baseline"], strict=True):
             truth = labels[: len(deeper.predictions)]
-            test = McNemar.of(deeper.predictions == truth, baseline.predictions == truth)
-            counts = [f"{test.first_only}", f"{test.second_only}", f"{test.p_value:.4f}"]
+            one, other = deeper.predictions == truth, baseline.predictions == truth
+            alone = int((one & ~other).sum()), int((other & ~one).sum())
+            counts = [f"{alone[0]}", f"{alone[1]}", f"{mcnemar(*alone):.4f}"]
             pairs.append([f"`{recipe}`", f"{deeper.seed}", *counts])
-            differences.append(deeper.accuracy(source.split) - baseline.accuracy(source.split))
-        points = [f"{100 * gain:+.2f}" for gain in (mean(differences), *sorted(differences))]
-        gains.append([f"`{recipe}`", points[0], f"{points[1]} to {points[-1]}"])
+            points.append(100 * (deeper.accuracy(source.split) - baseline.accuracy(source.split)))
+        spread = f"{min(points):+.2f} to {max(points):+.2f}"
+        gains.append([f"`{recipe}`", f"{mean(points):+.2f}", spread])
     columns = ["seed", "`deeper` alone right", "`baseline` alone right", "p (McNemar, exact)"]
-    return "\n\n".join(
-        [
-            table(["recipe"], ["points gained, mean over seeds", "lowest to highest"], gains),
-            table(["recipe"], columns, pairs),
-        ]
-    )
+    gained = table(["recipe"], ["points gained, mean over seeds", "lowest to highest"], gains)
+    return f"{gained}\n\n{table(['recipe'], columns, pairs)}"
 
 
 def _overfitting(source: Source) -> str:
-    found = {recipe: source.results[recipe]["dropout"] for recipe in RECIPES}
     splits = ("train", "validation", source.split)
     rows = [
-        [f"`{recipe}`", *(_mean(found[recipe], split) for split in splits)] for recipe in RECIPES
+        [f"`{recipe}`", *(_mean(found["dropout"], split) for split in splits)]
+        for recipe, found in source.results.items()
     ]
     return table(["recipe"], ["train", "validation", "test"], rows)
 

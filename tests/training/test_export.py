@@ -15,7 +15,7 @@ from tests.conftest import COMMITTED_MODELS, ROOT
 from training import dataset, torchscript
 from training.card import Trained
 from training.dataset import Digits
-from training.evaluation import History, Outputs
+from training.evaluation import History
 from training.export import (
     ExportError,
     ServedNetwork,
@@ -173,12 +173,6 @@ def baseline(drawn_models: Path) -> torch.nn.Module:
     return network
 
 
-def test_files_that_agree_pass(
-    baseline: torch.nn.Module, drawn_models: Path, splits: dict[str, Digits]
-) -> None:
-    check_parity(baseline, drawn_models / "baseline", splits["test"])
-
-
 def test_another_class_is_a_disagreement_however_close_the_logits(
     baseline: torch.nn.Module,
     drawn_models: Path,
@@ -209,46 +203,6 @@ def test_what_is_served_answers_with_three_things() -> None:
         torch.testing.assert_close(logits, trained.network(normalise(images)))
     torch.testing.assert_close(probabilities, (logits / 2).softmax(1))
     torch.testing.assert_close(typicality, images.float().mean((1, 2)) / 255)
-
-
-@pytest.fixture(scope="module")
-def calibrated(
-    splits: dict[str, Digits], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, Any], Outputs]:
-    """An artifact that had digits to be calibrated on: its card, and its outputs on them."""
-    folder = tmp_path_factory.mktemp("calibrated")
-    with_validation = {
-        "train": splits["train"][:1_000],
-        "validation": splits["train"][1_000:],
-        "test": splits["test"],
-    }
-    card, evaluations = export(fresh("baseline"), Ink(), folder, with_validation)
-    assert json.loads(json.dumps(card)) == read_card(folder / "baseline")
-    return card, evaluations["validation"].outputs
-
-
-def test_a_card_has_the_temperature_and_the_thresholds(
-    calibrated: tuple[dict[str, Any], Outputs],
-) -> None:
-    card, outputs = calibrated
-    # A network that has learned nothing is sure of nothing, and still surer than it should be.
-    assert card["calibration"]["temperature"] > 1
-    accepted = card["evaluation"]["validation"]["accepted"]
-    thresholds = card["calibration"]["acceptance"]
-    sure = outputs.confidence >= thresholds["confidence"]
-    typical = outputs.typicality >= thresholds["typicality"]
-    assert accepted == (sure & typical).sum()
-    assert accepted / 1_000 == pytest.approx(0.96, abs=0.01)
-
-
-def test_a_card_counts_what_is_refused(calibrated: tuple[dict[str, Any], Outputs]) -> None:
-    rejection = calibrated[0]["rejection"]
-    kinds = ["letters", "halves", "noise", "scribbles", "textures"]
-    assert list(rejection) == [*kinds, "lookalikes", "printed digits"]
-    assert rejection["letters"]["total"] == 20 * 52
-    for result in rejection.values():
-        assert 0 <= result["refused"] <= result["total"]
-        assert 0 <= result["auroc_typicality"] <= 1
 
 
 def test_without_validation_digits_nothing_is_accepted_or_refused(drawn_models: Path) -> None:
