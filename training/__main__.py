@@ -1,5 +1,6 @@
 """The command line: `python -m training …`."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -10,12 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from training import dataset, figures
-from training.card import Result, Trained
+from training.card import CARD_FILE, Result, Trained, put_rejection
 from training.dataset import DatasetError
+from training.evaluation import Acceptance, predict_all
 from training.export import ONNX_FILE, ExportError, export, onnx_predict
 from training.fit import CheckpointError, fit, start_run
 from training.recipes import RECIPES, TYPICALITY, NetworkName, RecipeName
 from training.report import ReportError, write_report
+from training.synthetic.rejection import measure_rejection
 from training.synthetic.typicality import fit_typicality
 
 app = typer.Typer(
@@ -87,6 +90,27 @@ def report(
     """Write the report on all trainings whose results are there, and its pictures."""
     write_report(results, dataset.load(data, "test"), docs)
     console.print(f"wrote {docs / 'report.md'}")
+
+
+@app.command()
+def refusal(
+    data: Data = Path("data"), models: Models = Path("models"), results: Results = Path("results")
+) -> None:
+    """Measure anew what models refuse that is no digit, as the service would; a minute each."""
+    splits = dataset.test_splits(dataset.load(data, "test"))
+    test = splits[dataset.headline(splits)]
+    for path in sorted(models.glob(f"*/{CARD_FILE}")):
+        described = json.loads(path.read_text(encoding="utf-8"))
+        thresholds = described["calibration"]["acceptance"]
+        if thresholds is None:
+            continue
+        predict = onnx_predict(path.parent / ONNX_FILE)
+        outputs = predict_all(predict, test.images)
+        rejection = measure_rejection(predict, Acceptance(**thresholds), test, outputs)
+        put_rejection(rejection, path, results)
+        for kind, counts in rejection.items():
+            share = counts["refused"] / counts["total"]
+            console.print(f"{path.parent.name}: {share:.1%} of {kind}", highlight=False)
 
 
 @app.command()

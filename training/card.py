@@ -107,6 +107,18 @@ def write(card: dict[str, Any], folder: Path) -> None:
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
+def put_rejection(rejection: dict[str, dict[str, Any]], path: Path, results: Path) -> None:
+    """Put what a model refuses on its card, and into its training's result, if that is there."""
+    described = json.loads(path.read_text(encoding="utf-8")) | {"rejection": rejection}
+    with replacing_file(path) as file:
+        file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    recipe = described["training"]["recipe"]["name"]
+    for result in load_results(results, recipe, described["name"]):
+        if result.card["version"] == described["version"]:
+            result.card["rejection"] = rejection
+            result.save(results)
+
+
 def _architecture(network: nn.Module) -> dict[str, Any]:
     layers = [module for module in network.children() if isinstance(module, nn.Linear)]
     return {

@@ -1,4 +1,4 @@
-"""Pictures that are not digits, made by the project and brought into QMNIST's form.
+"""Pictures that are not digits, made by the project.
 
 They come in two sets: one to learn from, one to be measured on. The letters are of other fonts
 (half of them of the family of the first set's), the scribbles are drawn in another way, the halves
@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 
 from training.dataset import SIDE, Digits
 from training.recipes import TYPICALITY
-from training.synthetic import arrive
+from training.synthetic.arrival import arrive
 
 Kind = Literal["letters", "halves", "noise", "scribbles", "textures"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -29,7 +29,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # A source of random numbers -> the points of a stroke, float64 [M, 2]
 Scribble = Callable[[np.random.Generator], NDArray[np.float64]]
 
-CANVAS = 64  # pixels along a side, before a picture is brought into QMNIST's form
+CANVAS = 64  # pixels along a side of most pictures
 CHUNK = 1_000
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -48,39 +48,51 @@ TEST_FONTS = (
 
 
 def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
-    """Make pictures for the fit, uint8 `[count, 28, 28]`; halves are of the given digits."""
+    """Make pictures for the fit, and let them arrive; halves are of the given digits.
+
+    Returns:
+        uint8 `[M, 28, 28]`, those of `count` pictures in which the service finds one digit.
+    """
     if kind == "letters":
         plain = glyphs(FIT_FONTS, LETTERS)
         chosen = torch.randint(len(plain), (count,), generator=generator)
-        distorted = (_distorted(plain[rows], generator) for rows in chosen.split(CHUNK))
-        return torch.cat([arrive(pictures) for pictures in distorted])
-    return arrive(_raw(kind, count, digits, generator, scribble=_walk))
+        distorted = [_distorted(plain[rows], generator) for rows in chosen.split(CHUNK)]
+        pictures = torch.cat([in_bytes(some) for some in distorted])
+    else:
+        pictures = _made(kind, count, digits, generator, scribble=_walk)
+    pixels, _ = arrive(pictures.numpy())
+    return torch.from_numpy(pixels)
 
 
 def to_measure(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
-    """Make pictures for the evaluation, uint8 `[N, 28, 28]`; of the letters, each in each font."""
+    """Make pictures for the evaluation, uint8 `[N, S, S]`; of the letters, each in each font."""
     if kind == "letters":
         return printed(LETTERS)
-    return arrive(_raw(kind, count, digits, generator, scribble=_spline))
+    return _made(kind, count, digits, generator, scribble=_spline)
 
 
 def printed(characters: str) -> Tensor:
-    """Make each character in each font of the evaluation, uint8 `[N, 28, 28]`."""
-    return arrive(glyphs(TEST_FONTS, characters))
+    """Draw each character in each font of the evaluation, uint8 `[N, 64, 64]`."""
+    return in_bytes(glyphs(TEST_FONTS, characters))
 
 
-def _raw(
+def in_bytes(pictures: Tensor) -> Tensor:
+    """Round pictures in 0…255 to uint8."""
+    return pictures.round().clamp(0, 255).byte()
+
+
+def _made(
     kind: Kind, count: int, digits: Digits, generator: Generator, scribble: Scribble
 ) -> Tensor:
     match kind:
         case "halves":
             return _halves(count, digits, generator)
         case "noise":
-            return _noise(count, generator)
+            return in_bytes(_noise(count, generator))
         case "scribbles":
             return _paint(count, generator, scribble)
         case "textures":
-            return _textures(count, generator)
+            return in_bytes(_textures(count, generator))
     raise ValueError(kind)
 
 
@@ -141,7 +153,7 @@ def _halves(count: int, digits: Digits, generator: Generator) -> Tensor:
     beside = torch.rand(len(joined), generator=generator) < 0.5
     joined[beside, :, SIDE // 2 :] = other[beside, :, SIDE // 2 :]
     joined[~beside, SIDE // 2 :] = other[~beside, SIDE // 2 :]
-    return joined.float()
+    return joined
 
 
 def _noise(count: int, generator: Generator) -> Tensor:
@@ -251,7 +263,7 @@ def _shuffled(pictures: Tensor, count: int, generator: Generator) -> Tensor:
 def _paint(count: int, generator: Generator, path: Scribble) -> Tensor:
     """Paint scribbles: one to three strokes, whose points `path` makes, with pens of any width."""
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-    scribbles = np.zeros((count, CANVAS, CANVAS), np.float32)
+    scribbles = np.zeros((count, CANVAS, CANVAS), np.uint8)
     for scribble in scribbles:
         image = Image.new("L", (CANVAS, CANVAS))
         pen = ImageDraw.Draw(image)

@@ -1,12 +1,15 @@
-"""How well a model refuses what is not a digit."""
+"""How well the service refuses what is not a digit: by its imaging, and by what a model accepts."""
 
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Generator, Tensor
 
 from training.dataset import Digits
 from training.evaluation import Acceptance, Outputs, Predict, auroc, predict_all
 from training.synthetic import negatives
+from training.synthetic.arrival import arrive
 from training.synthetic.negatives import KINDS
 
 COUNT = 5_000  # of each kind but letters, which are as many as there are characters and fonts
@@ -16,7 +19,7 @@ SEED = 20_000  # of no training
 def measure_rejection(
     predict: Predict, acceptance: Acceptance, digits: Digits, outputs: Outputs
 ) -> dict[str, dict[str, Any]]:
-    """Count what is refused of each kind of negatives.
+    """Count what is refused of each kind of negatives, as the service would.
 
     Args:
         predict: The model.
@@ -25,8 +28,9 @@ def measure_rejection(
         outputs: What the model made of them.
 
     Returns:
-        For each kind how many there were and how many were refused, and the areas under the ROC
-        curves between them and the digits, by typicality and by confidence.
+        For each kind how many pictures there were; how many were refused, and of these in how many
+        already no digit, or several, were found; and the areas under the ROC curves between them
+        and the digits, by typicality and by confidence.
     """
     generator = Generator().manual_seed(SEED)
     pictures: dict[str, Tensor] = {
@@ -35,17 +39,27 @@ def measure_rejection(
     pictures["lookalikes"] = negatives.printed(negatives.LOOKALIKES)
     # No negatives, these: how much of the refusal of letters is of print.
     pictures["printed digits"] = negatives.printed(negatives.DIGITS)
-    return {
-        kind: _rejection(predict_all(predict, some), acceptance, outputs)
-        for kind, some in pictures.items()
-    }
+    return {kind: _rejection(some, predict, acceptance, outputs) for kind, some in pictures.items()}
 
 
-def _rejection(others: Outputs, acceptance: Acceptance, digits: Outputs) -> dict[str, Any]:
-    refused = ~acceptance.accepts(others)
+def _rejection(
+    pictures: Tensor, predict: Predict, acceptance: Acceptance, digits: Outputs
+) -> dict[str, Any]:
+    pixels, found = arrive(pictures.numpy())
+    unseen = int((~found).sum())
+    typicality = confidence = np.empty(0, np.float32)
+    refused = unseen
+    if len(pixels):
+        others = predict_all(predict, torch.from_numpy(pixels))
+        refused += int((~acceptance.accepts(others)).sum())
+        typicality, confidence = others.typicality, others.confidence
+    # What no network sees is as little of a digit as can be.
+    typicality = np.append(typicality, np.full(unseen, -np.inf, np.float32))
+    confidence = np.append(confidence, np.zeros(unseen, np.float32))
     return {
-        "total": len(refused),
-        "refused": int(refused.sum()),
-        "auroc_typicality": auroc(digits.typicality, others.typicality),
-        "auroc_confidence": auroc(digits.confidence, others.confidence),
+        "total": len(pictures),
+        "refused": refused,
+        "unseen": unseen,
+        "auroc_typicality": auroc(digits.typicality, typicality),
+        "auroc_confidence": auroc(digits.confidence, confidence),
     }

@@ -21,7 +21,8 @@ from training.card import replacing_file
 from training.dataset import Digits
 from training.fit import adam, reproducible
 from training.recipes import TypicalityRecipe
-from training.synthetic import arrive, negatives
+from training.synthetic import negatives
+from training.synthetic.arrival import arrive
 from training.synthetic.negatives import Kind
 
 
@@ -82,7 +83,11 @@ def _train(network: Typicality, recipe: TypicalityRecipe, digits: Digits, consol
     truth = torch.cat([torch.ones(half), torch.zeros(half)])
     for _ in track(range(recipe.epochs), "typicality", console=console, transient=True):
         others = torch.cat(
-            [_chosen(recipe, kind, atypical[kind], counts[kind], generator) for kind in counts]
+            [
+                _chosen(recipe, kind, some, counts[kind], generator)
+                for kind, some in atypical.items()
+                if len(some)
+            ]
         )
         others = others[torch.randperm(len(others), generator=generator)]
         for batch in others.split(half):
@@ -133,19 +138,21 @@ def _arrived(images: Tensor, sides: Sequence[int]) -> Tensor:
 
 
 def as_they_arrive(images: Tensor, side: int) -> Tensor:
-    """Enlarge pictures and bring them into QMNIST's form again, as happens to users' pictures.
+    """Enlarge pictures and let them arrive, as users' pictures do.
 
     Args:
         images: uint8 `[N, 28, 28]`.
         side: To how many pixels they are enlarged.
+
+    Returns:
+        uint8 `[M, 28, 28]`, those in which one digit is found.
     """
-    forms = []
-    for chunk in images.split(500):
-        enlarged = F.interpolate(
-            chunk.float().unsqueeze(1), (side, side), mode="bicubic", align_corners=False
-        )
-        forms.append(arrive(enlarged.squeeze(1).round().clamp(0, 255)))
-    return torch.cat(forms)
+    enlarged = [
+        negatives.in_bytes(F.interpolate(chunk.float(), (side, side), mode="bicubic"))
+        for chunk in images.unsqueeze(1).split(500)
+    ]
+    pixels, _ = arrive(torch.cat(enlarged).squeeze(1).numpy())
+    return torch.from_numpy(pixels)
 
 
 def _turned(pictures: Tensor, together: int, generator: Generator) -> Tensor:

@@ -1,5 +1,3 @@
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -7,37 +5,53 @@ from torch import Generator
 
 from imaging import look, open_picture
 from tests import drawn
-from tests.imaging.test_look import likeness
 from tests.training.conftest import drawn_digits
-from training.dataset import Digits
-from training.synthetic import arrive, negatives
+from training.synthetic import arrival, negatives
+from training.synthetic.arrival import arrive
 from training.synthetic.negatives import KINDS, Kind
 
 
-@pytest.mark.parametrize("make", [negatives.to_learn_from, negatives.to_measure])
 @pytest.mark.parametrize("kind", KINDS)
-def test_negatives_have_qmnists_form_and_are_the_same_every_time(
-    kind: Kind, make: Callable[[Kind, int, Digits, Generator], torch.Tensor]
-) -> None:
+def test_what_is_learned_from_is_what_the_service_sees(kind: Kind) -> None:
     digits = drawn_digits(200, seed=1)
-    first, second = (make(kind, 100, digits, Generator().manual_seed(3)) for _ in range(2))
+    first, second = (
+        negatives.to_learn_from(kind, 100, digits, Generator().manual_seed(3)) for _ in range(2)
+    )
     assert torch.equal(first, second)
     assert first.dtype == torch.uint8
     assert first.shape[1:] == (28, 28)
-    assert len(first) == (20 * 52 if kind == "letters" and make is negatives.to_measure else 100)
-    ink = (first > 63).float()
-    sides = torch.maximum(ink.amax(1).sum(1), ink.amax(2).sum(1))
-    assert sides.max() <= 20
+    assert 0 < len(first) <= 100
     assert len(first.flatten(1).unique(dim=0)) > 0.9 * len(first)
 
 
-def test_the_form_is_what_the_service_makes_of_plain_pictures() -> None:
-    pictures = np.stack([np.asarray(drawn.on_paper(digit, 64)) for digit in range(10)])
-    ours = arrive(torch.from_numpy(pictures).float()).numpy()
-    for picture, form in zip(pictures, ours, strict=True):
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_measured_on_are_pictures_and_the_same_every_time(kind: Kind) -> None:
+    digits = drawn_digits(200, seed=1)
+    first, second = (
+        negatives.to_measure(kind, 100, digits, Generator().manual_seed(3)) for _ in range(2)
+    )
+    assert torch.equal(first, second)
+    assert first.dtype == torch.uint8
+    assert len(first) == (20 * 52 if kind == "letters" else 100)
+
+
+def test_pictures_arrive_as_the_service_sees_them() -> None:
+    paper = np.full((64, 64), 255, np.uint8)
+    pictures = [np.asarray(drawn.on_paper(digit, 64)) for digit in range(10)]
+    pixels, found = arrive(np.stack([paper, *pictures]))
+    assert found.tolist() == [False] + [True] * 10
+    for picture, form in zip(pictures, pixels, strict=True):
         served = look(open_picture(drawn.encode(picture), 10_000)).pixels
-        # The service centres half a pixel off and sharpens what it enlarges.
-        assert likeness(form, served) > 0.85
+        assert np.array_equal(form, served)
+
+
+def test_many_pictures_arrive_in_processes_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = np.stack([np.asarray(drawn.on_paper(digit % 10, 40)) for digit in range(40)])
+    alone = arrive(pictures)
+    monkeypatch.setattr(arrival, "ALONE", 0)
+    monkeypatch.setattr(arrival, "CHUNK", 10)
+    for found, expected in zip(arrive(pictures), alone, strict=True):
+        assert np.array_equal(found, expected)
 
 
 def test_the_fonts_to_measure_on_are_others() -> None:

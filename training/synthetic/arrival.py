@@ -1,0 +1,61 @@
+"""Pictures arrive as users' do: through `imaging`, as the service shows them to the networks.
+
+There is no torch in here, which a process that only looks at pictures need not import.
+"""
+
+import atexit
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imaging import SIDE, look
+from imaging.errors import PictureError
+
+CHUNK = 1_000  # pictures that a process looks at in one go
+ALONE = 5_000  # so many take less time than to start processes
+
+
+def arrive(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Let pictures arrive; 100,000 take a minute on two cores.
+
+    Args:
+        pictures: uint8 `[N, S, S]`, dark on light or light on dark.
+
+    Returns:
+        uint8 `[M, 28, 28]`, 255 is ink, of those in which one digit is found; and which these are,
+        bool `[N]`.
+    """
+    chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
+    found = (map if len(pictures) <= ALONE else _processes().map)(_look, chunks)
+    pixels, which = zip(*found, strict=True) if chunks else ((), ())
+    return (
+        np.concatenate([np.empty((0, SIDE, SIDE), np.uint8), *pixels]),
+        np.concatenate([np.empty(0, np.bool_), *which]),
+    )
+
+
+@cache
+def _processes() -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))
+    atexit.register(pool.shutdown, cancel_futures=True)
+    return pool
+
+
+def _look(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    seen = list(map(_look_at_one, pictures))
+    found = [pixels for pixels in seen if pixels is not None]
+    return (
+        np.array(found, np.uint8).reshape(-1, SIDE, SIDE),
+        np.array([pixels is not None for pixels in seen], np.bool_),
+    )
+
+
+def _look_at_one(picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    try:
+        return look(Image.fromarray(picture)).pixels
+    except PictureError:
+        return None
