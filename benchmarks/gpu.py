@@ -28,9 +28,10 @@ from rich.progress import Progress
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from artifact import INPUT, OUTPUTS  # noqa: E402
 from benchmarks.tables import console, middle, table, write  # noqa: E402
 from serving.inference import artifacts  # noqa: E402
-from serving.inference.classifier import INPUT, OUTPUTS, Classifier, ProviderError  # noqa: E402
+from serving.inference.classifier import Classifier, ProviderError  # noqa: E402
 from serving.settings import Provider  # noqa: E402
 from tests import drawn  # noqa: E402
 
@@ -148,7 +149,7 @@ def bound(
         binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
 
     def call() -> dict[str, NDArray[np.float32]]:
-        binding.bind_cpu_input(INPUT[0], images)  # of each request they are at a new place
+        binding.bind_cpu_input(INPUT, images)  # of each request they are at a new place
         session.run_with_iobinding(binding)
         return outputs
 

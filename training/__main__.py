@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from artifact import CARD_FILE, ONNX_FILE, Acceptance
 from training import dataset, figures
-from training.card import CARD_FILE, Result, Trained, put_rejection
+from training.card import Result, Trained, put_rejection
 from training.dataset import DatasetError
-from training.evaluation import Acceptance, predict_all
-from training.export import ONNX_FILE, ExportError, export, onnx_predict
+from training.evaluation import predict_all
+from training.export import ExportError, export, onnx_predict
 from training.fit import CheckpointError, fit, start_run
 from training.recipes import RECIPES, TYPICALITY, NetworkName, RecipeName
 from training.report import ReportError, write_report

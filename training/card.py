@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from artifact import CARD_FILE, Acceptance, Card
 from training.dataset import Digits, headline
-from training.evaluation import Acceptance, Bin, Evaluation, History
+from training.evaluation import Bin, Evaluation, History
 from training.recipes import CALIBRATION, TYPICALITY, NetworkName, Recipe, RecipeName
 
-CARD_FILE = "card.json"
 LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy")
 
 DECIMALS = 4  # of what the card has for charts
@@ -90,7 +90,7 @@ def describe(
         },
         "calibration": {
             "temperature": temperature,
-            "acceptance": asdict(acceptance) if acceptance else None,
+            "acceptance": acceptance.model_dump() if acceptance else None,
         },
         "evaluation": {name: result.to_json() for name, result in evaluations.items()},
         "rejection": rejection,
@@ -103,6 +103,7 @@ def write(card: dict[str, Any], folder: Path) -> None:
     files = sorted(folder.iterdir())
     card["sizes"] = {file.name: file.stat().st_size for file in files}
     card["files"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    Card.model_validate(card)  # or it would be found out where it is to be served
     text = json.dumps(card, indent=2) + "\n"
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from artifact import Acceptance
 from training.dataset import Digits
 from training.networks import CLASSES, normalise
 from training.recipes import CalibrationRecipe
@@ -60,18 +61,6 @@ class Outputs:
         """The likeliest digit's probability, float32 `[N]`."""
         confidence: NDArray[np.float32] = self.probabilities.max(axis=1)
         return confidence
-
-
-@dataclass(frozen=True)
-class Acceptance:
-    """The thresholds at and above which an answer is accepted."""
-
-    confidence: float
-    typicality: float
-
-    def accepts(self, outputs: Outputs) -> NDArray[np.bool_]:
-        """Tell which answers are accepted, bool `[N]`."""
-        return (outputs.confidence >= self.confidence) & (outputs.typicality >= self.typicality)
 
 
 # uint8 [N, 28, 28] -> what a model returns
@@ -148,7 +137,7 @@ class Evaluation:
             ],
         }
         if self.acceptance is not None:
-            accepted = self.acceptance.accepts(self.outputs)
+            accepted = self.acceptance.accepts(self.outputs.confidence, self.outputs.typicality)
             described["accepted"] = int(accepted.sum())
             described["accepted_correct"] = int((accepted & self.right).sum())
         return described
@@ -262,7 +251,8 @@ def fit_acceptance(recipe: CalibrationRecipe, outputs: Outputs) -> Acceptance:
     confidence = float(np.quantile(outputs.confidence, recipe.unsure))
     sure: NDArray[np.bool_] = outputs.confidence >= confidence
     atypical = (recipe.refused - (1 - sure.mean())) / sure.mean()
-    return Acceptance(confidence, float(np.quantile(outputs.typicality[sure], atypical)))
+    typicality = float(np.quantile(outputs.typicality[sure], atypical))
+    return Acceptance(confidence=confidence, typicality=typicality)
 
 
 def mcnemar(first_only: int, second_only: int) -> float:

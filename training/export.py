@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from artifact import INPUT, ONNX_FILE, OUTPUTS, TORCHSCRIPT_FILE
 from training import card, torchscript
 from training.card import Trained, replacing
 from training.dataset import Digits, headline
@@ -35,11 +36,6 @@ from training.fit import reproducible
 from training.networks import CLASSES, MEAN, STD, normalise
 from training.recipes import CALIBRATION
 from training.synthetic.rejection import measure_rejection
-
-ONNX_FILE = "model.onnx"
-TORCHSCRIPT_FILE = "model.torchscript.pt"
-
-OUTPUTS = ("logits", "probabilities", "typicality")
 
 PARITY_DIGITS = 1_000
 PARITY_BATCHES = (1, 7, 1_000)
@@ -148,7 +144,7 @@ def onnx_predict(path: Path) -> Predict:
     session = _session(path)
 
     def predict(images: Tensor) -> Outputs:
-        return Outputs(*session.run(["probabilities", "typicality"], {"images": images.numpy()}))
+        return Outputs(*session.run(["probabilities", "typicality"], {INPUT: images.numpy()}))
 
     return predict
 
@@ -174,7 +170,7 @@ def check_parity(network: nn.Module, folder: Path, digits: Digits) -> None:
         batches = images.split(size)
         with torch.inference_mode():
             from_torchscript = [[output.numpy() for output in compiled(x)] for x in batches]
-        from_onnx = [session.run(OUTPUTS, {"images": x.numpy()}) for x in batches]
+        from_onnx = [session.run(OUTPUTS, {INPUT: x.numpy()}) for x in batches]
         script, onnx_ = (
             [np.concatenate(output) for output in zip(*results, strict=True)]
             for results in (from_torchscript, from_onnx)
@@ -206,8 +202,8 @@ def _onnx_model(
             served,
             (torch.zeros(2, 28, 28, dtype=torch.uint8),),
             dynamo=True,
-            dynamic_shapes={"images": {0: "N"}},
-            input_names=["images"],
+            dynamic_shapes={INPUT: {0: "N"}},
+            input_names=[INPUT],
             output_names=list(OUTPUTS),
             verbose=False,
         ),

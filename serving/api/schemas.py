@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
+from artifact import Card
 from imaging import Polarity
 from serving.api.responses import JSON, refuse
 from serving.errors import Refusal
-from serving.inference.artifacts import Card
 from serving.settings import Provider
 
 

@@ -6,52 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-ONNX_FILE = "model.onnx"
-CARD_FILE = "card.json"
+from artifact import CARD_FILE, ONNX_FILE, Card
 
 
 class ArtifactError(Exception):
     """A model cannot be served; the message names the file and what is wrong with it."""
-
-
-class SplitResult(BaseModel):
-    """How a model did on one split of the data."""
-
-    model_config = ConfigDict(extra="allow")
-
-    correct: int
-    total: int
-    accuracy: float
-
-
-class Acceptance(BaseModel):
-    """The thresholds at and above which an answer is accepted."""
-
-    confidence: float
-    typicality: float
-
-
-class Calibration(BaseModel):
-    """What was fitted on validation digits."""
-
-    temperature: float
-    acceptance: Acceptance | None
-    """`None` where no digits were held out to fit it on."""
-
-
-class Card(BaseModel):
-    """What `card.json` says; what is not used by name is kept and passed on."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-    version: str = "1"
-    calibration: Calibration
-    evaluation: dict[str, SplitResult]
-    files: dict[str, str]
-    """SHA-256 in hexadecimal, by file name."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.inference.artifacts import Acceptance, Artifact
+from artifact import INPUT, OUTPUTS, Acceptance
+from serving.inference.artifacts import Artifact
 from serving.settings import Provider
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
-INPUT = ("images", "tensor(uint8)")
-OUTPUTS = ("logits", "probabilities", "typicality")
+INPUT_TYPE = "tensor(uint8)"
 
 PICTURE = (28, 28)  # pixels: a card's model takes no others
 
@@ -97,9 +97,7 @@ class Predictions:
         """
         if self.acceptance is None:
             return None
-        return (self.confidences >= self.acceptance.confidence) & (
-            self.typicality >= self.acceptance.typicality
-        )
+        return self.acceptance.accepts(self.confidences, self.typicality)
 
     def rows(self) -> Iterator[Prediction]:
         """Return each picture's prediction."""
@@ -125,10 +123,10 @@ class Classifier:
         """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
         largest = LARGEST_CALL[self.provider]
         if len(images) <= largest:
-            outputs = self._session.run(OUTPUTS, {INPUT[0]: images})
+            outputs = self._session.run(OUTPUTS, {INPUT: images})
         else:
             calls = [
-                self._session.run(OUTPUTS, {INPUT[0]: images[start : start + largest]})
+                self._session.run(OUTPUTS, {INPUT: images[start : start + largest]})
                 for start in range(0, len(images), largest)
             ]
             outputs = [np.concatenate(parts) for parts in zip(*calls, strict=True)]
@@ -179,7 +177,7 @@ def _session(artifact: Artifact, provider: Provider) -> onnxruntime.InferenceSes
     # The first call takes longer, and is to be nobody's request. Without cuDNN, or on a GPU that is
     # too old, it is also the first to fail.
     try:
-        session.run(OUTPUTS, {INPUT[0]: np.zeros((1, *PICTURE), np.uint8)})
+        session.run(OUTPUTS, {INPUT: np.zeros((1, *PICTURE), np.uint8)})
     except Exception as error:
         what = f"the ONNX file of {artifact.name!r} cannot classify a picture"
         raise _fault(provider, what, error) from error
@@ -201,8 +199,8 @@ def _fault(provider: Provider, what: str, error: Exception) -> Exception:
 def _check_contract(name: str, session: onnxruntime.InferenceSession) -> None:
     inputs = [(node.name, node.type) for node in session.get_inputs()]
     outputs = {node.name for node in session.get_outputs()}
-    if inputs != [INPUT] or not outputs.issuperset(OUTPUTS):
+    if inputs != [(INPUT, INPUT_TYPE)] or not outputs.issuperset(OUTPUTS):
         raise ContractError(
             f"the ONNX file of {name!r} takes {inputs} and returns {sorted(outputs)}; "
-            f"it must take {INPUT[0]} as uint8 and return {', '.join(OUTPUTS)}"
+            f"it must take {INPUT} as uint8 and return {', '.join(OUTPUTS)}"
         )

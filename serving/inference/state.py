@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from serving.inference.artifacts import Artifact, ArtifactError, Card
+from artifact import Card
+from serving.inference.artifacts import Artifact, ArtifactError
 
 # In the environment, tells workers where the folder is. It is no setting: who starts them sets it.
 VARIABLE = "QMNIST_STATE"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client import Counter, Gauge, Summary
 
-from serving.inference.artifacts import Card
+from artifact import Card
 from serving.telemetry import metrics
 
 OUTCOMES = ("success", "fail")

@@ -33,7 +33,7 @@ def image(dockerfile: str) -> str:
 def test_a_bento_holds_serving_models_and_the_report_and_nothing_else(bento: Path) -> None:
     source = bento / "src"
     files = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
-    serving = {path for path in files if path.parts[0] in ("imaging", "serving")}
+    serving = {path for path in files if path.parts[0] in ("artifact", "imaging", "serving")}
     models = {path for path in files if path.parts[0] == "models"}
     report = {path for path in files if path.parts[0] == "docs"}
     assert {Path("imaging/form.py"), Path("serving/service.py")} < serving

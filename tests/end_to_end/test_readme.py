@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import ROOT
-from training import results
+from training.card import load_results
 from training.recipes import NetworkName, RecipeName
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,5 +74,5 @@ def test_the_accuracies_are_the_results(network: NetworkName) -> None:
     )
     shown: dict[RecipeName, str] = {"notebook": notebook, "strong": strong}
     for recipe, accuracy in shown.items():
-        found = results.load(ROOT / "results", recipe, network)
+        found = load_results(ROOT / "results", recipe, network)
         assert accuracy == f"{100 * mean(result.accuracy('test10k') for result in found):.2f}"

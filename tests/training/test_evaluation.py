@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, roc_auc_score
 from torch import Tensor
 
+from artifact import Acceptance
 from tests.training.conftest import drawn_digits
 from training.evaluation import (
-    Acceptance,
     Outputs,
     auroc,
     calibration_error,
@@ -99,7 +99,7 @@ def test_the_thresholds_refuse_the_share_they_should() -> None:
     probabilities = rng.dirichlet(np.full(10, 0.05), size=10_000).astype(np.float32)
     outputs = Outputs(probabilities, rng.normal(size=10_000).astype(np.float32))
     acceptance = fit_acceptance(CALIBRATION, outputs)
-    accepted = acceptance.accepts(outputs)
+    accepted = acceptance.accepts(outputs.confidence, outputs.typicality)
     assert (outputs.confidence >= acceptance.confidence).mean() == pytest.approx(0.975, abs=1e-3)
     assert accepted.mean() == pytest.approx(0.96, abs=1e-3)
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from artifact import Acceptance
 from training.dataset import Digits
-from training.evaluation import Acceptance, Outputs, Predict, auroc, predict_all
+from training.evaluation import Outputs, Predict, auroc, predict_all
 from training.synthetic import negatives
 from training.synthetic.arrival import arrive
 from training.synthetic.negatives import KINDS
@@ -51,7 +52,7 @@ def _rejection(
     refused = unseen
     if len(pixels):
         others = predict_all(predict, torch.from_numpy(pixels))
-        refused += int((~acceptance.accepts(others)).sum())
+        refused += int((~acceptance.accepts(others.confidence, others.typicality)).sum())
         typicality, confidence = others.typicality, others.confidence
     # What no network sees is as little of a digit as can be.
     typicality = np.append(typicality, np.full(unseen, -np.inf, np.float32))

@@ -19,7 +19,7 @@ try {
 
 function show(card, isDefault) {
   const { architecture, calibration, details, evaluation, training } = card;
-  const test = Object.keys(evaluation).findLast((split) => split.startsWith("test"));
+  const test = details?.split;
   const title = make("h2", {}, card.name);
   if (isDefault) title.append(make("span", { class: "badge" }, "answers by default"));
   const article = make("article", { class: "card" }, title);

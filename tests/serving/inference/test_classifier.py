@@ -7,8 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 
+from artifact import Acceptance
 from serving.inference import artifacts
-from serving.inference.artifacts import Acceptance, Artifact
+from serving.inference.artifacts import Artifact
 from serving.inference.classifier import (
     LARGEST_CALL,
     Classifier,

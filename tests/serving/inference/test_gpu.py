@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from artifact import OUTPUTS
 from benchmarks import gpu
 from serving.inference import artifacts
-from serving.inference.classifier import OUTPUTS, Classifier
+from serving.inference.classifier import Classifier
 from serving.settings import Provider
 from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT

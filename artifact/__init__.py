@@ -1,0 +1,70 @@
+"""The model artifact, `models/<name>/`: what training writes and serving reads.
+
+`model.onnx` takes `INPUT`, uint8 `[N, 28, 28]` with 255 for ink, any N of at least 1, and returns
+`OUTPUTS`: logits and probabilities, float32 `[N, 10]`, and typicality, float32 `[N]`.
+`model.torchscript.pt` is the same function. `card.json` says how the model was made, how good it
+is, and the SHA-256 of the other two.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+ONNX_FILE = "model.onnx"
+TORCHSCRIPT_FILE = "model.torchscript.pt"
+CARD_FILE = "card.json"
+
+INPUT = "images"
+OUTPUTS = ("logits", "probabilities", "typicality")
+
+
+class SplitResult(BaseModel):
+    """How a model did on one split of the data."""
+
+    model_config = ConfigDict(extra="allow")
+
+    correct: int
+    total: int
+    accuracy: float
+
+
+class Acceptance(BaseModel):
+    """The thresholds at and above which an answer is accepted."""
+
+    confidence: float
+    typicality: float
+
+    def accepts(
+        self, confidences: NDArray[np.float32], typicality: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Tell which of N answers are accepted: sure enough, of what is enough of a digit.
+
+        Args:
+            confidences: Each answer's probability, float32 `[N]`.
+            typicality: How much each picture looks like a digit at all, float32 `[N]`.
+
+        Returns:
+            bool `[N]`.
+        """
+        return (confidences >= self.confidence) & (typicality >= self.typicality)
+
+
+class Calibration(BaseModel):
+    """What was fitted on validation digits."""
+
+    temperature: float
+    acceptance: Acceptance | None
+    """`None` where no digits were held out to fit it on."""
+
+
+class Card(BaseModel):
+    """What `card.json` says; what is not used by name is kept and passed on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    version: str = "1"
+    calibration: Calibration
+    evaluation: dict[str, SplitResult]
+    files: dict[str, str]
+    """SHA-256 in hexadecimal, by file name."""
