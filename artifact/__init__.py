@@ -6,9 +6,11 @@
 is, and the SHA-256 of the other two.
 """
 
+from typing import Annotated, Any, overload
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 ONNX_FILE = "model.onnx"
 TORCHSCRIPT_FILE = "model.torchscript.pt"
@@ -28,25 +30,37 @@ class SplitResult(BaseModel):
     accuracy: float
 
 
+def _to_float32(value: float) -> float:
+    return float(np.float32(value))
+
+
+# As the model's outputs are: so a number compares with it alone as it does in an array.
+Threshold = Annotated[float, AfterValidator(_to_float32)]
+
+
 class Acceptance(BaseModel):
     """The thresholds at and above which an answer is accepted."""
 
-    confidence: float
-    typicality: float
+    confidence: Threshold
+    typicality: Threshold
 
+    @overload
+    def accepts(self, confidence: float, typicality: float) -> bool: ...
+    @overload
     def accepts(
-        self, confidences: NDArray[np.float32], typicality: NDArray[np.float32]
-    ) -> NDArray[np.bool_]:
-        """Tell which of N answers are accepted: sure enough, of what is enough of a digit.
+        self, confidence: NDArray[np.float32], typicality: NDArray[np.float32]
+    ) -> NDArray[np.bool_]: ...
+    def accepts(self, confidence: Any, typicality: Any) -> Any:
+        """Tell whether an answer is accepted: sure enough, of what is enough of a digit.
 
         Args:
-            confidences: Each answer's probability, float32 `[N]`.
-            typicality: How much each picture looks like a digit at all, float32 `[N]`.
+            confidence: Its probability; or of N answers, float32 `[N]`.
+            typicality: How much the picture looks like a digit at all; or float32 `[N]`.
 
         Returns:
-            bool `[N]`.
+            bool, or bool `[N]`.
         """
-        return (confidences >= self.confidence) & (typicality >= self.typicality)
+        return (confidence >= self.confidence) & (typicality >= self.typicality)
 
 
 class Calibration(BaseModel):

@@ -304,13 +304,14 @@ class DigitClassifier:
             if len(sent.picture) > SETTINGS.max_image_bytes:
                 raise too_large
             classifier = self.classifier(sent.model)
-            if inline and len(sent.picture) <= INLINE_BYTES:
+            is_small = len(sent.picture) <= INLINE_BYTES
+            if inline and is_small:
                 small = partial(open_picture, sent.picture, self.inline_pixels)
                 with suppress(PictureTooLarge):  # for here; a thread takes it
                     return JSON(answer(classifier, small, sent.explain))
             opening = partial(open_picture, sent.picture, SETTINGS.max_image_pixels)
             found = self.pictures.run(answer, classifier, opening, sent.explain)
-            return JSON(await while_connected(request, found))
+            return JSON(await (found if is_small else while_connected(request, found)))
 
     def _predict_batch(self, request: Request, body: bytes, allowance: Allowance) -> dict[str, Any]:
         sent = parse_pictures(request, body, SETTINGS.max_batch)

@@ -100,10 +100,14 @@ class Predictions:
         return self.acceptance.accepts(self.confidences, self.typicality)
 
     def rows(self) -> Iterator[Prediction]:
-        """Return each picture's prediction."""
-        digits, confidences = self.digits.tolist(), self.confidences.tolist()
-        accepted = [None] * len(digits) if self.accepted is None else self.accepted.tolist()
-        return map(Prediction, digits, confidences, accepted, self.probabilities.tolist())
+        """Return each picture's prediction, in a fraction of the arrays' time if it is one."""
+        acceptance = self.acceptance
+        for row, typicality in zip(
+            self.probabilities.tolist(), self.typicality.tolist(), strict=True
+        ):
+            confidence = max(row)
+            accepted = None if acceptance is None else acceptance.accepts(confidence, typicality)
+            yield Prediction(row.index(confidence), confidence, accepted, row)
 
 
 class Classifier:
