@@ -6,11 +6,11 @@
 is, and the SHA-256 of the other two.
 """
 
-from typing import Annotated, Any, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 ONNX_FILE = "model.onnx"
 TORCHSCRIPT_FILE = "model.torchscript.pt"
@@ -30,19 +30,18 @@ class SplitResult(BaseModel):
     accuracy: float
 
 
-def _to_float32(value: float) -> float:
-    return float(np.float32(value))
-
-
-# As the model's outputs are: so a number compares with it alone as it does in an array.
-Threshold = Annotated[float, AfterValidator(_to_float32)]
-
-
 class Acceptance(BaseModel):
     """The thresholds at and above which an answer is accepted."""
 
-    confidence: Threshold
-    typicality: Threshold
+    confidence: float
+    typicality: float
+
+    # As float32, which the model's outputs are: so a number compares alone as it does in an array.
+    _least: tuple[float, float] = PrivateAttr()
+
+    def model_post_init(self, _: object) -> None:
+        """Round the thresholds as outputs are."""
+        self._least = float(np.float32(self.confidence)), float(np.float32(self.typicality))
 
     @overload
     def accepts(self, confidence: float, typicality: float) -> bool: ...
@@ -60,7 +59,8 @@ class Acceptance(BaseModel):
         Returns:
             bool, or bool `[N]`.
         """
-        return (confidence >= self.confidence) & (typicality >= self.typicality)
+        least_confidence, least_typicality = self._least
+        return (confidence >= least_confidence) & (typicality >= least_typicality)
 
 
 class Calibration(BaseModel):
