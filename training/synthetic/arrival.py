@@ -20,7 +20,7 @@ ALONE = 5_000  # so many take less time than to start processes
 
 
 def arrive(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Let pictures arrive; 100,000 take a minute on two cores.
+    """Let pictures arrive; 100,000 take some 45 seconds on two cores.
 
     Args:
         pictures: uint8 `[N, S, S]`, dark on light or light on dark.
