@@ -4,6 +4,7 @@ Pillow decodes: it reads every format here within limits of ours, and a JPEG at 
 fraction of the time. Only data sets' PNG files are OpenCV's, which is faster.
 """
 
+import re
 import struct
 import warnings
 import zlib
@@ -29,9 +30,13 @@ BYTE = 255
 Opened: TypeAlias = Image.Image | NDArray[np.uint8]
 
 # Of a JPEG: a scan of a few bytes goes over the whole picture again, so 10 MB of them take minutes.
-# Encoders write some ten; libtiff has the same limit for the same reason.
-MAX_SCANS = 100
-START_OF_SCAN = b"\xff\xda"  # not within a scan, where 255 is followed by 0
+# Encoders write some ten; libtiff has the same limit for the same reason. Finding 10 MB of empty
+# segments takes seconds; metadata and color profiles fill some hundreds at most.
+MAX_SCANS, MAX_SEGMENTS = 100, 2_000
+JPEG_BEGIN = b"\xff\xd8"
+# A marker that begins a segment, or the end (ITU T.81, B.1): neither a restart nor a scan's bytes.
+JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 
 DAMAGED = "The picture is damaged: it ends too early, or what is in it does not fit together."
 
@@ -125,9 +130,12 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
 
     Raises:
         NotAPicture: It is in none of the formats.
-        PictureTooLarge: It has more pixels than allowed, or is a JPEG of more than `MAX_SCANS`.
+        PictureTooLarge: It has more pixels than allowed; or it is a JPEG of more than `MAX_SCANS`
+            or `MAX_SEGMENTS`.
         DamagedPicture: Already its header cannot be read.
     """
+    if data.startswith(JPEG_BEGIN):
+        _check_jpeg(data)
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -137,9 +145,21 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
     except DECODE_ERRORS as error:
         raise DamagedPicture(DAMAGED) from error
     check_size(image, max_pixels)
-    if image.format in ("JPEG", "MPO") and data.count(START_OF_SCAN) > MAX_SCANS:
-        raise PictureTooLarge(f"The JPEG has more than {MAX_SCANS} scans.")
     return image
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Go from segment to segment to the end of the picture; a phone may put a film after it."""
+    scans, segments, place = 0, 0, len(JPEG_BEGIN)
+    while (marker := JPEG_MARKER.search(data, place)) and marker[0][1] != END_OF_IMAGE:
+        # Before the first scan, bytes between two segments cost as much as a segment.
+        segments += 1 if scans else 1 + marker.start() - place
+        scans += marker[0][1] == START_OF_SCAN
+        if scans > MAX_SCANS or segments > MAX_SEGMENTS:
+            raise PictureTooLarge(
+                f"The JPEG has more than {MAX_SCANS} scans or {MAX_SEGMENTS:,} segments."
+            )
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
 
 
 def open_page(image: Image.Image, page: int, max_pixels: int) -> Image.Image:

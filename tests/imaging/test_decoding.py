@@ -145,6 +145,34 @@ def test_a_jpeg_of_more_scans_than_anyone_writes_is_refused_before_it_is_decoded
         open_picture(jpeg_of_scans(MAX_SCANS + 1), 10**6)
 
 
+@pytest.mark.parametrize("invalid", [b"\xff\x02\xff\xff", b"\xff\x01\xff\xff", b"\xff\xd3\xff\xff"])
+def test_no_scan_hides_behind_a_marker_that_has_no_segment(invalid: bytes) -> None:
+    jpeg = jpeg_of_scans(MAX_SCANS + 1)
+    scan = jpeg.index(b"\xff\xda")
+    with pytest.raises(PictureTooLarge):
+        open_picture(jpeg[:scan] + invalid + jpeg[scan:], 10**6)
+
+
+@pytest.mark.parametrize("segment", [b"\xff\xfe\x00\x02", b"\xff\xe1\x00\x02", b"\xff"])
+def test_a_jpeg_of_more_segments_than_anyone_writes_is_refused_before_it_is_opened(
+    segment: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jpeg = drawn.encode(drawn.on_paper(7), "JPEG")
+    many = [jpeg[:2] + segment * count + jpeg[2:] for count in (1_900, 2_001)]
+    assert open_picture(many[0], 10**6)
+    monkeypatch.setattr(Image, "open", pytest.fail)
+    with pytest.raises(PictureTooLarge, match="2,000 segments"):
+        open_picture(many[1], 10**6)
+
+
+def test_a_film_after_a_phones_jpeg_is_none_of_it() -> None:
+    film = np.random.default_rng(0).integers(0, 256, 9_000_000, np.uint8).tobytes()
+    assert film.count(b"\xff\xda") > MAX_SCANS
+    jpeg = drawn.encode(drawn.on_paper(7), "JPEG")
+    alone, with_film = (decode(open_picture(data, 10**6), 1_000) for data in (jpeg, jpeg + film))
+    assert np.array_equal(alone[0], with_film[0])
+
+
 @pytest.mark.parametrize("error", [TypeError, ValueError, IndexError, AssertionError])
 def test_a_mistake_of_ours_is_not_called_the_pictures(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
