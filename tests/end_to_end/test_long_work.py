@@ -9,11 +9,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from PIL import Image
+from tritonclient.utils import InferenceServerException
 
 from tests import drawn
-from tests.conftest import RunServer, Server
+from tests.conftest import RunServer, Server, free_port
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 PATIENCE = 60  # seconds within which something must happen
@@ -89,6 +92,22 @@ def test_what_a_client_that_left_asked_for_is_not_worked_on_any_further(
             until(lambda: decoded(server) > 0)
         assert batch_is_answered(server)
         assert decoded(server) < MANY
+
+
+def test_what_a_client_of_grpc_gave_up_is_not_worked_on_any_further(
+    run_server: RunServer,
+) -> None:
+    port, picture = free_port(), huge()
+    with (
+        run_server(grpc_port=port, timeout=PATIENCE, max_batch_pixels=10**12) as server,
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+    ):
+        pictures = triton.InferInput("pictures", [MANY], "BYTES")
+        pictures.set_data_from_numpy(np.array([picture] * MANY, np.object_))
+        with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED"):
+            client.infer("deeper", [pictures], client_timeout=1)
+        assert batch_is_answered(server)
+        assert 0 < decoded(server) < MANY
 
 
 def test_long_work_holds_up_no_question_about_the_models(run_server: RunServer) -> None:
