@@ -1,8 +1,8 @@
 """Numbers and pictures as clients send them: in JSON, or as bytes.
 
 Nothing is built of what a client sends before its type and its count are known. simdjson keeps JSON
-as it parsed it, in some ten times the bytes of the text; a list of numbers goes from there into an
-array, and however many brackets or strings there are, no object is made of them.
+in a form of its own, in proportion to the text. A list of numbers goes from there straight into an
+array; however many brackets or strings there are, they become no Python objects.
 """
 
 import re
