@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 
-from imaging.decoding import FORMATS, Opened, decode, open_image, open_page, open_picture, size_of
+from imaging.decoding import Opened, decode, open_image, open_page, open_picture, size_of
 from imaging.errors import NoDigit
 from imaging.form import SIDE, is_form, to_form
 from imaging.ink import Ink, Pixels, Polarity, find_ink
@@ -17,10 +17,8 @@ from imaging.reading import find_digits
 from imaging.strokes import Box, Strokes, find_strokes, one_digit
 
 __all__ = [
-    "FORMATS",
     "SIDE",
     "Opened",
-    "Pixels",
     "Polarity",
     "View",
     "Ways",

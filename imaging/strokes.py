@@ -188,9 +188,7 @@ def one_digit(strokes: Strokes) -> tuple[list[Part], Box]:
             box = box.joined(part.box)
     if others:
         count = 1 + len(others)
-        raise SeveralDigits(
-            f"There are about {count} digits in the picture, and here one is wanted."
-        )
+        raise SeveralDigits(f"The picture has about {count} digits, and one is expected.")
     if rest:
         strokes.removed.append("specks")
     return chosen, box

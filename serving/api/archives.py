@@ -59,7 +59,10 @@ ZIP_ERRORS = (
 PACKED_WORST, PACKED_NOTHING = 2, 1_000
 
 DAMAGED = "The file is damaged in the archive."
-NOT_READ = "The file is packed in a way that is not read."
+UNSUPPORTED = (
+    "The archive holds this file in a form that is not supported: encrypted, sparse, or not "
+    "compressed with deflate."
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _of_zip(body: bytes, settings: Settings) -> Iterator[Picture]:
 def _open_in_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, settings: Settings) -> Opened:
     _check_bytes(entry.file_size, settings)
     if entry.flag_bits & ENCRYPTED or entry.compress_type not in ZIP_WAYS:
-        raise DamagedPicture(NOT_READ)
+        raise DamagedPicture(UNSUPPORTED)
     if entry.compress_size > PACKED_WORST * entry.file_size + PACKED_NOTHING:
         raise DamagedPicture(DAMAGED)
     try:
@@ -161,7 +164,7 @@ def _of_tar(body: bytes, settings: Settings) -> Iterator[Picture]:
 def _open_in_tar(body: bytes, member: tarfile.TarInfo, settings: Settings) -> Opened:
     _check_bytes(member.size, settings)
     if member.type == SPARSE:
-        raise DamagedPicture(NOT_READ)
+        raise DamagedPicture(UNSUPPORTED)
     content = body[member.offset_data : member.offset_data + member.size]
     return open_picture(content, settings.max_image_pixels)
 

@@ -50,9 +50,9 @@ def parse_form(content_type: str, body: bytes, max_files: int, too_many: Refusal
         InvalidRequest: It is broken, or has more fields than allowed.
         RequestError: `too_many`, if it has more files than allowed.
     """
-    boundary = None
-    if len(content_type) <= MAX_LINE:
-        boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if len(content_type) > MAX_LINE:
+        raise InvalidRequest("The form cannot be read: its content type is too long.")
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise InvalidRequest("The form cannot be read: its content type names no boundary.")
     collector = _Collector(max_files, too_many)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import serving
-from imaging import errors as of_pictures
+from imaging import errors as picture_errors
 from serving import errors
 from serving.api.schemas import (
     Classification,
@@ -51,10 +51,10 @@ WITH_BODY = (
     errors.TookTooLong,
 )
 OF_A_PICTURE = (
-    of_pictures.PictureTooLarge,
-    of_pictures.NotAPicture,
-    of_pictures.DamagedPicture,
-    of_pictures.NoDigit,
+    picture_errors.PictureTooLarge,
+    picture_errors.NotAPicture,
+    picture_errors.DamagedPicture,
+    picture_errors.NoDigit,
     *WITH_BODY,
 )
 OF_MANY = (
@@ -90,7 +90,7 @@ def complete(document: dict[str, Any], description: str) -> dict[str, Any]:
             "Send the picture as the body, or as the file `image` of a form.",
             _one_picture(),
             Prediction,
-            (*OF_A_PICTURE, of_pictures.SeveralDigits),
+            (*OF_A_PICTURE, picture_errors.SeveralDigits),
             (MODEL, EXPLAIN),
         ),
         "/read": _post(
@@ -118,7 +118,12 @@ def complete(document: dict[str, Any], description: str) -> dict[str, Any]:
                 },
             },
             Predictions,
-            (errors.DamagedArchive, of_pictures.DamagedPicture, of_pictures.NotAPicture, *OF_MANY),
+            (
+                errors.DamagedArchive,
+                picture_errors.DamagedPicture,
+                picture_errors.NotAPicture,
+                *OF_MANY,
+            ),
             (MODEL,),
         ),
         "/classify": _post(

@@ -120,7 +120,7 @@ def broken_form(body: bytes, content_type: str) -> HttpxRequest:
         (form(("image", b"one"), *[("field", "text")] * 11), "too many fields"),
         (form(("image", b"one"), ("field", "x" * 1_001)), "'field' is longer than 1,000 bytes"),
         (broken_form(b"x", "multipart/form-data"), "names no boundary"),
-        (broken_form(b"x", "multipart/form-data; boundary=y" + ";a" * 500), "names no boundary"),
+        (broken_form(b"x", "multipart/form-data; boundary=y" + ";a" * 500), "too long"),
         (broken_form(b"x", "multipart/form-data; boundary=y"), "it is broken"),
         (
             broken_form(
