@@ -1,6 +1,7 @@
 # make serve   answer digits on http://localhost:3000 (PORT= changes it; HOST=0.0.0.0
 #              lets other machines in; GPU=1 runs on CUDA; GRPC_PORT=8001 answers over gRPC, too)
-# make test    run every test
+# make test    run every test, on all cores (TESTS= picks some, as pytest's arguments do)
+# make test-fast   the tests of imaging and serving that need neither torch nor a browser
 # make check   what CI runs besides: lint, types
 # make audit   look the dependencies up among those with known vulnerabilities
 # make image   build the service's image, with the first of docker, podman and buildah that works
@@ -39,6 +40,11 @@ endif
 DEV := .venv-dev
 # KServe's client, which the tests drive the server with, is larger than all of the service.
 KSERVE := .venv-kserve
+# The fast tests'. It is the environment of serving, and pytest.
+FAST := .venv-test
+TESTS ?=
+# A process of tests for each core; one that has none left takes some of another's.
+PYTEST := -m pytest -n auto --dist worksteal --durations=10
 # The environment whose BentoML makes a bento, which is the same for every variant of the image.
 BUILDER ?= .venv
 # What is installed in the image: grpc, gpu, or else neither.
@@ -52,7 +58,7 @@ RESOLVE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 	--no-header --no-emit-index-url
 COMPILE := $(RESOLVE) pyproject.toml
 
-.PHONY: serve bento image test check audit train report screenshots lock browser
+.PHONY: serve bento image test test-fast check audit train report screenshots lock browser
 
 serve: $(SERVE)/installed
 	exec $(SERVE)/bin/bentoml serve . --host $(HOST) --port $(PORT)
@@ -69,7 +75,11 @@ image: bento
 	    $(IMAGE_OPTIONS)
 
 test: $(DEV)/installed $(KSERVE)/installed browser
-	QMNIST_DATA=$(DATA) $(DEV)/bin/python -m pytest
+	QMNIST_DATA=$(DATA) $(DEV)/bin/python $(PYTEST) $(TESTS)
+
+# A test in these folders that needs more is marked `full`; without the mark it fails here.
+test-fast: $(FAST)/installed
+	$(FAST)/bin/python $(PYTEST) -m "not full and not data" tests/imaging tests/serving tests/test_architecture.py
 
 check: $(DEV)/installed
 	$(DEV)/bin/ruff check
@@ -104,7 +114,8 @@ browser: $(DEV)/installed
 lock: $(DEV)/installed
 	$(COMPILE) --output-file requirements/serve.txt
 	$(COMPILE) --extra grpc --output-file requirements/serve-grpc.txt
-	$(COMPILE) --extra train --extra grpc --extra offline --extra ray --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra offline --extra test --output-file requirements/test.txt
+	$(COMPILE) --extra train --extra grpc --extra offline --extra ray --extra test --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --extra gpu --extra grpc --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
 	$(RESOLVE) requirements/kserve.in --output-file requirements/kserve.txt
 	$(RESOLVE) requirements/sbom.in --output-file requirements/sbom.txt
@@ -112,6 +123,7 @@ lock: $(DEV)/installed
 .venv/installed: requirements/serve.txt
 .venv-gpu/installed: requirements/serve-gpu.txt
 .venv-grpc/installed: requirements/serve-grpc.txt
+$(FAST)/installed: requirements/test.txt
 $(DEV)/installed: requirements/dev.txt
 $(KSERVE)/installed: requirements/kserve.txt
 

@@ -1,15 +1,21 @@
 """What the tests share: digits, models and a running server.
 
 `QMNIST_DATA` names a torchvision root with QMNIST. Where it has none, every test that wants
-QMNIST gets digits that the project draws, and models trained on those: nothing is skipped.
+QMNIST gets digits that the project draws, and models trained on those: nothing is skipped. Those
+are the tests marked `data`, by asking for `qmnist_root` or what is made of it.
+
+The tests run in several processes at once (`pytest -n`). What a session makes once, each of them
+makes once, but for what `made_once` makes; and each has ports of its own.
 """
 
+import fcntl
+import itertools
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +30,15 @@ ROOT = Path(__file__).parent.parent
 COMMITTED_MODELS = ROOT / "models"
 START_SECONDS = 60
 STOP_SECONDS = 20
+PATIENCE = 30  # seconds within which something must happen
+KEYS = ("first-key", "second-key")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and "qmnist_root" in item.fixturenames:
+            item.add_marker("data")
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,7 @@ class Server:
     url: str
     process: subprocess.Popen[str]
     log: Path
+    grpc: str = ""  # its address, if it has one
 
     def worker_pids(self) -> list[int]:
         """The processes that answer, of which it is the parent."""
@@ -60,23 +76,50 @@ class StartServer(Protocol):
     ) -> AbstractContextManager[str]: ...
 
 
+class MadeOnce(Protocol):
+    """Makes a folder by its name, if no other process of this run has, or does at this time."""
+
+    def __call__(self, name: str, make: Callable[[Path], object]) -> Path: ...
+
+
 @pytest.fixture(scope="session")
-def drawn_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """A way to make what all processes of this run share."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all processes'
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                unfinished = shared / f"{name}.unfinished"
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def drawn_root(made_once: MadeOnce) -> Path:
     """A torchvision root with drawn digits in the place of QMNIST's."""
-    root = tmp_path_factory.mktemp("drawn")
-    drawn.write_qmnist(root, train=2_000, test=1_000)
-    return root
+    return made_once("drawn", lambda root: drawn.write_qmnist(root, train=2_000, test=1_000))
 
 
 @pytest.fixture(scope="session")
-def drawn_models(drawn_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn_models(drawn_root: Path, made_once: MadeOnce) -> Path:
     """All three models, trained on drawn digits by the command that trains the real ones."""
-    folder = tmp_path_factory.mktemp("models-of-drawn")
-    command = [sys.executable, "-m", "training", "fit", "all", "--recipe", "notebook"]
-    command += ["--data", str(drawn_root), "--models", str(folder)]
-    command += ["--runs", str(folder / ".runs"), "--results", str(folder / ".results")]
-    subprocess.run(command, cwd=ROOT, check=True)
-    return folder
+
+    def train(folder: Path) -> None:
+        command = [sys.executable, "-m", "training", "fit", "all", "--recipe", "notebook"]
+        command += ["--data", str(drawn_root), "--models", str(folder)]
+        command += ["--runs", str(folder / ".runs"), "--results", str(folder / ".results")]
+        subprocess.run(command, cwd=ROOT, check=True)
+
+    return made_once("models-of-drawn", train)
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +163,8 @@ def run_server(tmp_path_factory: pytest.TempPathFactory) -> RunServer:
             process = bentoml_serve(port, environment, home, log, cwd)
             try:
                 wait_until_ready(url, process, home / "log")
-                yield Server(url, process, home / "log")
+                grpc = f"127.0.0.1:{settings['grpc_port']}" if "grpc_port" in settings else ""
+                yield Server(url, process, home / "log", grpc)
             finally:
                 process.terminate()
                 process.wait(STOP_SECONDS)
@@ -141,10 +185,30 @@ def start_server(run_server: RunServer) -> StartServer:
 
 
 @pytest.fixture(scope="session")
-def server(start_server: StartServer) -> Iterator[str]:
-    """The URL of a server with the committed models."""
-    with start_server(COMMITTED_MODELS) as url:
-        yield url
+def open_server(run_server: RunServer) -> Iterator[Server]:
+    """A server with the committed models and no other settings."""
+    with run_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server(open_server: Server) -> str:
+    """Its URL."""
+    return open_server.url
+
+
+@pytest.fixture(scope="session")
+def closed_server(run_server: RunServer) -> Iterator[Server]:
+    """A server with the committed models, for whoever has one of `KEYS`."""
+    with run_server(api_keys=",".join(KEYS), cors_origins="https://page.example") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def grpc_server(run_server: RunServer) -> Iterator[Server]:
+    """Two workers that answer over gRPC, too, and log each request."""
+    with run_server(grpc_port=free_port(), workers=2, max_batch=64, log="json") as server:
+        yield server
 
 
 def bentoml_serve(
@@ -162,19 +226,46 @@ def bentoml_serve(
 
 def wait_until_ready(url: str, server: subprocess.Popen[str], *logs: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx.get(f"{url}/readyz").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
+    with httpx.Client() as client:
+        while time.monotonic() < deadline and server.poll() is None:
+            try:
+                if client.get(f"{url}/readyz").is_success:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
     said = "".join(log.read_text(encoding="utf-8") for log in logs)
     pytest.fail(f"the server did not start:\n{said}")
 
 
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for something, and fail if it does not happen."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def _ports() -> Iterator[int]:
+    """The ports of this process of the tests: fifty below those that the system gives to clients.
+
+    Another process of the same run has others, and so have, nearly always, those of another run.
+    """
+    run = int(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid():x}"), 16)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10_000 + 1_000 * (run % 22) + 50 * (worker % 20)
+    return itertools.cycle(range(first, first + 50))
+
+
+PORTS = _ports()
+
+
 def free_port() -> int:
-    """A port that nobody listens on, as the operating system gives it."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on, nor is given in this run before another 49 were."""
+    for port in itertools.islice(PORTS, 50):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    pytest.fail("none of fifty ports is free")

@@ -143,6 +143,7 @@ def mixed(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_both_engines_give_identical_rows(mixed: Path, tmp_path: Path) -> None:
     for engine in ("local", "ray"):
         done = run("label", mixed, tmp_path / engine, "--engine", engine)
@@ -336,6 +337,7 @@ def test_serving_imports_no_torch_and_no_training(module: str) -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.full
 def test_training_imports_no_serving() -> None:
     code = "import sys, training.__main__; print([m for m in sys.modules if 'serving' in m])"
     done = subprocess.run(
