@@ -10,7 +10,7 @@ import random
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 
 import numpy as np
@@ -34,30 +34,6 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 
 @functools.cache
-def pictures() -> dict[str, bytes]:
-    """Make them all, by name."""
-    made: dict[str, bytes] = {}
-    for group in (
-        no_pictures(),
-        truncated(),
-        flipped(),
-        bombs(),
-        shapes(),
-        contents(),
-        depths(),
-        colours(),
-        orientations(),
-        animations(),
-        codecs(),
-        broken_png(),
-        broken_headers(),
-    ):
-        assert made.keys().isdisjoint(group)
-        made |= group
-    return made
-
-
-@functools.cache
 def digit() -> Image.Image:
     return on_paper(5)
 
@@ -74,6 +50,7 @@ def plain(form: str) -> bytes:
     return encode(digit().convert("RGB"), form)
 
 
+@functools.cache
 def no_pictures() -> dict[str, bytes]:
     rng = random.Random(1)
     archive = BytesIO()
@@ -104,6 +81,7 @@ def no_pictures() -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def truncated() -> dict[str, bytes]:
     made = {}
     for form in FORMATS:
@@ -114,6 +92,7 @@ def truncated() -> dict[str, bytes]:
     return made
 
 
+@functools.cache
 def flipped() -> dict[str, bytes]:
     made = {}
     for form in FORMATS:
@@ -126,6 +105,7 @@ def flipped() -> dict[str, bytes]:
     return made
 
 
+@functools.cache
 def bombs() -> dict[str, bytes]:
     """Small files of which each announces more than it should, and two that are just allowed."""
     side = 60_000
@@ -167,6 +147,7 @@ def bombs() -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def shapes() -> dict[str, bytes]:
     sizes = [(1, 1), (2, 2), (3, 1), (1, 3), (1, 20_000), (20_000, 1), (40_000, 3), (8, 5_000)]
     made = {}
@@ -183,6 +164,7 @@ def shapes() -> dict[str, bytes]:
     return made
 
 
+@functools.cache
 def contents() -> dict[str, bytes]:
     rng = np.random.default_rng(1)
     ramp = np.arange(256, dtype=np.uint8)
@@ -228,6 +210,7 @@ def contents() -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def depths() -> dict[str, bytes]:
     shades = np.asarray(digit())
     wide = shades.astype(np.uint16) * 257
@@ -264,6 +247,7 @@ def depths() -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def colours() -> dict[str, bytes]:
     rgb = digit().convert("RGB")
     ink = ImageOps.invert(digit())
@@ -314,6 +298,7 @@ def colours() -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def orientations() -> dict[str, bytes]:
     # How a camera stores what is upright once its tag is obeyed.
     stored = {
@@ -358,6 +343,7 @@ def orientations() -> dict[str, bytes]:
     return made
 
 
+@functools.cache
 def animations() -> dict[str, bytes]:
     frames = [on_paper(number, 120) for number in (5, 6, 7)]
     more = {"save_all": True, "append_images": frames[1:], "duration": 100}
@@ -387,6 +373,7 @@ def animations() -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def codecs() -> dict[str, bytes]:
     rgb = digit().convert("RGB")
     bits = digit().convert("1")
@@ -418,6 +405,7 @@ def codecs() -> dict[str, bytes]:
     return made
 
 
+@functools.cache
 def broken_png() -> dict[str, bytes]:
     data = encode(digit())
     made = {}
@@ -459,6 +447,7 @@ def broken_png() -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def broken_headers() -> dict[str, bytes]:
     jpeg, gif = encode(digit(), "JPEG"), encode(digit(), "GIF")
     webp, tif = plain("WEBP"), encode(digit(), "TIFF")
@@ -497,6 +486,33 @@ def broken_headers() -> dict[str, bytes]:
 
 
 # The formats' own pieces, for what Pillow would not write.
+
+
+Group = Callable[[], dict[str, bytes]]
+GROUPS: tuple[Group, ...] = (
+    no_pictures,
+    truncated,
+    flipped,
+    bombs,
+    shapes,
+    contents,
+    depths,
+    colours,
+    orientations,
+    animations,
+    codecs,
+    broken_png,
+    broken_headers,
+)
+
+
+def pictures() -> dict[str, bytes]:
+    """Make them all, by name."""
+    made: dict[str, bytes] = {}
+    for group in GROUPS:
+        assert made.keys().isdisjoint(group())
+        made |= group()
+    return made
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
