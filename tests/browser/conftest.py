@@ -9,16 +9,20 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests import drawn
+from tests.conftest import ROOT
 from tests.drawn import Points
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The system's, or else the one that tests/browser/install has unpacked.
+OWN = str(ROOT / ".chromium" / "chromium")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", OWN)
 
 OpenPage = Callable[..., Page]
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Start the system's Chromium, or Playwright's own where there is none."""
+    """Start the Chromium of this machine, or of this project."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert found, "there is no Chromium: make browser"
     # As root, as in a container, Chromium has no sandbox to put itself in.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     return playwright.chromium.launch(executable_path=found, args=options)
