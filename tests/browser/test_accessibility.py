@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from tests import drawn
 from tests.browser.conftest import OpenPage, digit, draw
 from tests.browser.test_pictures import SEVEN, TEXT, drop
-from tests.conftest import RunServer
+from tests.conftest import Server
 
 SCHEMES = ("light", "dark")
 
@@ -48,13 +48,12 @@ def test_the_page_to_draw_on(server: str, open_page: OpenPage, scheme: str) -> N
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_question_for_a_key(run_server: RunServer, open_page: OpenPage, scheme: str) -> None:
-    with run_server(api_keys="first") as server:
-        page = open_page(f"{server.url}/ui/", color_scheme=scheme)
-        page.get_by_label("API key").fill("second")
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
-        check(page)
+def test_the_question_for_a_key(closed_server: Server, open_page: OpenPage, scheme: str) -> None:
+    page = open_page(f"{closed_server.url}/ui/", color_scheme=scheme)
+    page.get_by_label("API key").fill("third")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
+    check(page)
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -67,7 +67,10 @@ def test_the_latest_stroke_wins(page: Page) -> None:
 
     page.route("**/predict?*", hold)
     draw(page, digit(1))
-    page.wait_for_timeout(50)
+    for _ in range(300):
+        if len(held) == 3:
+            break
+        page.wait_for_timeout(10)  # in which requests come
     draw(page, [line((0.15, 0.22), (0.5, 0.22))])  # so it is a seven
     assert len(held) == 3
     for route in held:

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests import drawn, gallery
 from tests.browser.conftest import OpenPage, digit, draw
-from tests.conftest import RunServer
+from tests.conftest import KEYS, Server
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 FOUR = drawn.encode(drawn.on_paper(4), "JPEG")
@@ -130,6 +130,7 @@ def draw_again(page: Page) -> None:
 
 
 def test_what_is_dropped_but_no_file(page: Page) -> None:
+    expect(page.get_by_label("deeper")).to_be_checked()  # the page is there as a whole
     drop(page)
     expect(page.locator("#verdict")).to_have_text("What was dropped is not a file.")
 
@@ -226,18 +227,17 @@ def test_the_request_as_curl_and_as_python(
 
 
 def test_the_copied_request_has_no_key_in_it(
-    run_server: RunServer, open_page: OpenPage, tmp_path: Path
+    closed_server: Server, open_page: OpenPage, tmp_path: Path
 ) -> None:
-    with run_server(api_keys="secret-key") as server:
-        page = open_page(f"{server.url}/ui/", permissions=["clipboard-read", "clipboard-write"])
-        page.get_by_label("API key").fill("secret-key")
-        page.get_by_role("button", name="Use this key").click()
-        page.get_by_role("button", name="A seven").click()
-        expect(page.locator("#digit")).to_have_text("7")
-        for button, language in (
-            ("Copy as curl", ["bash", "-c"]),
-            ("Copy as Python", [sys.executable, "-c"]),
-        ):
-            code = copied(page, button)
-            assert "secret-key" not in code
-            assert "7" in run(language, code, tmp_path, QMNIST_API_KEY="secret-key")
+    page = open_page(f"{closed_server.url}/ui/", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_label("API key").fill(KEYS[0])
+    page.get_by_role("button", name="Use this key").click()
+    page.get_by_role("button", name="A seven").click()
+    expect(page.locator("#digit")).to_have_text("7")
+    for button, language in (
+        ("Copy as curl", ["bash", "-c"]),
+        ("Copy as Python", [sys.executable, "-c"]),
+    ):
+        code = copied(page, button)
+        assert KEYS[0] not in code
+        assert "7" in run(language, code, tmp_path, QMNIST_API_KEY=KEYS[0])

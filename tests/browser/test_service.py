@@ -2,14 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import FilePayload, Page, Route, expect
 
 from tests import drawn
 from tests.browser.conftest import OpenPage, digit, draw
-from tests.conftest import ROOT, RunServer, Server
+from tests.conftest import KEYS, ROOT, RunServer, Server
 
 SEVERAL: list[FilePayload] = [
     {
@@ -22,11 +21,10 @@ SEVERAL: list[FilePayload] = [
 GONE = "The service does not answer. It is asked again every two seconds."
 
 
-@pytest.fixture(scope="module")
-def closed(run_server: RunServer) -> Iterator[Server]:
+@pytest.fixture
+def closed(closed_server: Server) -> Server:
     """A server that wants a key."""
-    with run_server(api_keys="first,second") as server:
-        yield server
+    return closed_server
 
 
 def answer_otherwise(page: Page, model: str, **changes: object) -> None:
@@ -113,7 +111,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(closed: Server, open_page: Open
     key.fill("third")
     use.click()
     expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
-    key.fill("second")
+    key.fill(KEYS[1])
     page.keyboard.press("Enter")
     expect(key).to_be_hidden()
     draw(page, digit(8))
@@ -138,7 +136,7 @@ def test_a_drawing_waits_for_the_key(closed: Server, open_page: OpenPage) -> Non
     page = open_page(f"{closed.url}/ui/")
     expect(page.get_by_label("API key")).to_be_visible()
     draw(page, digit(3))
-    page.get_by_label("API key").fill("first")
+    page.get_by_label("API key").fill(KEYS[0])
     page.get_by_role("button", name="Use this key").click()
     expect(page.locator("#digit")).to_have_text("3")
 
@@ -156,7 +154,7 @@ def test_a_late_refusal_does_not_forget_the_key(closed: Server, open_page: OpenP
 
     page.route("**/models", hold)
     draw(page, digit(3))
-    page.get_by_label("API key").fill("first")
+    page.get_by_label("API key").fill(KEYS[0])
     page.get_by_role("button", name="Use this key").click()
     assert held
     for route in held:
@@ -222,7 +220,7 @@ def test_several_pictures_wait_for_the_key(closed: Server, open_page: OpenPage) 
     page = open_page(f"{closed.url}/ui/")
     expect(page.get_by_label("API key")).to_be_visible()
     page.set_input_files("#open", SEVERAL)
-    page.get_by_label("API key").fill("first")
+    page.get_by_label("API key").fill(KEYS[0])
     page.keyboard.press("Enter")
     outcomes = page.locator("#pictures .outcome")
     expect(outcomes).to_contain_text(["4, > 99.9 %", "7, > 99.9 %"])
@@ -231,7 +229,7 @@ def test_several_pictures_wait_for_the_key(closed: Server, open_page: OpenPage) 
 
 def test_a_key_that_is_revoked_is_asked_for_again(closed: Server, open_page: OpenPage) -> None:
     page = open_page(f"{closed.url}/ui/")
-    page.get_by_label("API key").fill("first")
+    page.get_by_label("API key").fill(KEYS[0])
     page.keyboard.press("Enter")
     expect(page.get_by_label("deeper")).to_be_checked()
     expect(page.locator("#paper")).to_be_focused()
@@ -243,7 +241,7 @@ def test_a_key_that_is_revoked_is_asked_for_again(closed: Server, open_page: Ope
     draw(page, digit(7))  # asks without a key, because that one has been forgotten
     expect(page.locator("#verdict")).to_contain_text("Send an API key")
     expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
-    page.get_by_label("API key").fill("second")
+    page.get_by_label("API key").fill(KEYS[1])
     page.keyboard.press("Enter")
     expect(page.get_by_label("API key")).to_be_hidden()
     expect(page.locator("#digit")).to_have_text("7")

@@ -12,10 +12,11 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from imaging import look, open_picture
 from tests import drawn
-from tests.conftest import RunServer
+from tests.conftest import PATIENCE, RunServer
 
 DIGITS = [3, 1, 4, 1, 5]
 PICTURES = [drawn.encode(drawn.on_paper(digit)) for digit in DIGITS]
@@ -179,24 +180,49 @@ def test_what_is_wrong_with_pixels_is_said(
     assert response.json()["error"]["code"] == (code or "unsupported_media_type")
 
 
+def batches(client: httpx.Client) -> tuple[float, float]:
+    """How many batches the server's networks have had so far, and how many pictures in them."""
+    samples = [
+        (sample.name, sample.value)
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+    ]
+    count, total = (
+        sum(value for name, value in samples if name == f"qmnist_batch_size_{kind}")
+        for kind in ("count", "sum")
+    )
+    return count, total
+
+
 def test_requests_that_are_batched_get_their_own_answers_and_errors(server: str) -> None:
     """Sixty-four at once, of different sizes, models and some of them wrong."""
 
-    def ask(number: int) -> None:
+    def ask(number: int) -> int:
+        """Return how many pictures were classified."""
         if number % 8 == 7:
-            response = httpx.post(f"{server}/classify", content=bytes(100), headers=RAW)
+            response = client.post("/classify", content=bytes(100), headers=RAW)
             assert response.status_code == 400, response.text
-            return
+            return 0
         size = 1 + number % 5
         model = ("baseline", "deeper", "dropout")[number % 3]
-        response = httpx.post(
-            f"{server}/classify?model={model}", content=IMAGES[:size].tobytes(), headers=RAW
+        response = client.post(
+            f"/classify?model={model}", content=IMAGES[:size].tobytes(), headers=RAW
         )
         assert classified(response) == DIGITS[:size]
         assert response.json()["model"] == model
+        return size
 
-    with ThreadPoolExecutor(64) as pool:
-        list(pool.map(ask, range(512)))
+    limits = httpx.Limits(max_connections=64)
+    with (
+        httpx.Client(base_url=server, limits=limits, timeout=PATIENCE) as client,
+        ThreadPoolExecutor(64) as pool,
+    ):
+        batches_before, pictures_before = batches(client)
+        sizes = list(pool.map(ask, range(512)))
+        batches_after, pictures_after = batches(client)
+    assert pictures_after - pictures_before == sum(sizes)
+    right = len([size for size in sizes if size])
+    assert batches_after - batches_before < 0.9 * right  # or each would have been one alone
 
 
 def test_bentomls_own_client(server: str, tmp_path: Path) -> None:

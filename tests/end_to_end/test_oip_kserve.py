@@ -12,7 +12,7 @@ from serving.inference import artifacts
 from serving.inference.classifier import Classifier
 from serving.settings import Provider
 from tests import drawn
-from tests.conftest import COMMITTED_MODELS, ROOT, RunServer, free_port
+from tests.conftest import COMMITTED_MODELS, ROOT, Server
 
 PYTHON = ROOT / ".venv-kserve" / "bin" / "python"
 SCRIPT = Path(__file__).parent / "kserve_client.py"
@@ -71,11 +71,9 @@ def test_kserves_client_over_http(server: str, expected: dict[str, Any], tmp_pat
 
 
 def test_kserves_client_over_grpc(
-    run_server: RunServer, expected: dict[str, Any], tmp_path: Path
+    grpc_server: Server, expected: dict[str, Any], tmp_path: Path
 ) -> None:
-    port = free_port()
-    with run_server(grpc_port=port) as server:
-        found = ask(tmp_path, server.url, f"127.0.0.1:{port}")["grpc"]
+    found = ask(tmp_path, grpc_server.url, grpc_server.grpc)["grpc"]
     check(found, expected)
     assert len(found["answers"]) == 4
     (no_model, unknown), (no_input, pixels) = found["errors"]

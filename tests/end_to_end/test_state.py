@@ -19,9 +19,9 @@ from tests.conftest import (
     Server,
     bentoml_serve,
     free_port,
+    until,
     wait_until_ready,
 )
-from tests.end_to_end.test_staying_up import until
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 ASKED = 20  # times, so that every worker is among who answers

@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, until
 from tests.deploy.test_compose import REPLICAS, seconds
-from tests.end_to_end.test_staying_up import until
 from tests.image.conftest import Container, Image, RunContainer, read_description
 
 LIMIT = 450_000_000  # bytes beyond the base

@@ -5,7 +5,7 @@ from PIL import Image, ImageDraw
 from imaging import look_for_all, open_picture
 from imaging.errors import NoDigit
 from serving.inference import artifacts
-from serving.inference.classifier import Classifier, Predictions
+from serving.inference.classifier import Classifier
 from serving.inference.reader import read
 from serving.settings import Provider
 from tests import drawn
@@ -91,17 +91,10 @@ def test_an_empty_page_is_said(classifier: Classifier) -> None:
         text(classifier, sheet)
 
 
-def test_a_digit_of_qmnist_is_read_as_it_is(
-    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[np.ndarray] = []
-    predict = classifier.predict
-
-    def remember(images: np.ndarray) -> Predictions:
-        seen.append(images)
-        return predict(images)
-
-    monkeypatch.setattr(classifier, "predict", remember)
+def test_a_digit_of_qmnist_is_read_as_it_is(classifier: Classifier) -> None:
     pixels = drawn.digits(1, seed=1)[0][0]
-    text(classifier, Image.fromarray(pixels))
-    assert np.array_equal(seen[0][0], pixels)
+    image = open_picture(drawn.encode(Image.fromarray(pixels)), MAX_PIXELS)
+    (line,) = read(classifier, look_for_all(image))
+    (digit,) = line
+    assert np.array_equal(digit.view.pixels, pixels)
+    assert digit.confidence == pytest.approx(classifier.predict(pixels[None]).confidences[0])
