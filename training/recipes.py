@@ -153,3 +153,15 @@ class CalibrationRecipe:
 
 
 CALIBRATION = CalibrationRecipe()
+
+
+@dataclass(frozen=True)
+class RejectionRecipe:
+    """What the refusal of other pictures is measured on."""
+
+    # Of each kind but letters, which are as many as there are characters and fonts.
+    count: int = 5_000
+    seed: int = 20_000  # of no training
+
+
+REJECTION = RejectionRecipe()

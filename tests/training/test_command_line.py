@@ -4,8 +4,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
@@ -19,7 +20,8 @@ from tests import drawn
 from tests.conftest import ROOT
 from training import torchscript
 from training.__main__ import main
-from training.recipes import CALIBRATION, STRONG, TYPICALITY
+from training.recipes import CALIBRATION, REJECTION, STRONG, TYPICALITY
+from training.synthetic import rejection
 
 
 @dataclass
@@ -46,10 +48,25 @@ def run(*arguments: str | Path, folder: Path = ROOT) -> Done:
     return Done(exited.value.code, output.getvalue(), error.getvalue(), folder)
 
 
+def share_typicality(runs: Path, folder: Path) -> None:
+    """Give a folder the typicality network of other runs, which takes longest to train."""
+    (folder / "runs" / "checkpoints").mkdir(parents=True)
+    for trained in (runs / "checkpoints").glob("typicality-*.pt"):
+        shutil.copy(trained, folder / "runs" / "checkpoints")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_to_refuse() -> Iterator[None]:
+    """Measure the refusal of a hundred pictures of each kind, and not of thousands."""
+    with patch.object(rejection, "REJECTION", replace(REJECTION, count=100)):
+        yield
+
+
 @pytest.fixture(scope="module")
-def fitted(drawn_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """A network of the notebook, trained in an empty folder by the shortest command."""
+def fitted(drawn_root: Path, drawn_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A network of the notebook, trained by the shortest command."""
     folder = tmp_path_factory.mktemp("fitted")
+    share_typicality(drawn_models / ".runs", folder)
     done = run("fit", "deeper", "--recipe", "notebook", "--data", drawn_root, folder=folder)
     assert done.code == 0, done.error
     return done
@@ -140,9 +157,7 @@ def test_a_card_has_every_constant_of_the_training(strong: Done) -> None:
 def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(
     strong: Done, few: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "runs" / "checkpoints").mkdir(parents=True)
-    for kept in (strong.folder / "runs" / "checkpoints").glob("typicality-*.pt"):
-        shutil.copy(kept, tmp_path / "runs" / "checkpoints")
+    share_typicality(strong.folder / "runs", tmp_path)
     command = ["fit", "baseline", "--data", str(few)]
     process = subprocess.Popen(
         [sys.executable, "-m", "training", *command],

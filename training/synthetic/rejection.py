@@ -9,12 +9,10 @@ from torch import Generator, Tensor
 from artifact import Acceptance
 from training.dataset import Digits
 from training.evaluation import Outputs, Predict, auroc, predict_all
+from training.recipes import REJECTION
 from training.synthetic import negatives
 from training.synthetic.arrival import arrive
 from training.synthetic.negatives import KINDS
-
-COUNT = 5_000  # of each kind but letters, which are as many as there are characters and fonts
-SEED = 20_000  # of no training
 
 
 def measure_rejection(
@@ -33,9 +31,9 @@ def measure_rejection(
         already no digit, or several, were found; and the areas under the ROC curves between them
         and the digits, by typicality and by confidence.
     """
-    generator = Generator().manual_seed(SEED)
+    generator = Generator().manual_seed(REJECTION.seed)
     pictures: dict[str, Tensor] = {
-        kind: negatives.to_measure(kind, COUNT, digits, generator) for kind in KINDS
+        kind: negatives.to_measure(kind, REJECTION.count, digits, generator) for kind in KINDS
     }
     pictures["lookalikes"] = negatives.printed(negatives.LOOKALIKES)
     # No negatives, these: how much of the refusal of letters is of print.
