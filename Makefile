@@ -127,8 +127,9 @@ $(FAST)/installed: requirements/test.txt
 $(DEV)/installed: requirements/dev.txt
 $(KSERVE)/installed: requirements/kserve.txt
 
-# A stamp that is newer than its lock file says that there is nothing to install.
+# A stamp that is newer than its lock file says that there is nothing to install. What is imported is
+# compiled then; to compile all of PyTorch here would take a third longer.
 %/installed:
 	$(PYTHON) -m venv --clear $*
-	$*/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r $<
+	$*/bin/python -m pip install --quiet --no-compile --require-hashes --only-binary :all: -r $<
 	@touch $@
