@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import conditions
 from benchmarks.conditions import CONDITIONS, Condition
-from imaging import View, form, look, look_for_all, open_image, open_picture
+from imaging import View, form, look, look_for_all, open_picture
 from imaging.errors import NoDigit, SeveralDigits
 from serving.inference import artifacts, reader
 from serving.inference.classifier import Classifier
@@ -293,9 +293,8 @@ def draw_strings(
     for x, gap in enumerate((GAPS["narrow gaps"], GAPS["touching"])):
         made = conditions.lines(digits, labels, np.random.default_rng(SEED), gap)
         for y, line in enumerate(islice(made, 5)):
-            image = open_image(line.picture, MAX_PIXELS)
-            lines = reader.read(classifier, look_for_all(image))
-            shown = image.convert("RGB")
+            lines = reader.read(classifier, look_for_all(open_picture(line.picture, MAX_PIXELS)))
+            shown = Image.open(BytesIO(line.picture)).convert("RGB")
             boxes = ImageDraw.Draw(shown)
             for digit in (digit for found in lines for digit in found):
                 left, top, width, height = digit.view.box

@@ -9,25 +9,24 @@ from dataclasses import dataclass
 
 import cv2
 
-from imaging.decoding import Opened, decode, open_image, open_page, open_picture, size_of
+from imaging.decoding import SIDE, Opened, Pixels, open_image, open_pages, open_picture
 from imaging.errors import NoDigit
-from imaging.form import SIDE, is_form, to_form
-from imaging.ink import Ink, Pixels, Polarity, find_ink
+from imaging.form import is_form, to_form
+from imaging.ink import Ink, Polarity, find_ink
 from imaging.reading import find_digits
 from imaging.strokes import Box, Strokes, find_strokes, one_digit
 
 __all__ = [
     "SIDE",
+    "Candidates",
     "Opened",
     "Polarity",
     "View",
-    "Ways",
     "look",
     "look_for_all",
     "open_image",
-    "open_page",
+    "open_pages",
     "open_picture",
-    "size_of",
 ]
 
 # Pixels, the longest side of the picture in which one digit, or several, are looked for.
@@ -53,7 +52,8 @@ class View:
     removed: tuple[str, ...]
 
 
-Ways = list[list[View]]
+# What one piece of ink may be: one digit, two that touch, and so on.
+Candidates = list[list[View]]
 
 
 def look(opened: Opened) -> View:
@@ -66,7 +66,7 @@ def look(opened: Opened) -> View:
         NoDigit: There is no ink on it.
         SeveralDigits: There is more than one digit on it.
     """
-    picture, size = decode(opened, LONGEST)
+    picture, size = opened.decode(LONGEST)
     as_sent = _in_form(picture)
     if as_sent is not None:
         return as_sent
@@ -76,18 +76,17 @@ def look(opened: Opened) -> View:
     return View(pixels, _in_original(box, picture, size), ink.polarity, tuple(strokes.removed))
 
 
-def look_for_all(opened: Opened) -> list[list[Ways]]:
+def look_for_all(opened: Opened) -> list[list[Candidates]]:
     """Decode an opened picture and find all digits in it.
 
     Returns:
-        By line, from the left: for each piece of ink the ways to see it, as one digit or as several
-        that touch.
+        By line, from the left: what each piece of ink may be.
 
     Raises:
         DamagedPicture: It cannot be decoded.
         NoDigit: There is no ink on it.
     """
-    picture, size = decode(opened, LONGEST_OF_SEVERAL)
+    picture, size = opened.decode(LONGEST_OF_SEVERAL)
     as_sent = _in_form(picture)
     if as_sent is not None:
         return [[[[as_sent]]]]
@@ -103,11 +102,11 @@ def look_for_all(opened: Opened) -> list[list[Ways]]:
                         ink.polarity,
                         removed,
                     )
-                    for digit in way
+                    for digit in candidate
                 ]
-                for way in ways
+                for candidate in candidates
             ]
-            for ways in line
+            for candidates in line
         ]
         for line in find_digits(strokes)
     ]

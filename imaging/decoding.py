@@ -8,8 +8,11 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
-from typing import Any, TypeAlias
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from imaging.errors import DamagedPicture, NotAPicture, PictureTooLarge
-from imaging.form import SIDE
+
+Pixels = NDArray[np.uint8]
+
+SIDE = 28  # pixels, of QMNIST's pictures
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -25,9 +31,6 @@ ORIENTATION = 0x0112  # the EXIF tag
 ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange width and height
 LIGHT = 200  # of 255; where all that is visible is lighter than this, the paper behind is dark
 BYTE = 255
-
-# A picture that has been opened: a data set's, uint8 [28, 28], or what Pillow is still to decode.
-Opened: TypeAlias = Image.Image | NDArray[np.uint8]
 
 # Of a JPEG: a scan of a few bytes goes over the whole picture again, so 10 MB of them take minutes.
 # Encoders write some ten; libtiff has the same limit for the same reason. Finding 10 MB of empty
@@ -64,6 +67,21 @@ DECODE_ERRORS = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A picture of which the header has been read.
+
+    Attributes:
+        size: Its width and height in pixels, as they are encoded: it may be on its side.
+        decode: Takes the longest side that is wanted, in pixels. Returns uint8 `[H, W]` (grey) or
+            `[H, W, 3]` (RGB), upright, on paper where it is transparent, and reduced; and the width
+            and height of the whole picture, upright. Raises `DamagedPicture`.
+    """
+
+    size: tuple[int, int]
+    decode: Callable[[int], tuple[Pixels, tuple[int, int]]]
+
+
 def _chunk(kind: bytes, content: bytes) -> bytes:
     """Write a chunk of a PNG file (https://www.w3.org/TR/png-3/#5Chunk-layout)."""
     kind_and_content = kind + content
@@ -74,12 +92,13 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 # How a PNG file of SIDE x SIDE shades begins if nothing else is said of it, and how it ends.
 FORM_BEGIN = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">II5B", SIDE, SIDE, 8, 0, 0, 0, 0))
 FORM_END = _chunk(b"IEND", b"")
+FORM_SIZE = SIDE, SIDE
 LINE = 1 + SIDE  # bytes: a filter's number and the shades
 FILTERS = 5
 WINDOW = b"\x28"  # zlib's first byte for a window of 1,024 bytes
 
 
-def decode_form(content: bytes) -> NDArray[np.uint8] | None:
+def decode_form(content: bytes) -> Pixels | None:
     """Decode a PNG file of 28 x 28 shades and nothing else, as data sets of digits are kept.
 
     OpenCV takes a third of Pillow's time for it, but writes what is wrong to the standard error. So
@@ -109,24 +128,11 @@ def decode_form(content: bytes) -> NDArray[np.uint8] | None:
 
 
 def open_picture(data: bytes, max_pixels: int) -> Opened:
-    """Read what kind of picture the bytes are, and how large; only a data set's is decoded yet.
+    """Read what kind of picture the bytes are, and how large.
 
     Args:
         data: An encoded picture in one of `FORMATS`.
         max_pixels: The largest width times height that is allowed.
-
-    Raises:
-        NotAPicture, PictureTooLarge, DamagedPicture: As `open_image`.
-    """
-    shades = decode_form(data)
-    if shades is None:
-        return open_image(data, max_pixels)
-    check_size(shades, max_pixels)
-    return shades
-
-
-def open_image(data: bytes, max_pixels: int) -> Image.Image:
-    """Have Pillow open a picture, which may have several pages; decode nothing yet.
 
     Raises:
         NotAPicture: It is in none of the formats.
@@ -134,6 +140,42 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
             or `MAX_SEGMENTS`.
         DamagedPicture: Already its header cannot be read.
     """
+    form = decode_form(data)
+    if form is None:
+        return open_image(_open(data, max_pixels))
+    _check_size(FORM_SIZE, max_pixels)
+    return Opened(FORM_SIZE, lambda _: (form, FORM_SIZE))
+
+
+def open_image(image: Image.Image) -> Opened:
+    """Take a picture that Pillow has opened."""
+    return Opened(image.size, partial(_decode, image))
+
+
+def open_pages(data: bytes, max_pixels: int) -> Callable[[int], Opened]:
+    """Read what kind of picture of several pages the bytes are.
+
+    Returns:
+        A function that turns to a page, the first being 0, and opens it. A page is decoded before
+        the next is turned to. It raises `DamagedPicture` if the page cannot be found, and
+        `PictureTooLarge`.
+
+    Raises:
+        NotAPicture, PictureTooLarge, DamagedPicture: As `open_picture`, of the first page.
+    """
+    return partial(_open_page, _open(data, max_pixels), max_pixels)
+
+
+def _open_page(image: Image.Image, max_pixels: int, page: int) -> Opened:
+    try:
+        image.seek(page)
+    except DECODE_ERRORS as error:
+        raise DamagedPicture("The page is damaged.") from error
+    _check_size(image.size, max_pixels)
+    return open_image(image)
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
     if data.startswith(JPEG_BEGIN):
         _check_jpeg(data)
     try:
@@ -144,7 +186,7 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
         ) from error
     except DECODE_ERRORS as error:
         raise DamagedPicture(DAMAGED) from error
-    check_size(image, max_pixels)
+    _check_size(image.size, max_pixels)
     return image
 
 
@@ -162,52 +204,16 @@ def _check_jpeg(data: bytes) -> None:
         place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
 
 
-def open_page(image: Image.Image, page: int, max_pixels: int) -> Image.Image:
-    """Turn an opened picture of several pages to one of them, the first being 0.
-
-    Raises:
-        DamagedPicture: The page cannot be found.
-        PictureTooLarge: It has more pixels than allowed.
-    """
-    try:
-        image.seek(page)
-    except DECODE_ERRORS as error:
-        raise DamagedPicture("The page is damaged.") from error
-    check_size(image, max_pixels)
-    return image
-
-
-def check_size(picture: Opened, max_pixels: int) -> None:
-    """Check how large an opened picture is.
-
-    Raises:
-        PictureTooLarge: It has more pixels than allowed.
-    """
-    width, height = size_of(picture)
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
         raise PictureTooLarge(
             f"The picture has {width} x {height} pixels; at most {max_pixels:,} are read."
         )
 
 
-def size_of(picture: Opened) -> tuple[int, int]:
-    """Say how wide and how high an opened picture is, in pixels."""
-    return picture.size if isinstance(picture, Image.Image) else (SIDE, SIDE)
-
-
-def decode(picture: Opened, longest: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Decode an opened picture: turned upright, on paper where it is transparent, and reduced.
-
-    Returns:
-        uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB), no side above `longest`; and the width and
-        height of the whole picture, upright.
-
-    Raises:
-        DamagedPicture: It cannot be decoded.
-    """
-    if not isinstance(picture, Image.Image):
-        return picture, size_of(picture)
-    image, size = picture, picture.size
+def _decode(image: Image.Image, longest: int) -> tuple[Pixels, tuple[int, int]]:
+    size = image.size
     try:
         if image.format == "JPEG" and max(size) > longest:
             image.draft(None, (longest, longest))
@@ -248,7 +254,7 @@ def _values(image: Image.Image) -> NDArray[Any]:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _to_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _to_bytes(values: NDArray[np.generic]) -> Pixels:
     """Scale values of more than eight bits by the smallest depth that holds them."""
     values = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0.0, neginf=0.0)
     np.maximum(values, 0, out=values)
@@ -257,7 +263,7 @@ def _to_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     return cv2.convertScaleAbs(values, alpha=BYTE / float(depth))
 
 
-def _on_paper(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _on_paper(rgba: Pixels) -> Pixels:
     """Lay what is visible on white paper, or on black where all of it is light."""
     colours = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)  # each times its alpha
     alpha = cv2.extractChannel(rgba, 3)

@@ -8,11 +8,9 @@ two to four pixels wide; thinner and wider ones are brought to that.
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from imaging.ink import Pixels
+from imaging.decoding import SIDE, Pixels
 
-SIDE = 28
 INK_SIDE = 20  # the longest side of the ink's box
 OFF_CENTRE = 1.05  # pixels; MNIST's centres of mass lie up to 1 to the right and below
 
@@ -110,6 +108,6 @@ def _centred(small: Pixels) -> Pixels:
     return pixels
 
 
-def _centre_of_mass(pixels: NDArray[np.uint8]) -> tuple[float, float]:
+def _centre_of_mass(pixels: Pixels) -> tuple[float, float]:
     moments = cv2.moments(pixels)
     return moments["m10"] / moments["m00"] + 0.5, moments["m01"] / moments["m00"] + 0.5

@@ -12,11 +12,9 @@ from enum import StrEnum
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from imaging.decoding import Pixels
 from imaging.errors import NoDigit
-
-Pixels = NDArray[np.uint8]
 
 THUMBNAIL = 64  # pixels, the longest side of the small picture in which the paper is looked at
 GREY = 10  # of 255; channels that differ by less are one

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.ink import Pixels
+from imaging.decoding import Pixels
 from imaging.strokes import MARKED, Box, Part, Strokes
 
 TALL = 0.4  # of the tallest part's height: what counts for the digits' height
@@ -57,16 +57,16 @@ class Digit:
     box: Box
 
 
-# The ways in which one piece of ink may be digits: one, two that touch, and so on.
-Ways = list[list[Digit]]
+# What one piece of ink may be: one digit, two that touch, and so on.
+Candidates = list[list[Digit]]
 
 
-def find_digits(strokes: Strokes) -> list[list[Ways]]:
+def find_digits(strokes: Strokes) -> list[list[Candidates]]:
     """Find the digits in reading order: line by line from the top, each from the left."""
     parts = _written(strokes)
     height = _height(parts)
     lines = _lines(_joined(parts, height), height)
-    return [[_ways(strokes, glyph, height) for glyph in line] for line in lines]
+    return [[_candidates(strokes, glyph, height) for glyph in line] for line in lines]
 
 
 def _written(strokes: Strokes) -> list[Part]:
@@ -144,7 +144,7 @@ def _lines(glyphs: list[Glyph], height: float) -> list[list[Glyph]]:
     return sorted(lines, key=lambda line: np.mean([glyph.middle for glyph in line]))
 
 
-def _ways(strokes: Strokes, glyph: Glyph, height: float) -> Ways:
+def _candidates(strokes: Strokes, glyph: Glyph, height: float) -> Candidates:
     box = glyph.box
     ink = strokes.cut_out(glyph.parts, box)
     width = box.width / max(height, box.height)
@@ -185,10 +185,10 @@ def _seam(ink: Pixels, centre: float, reach: float) -> NDArray[np.int64]:
     steps = np.zeros(cost.shape, int)
     for row in range(1, len(cost)):
         above = np.pad(cost[row - 1], 1, constant_values=np.inf)
-        ways = np.stack([above[1:-1], above[:-2] + 1, above[2:] + 1])
-        best = ways.argmin(axis=0)
+        costs = np.stack([above[1:-1], above[:-2] + 1, above[2:] + 1])
+        best = costs.argmin(axis=0)
         steps[row] = np.array([0, -1, 1])[best]
-        cost[row] += ways.min(axis=0)
+        cost[row] += costs.min(axis=0)
     way = np.zeros(len(cost), int)
     way[-1] = cost[-1].argmin()
     for row in range(len(cost) - 1, 0, -1):

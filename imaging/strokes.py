@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.decoding import Pixels
 from imaging.errors import NoDigit, SeveralDigits
-from imaging.ink import Pixels
 
 MARKED = 102  # of 255: the strength at and above which a pixel belongs to a stroke
 

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from imaging import Opened, size_of
+from imaging import Opened
 from imaging.errors import PictureTooLarge
 from serving.errors import TookTooLong
 
@@ -80,7 +80,7 @@ class Allowance:
         if self._ended:
             raise AllowanceEnded
         picture = open_picture()
-        pixels = math.prod(size_of(picture))
+        pixels = math.prod(picture.size)
         if pixels > self._left:
             raise PictureTooLarge(
                 f"The pictures of one request may have {self._pixels:,} pixels together, and this "

@@ -7,7 +7,7 @@ import numpy as np
 import work
 from PIL import Image
 
-from imaging import look
+from imaging import look, open_image
 
 
 @bentoml.service
@@ -20,5 +20,6 @@ class Batched:
     @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=10_000)
     def predict(self, images: list[Image.Image]) -> list[dict[str, Any]]:
         """Find the digit in each picture."""
-        predictions = self.classifier.predict(np.stack([look(image).pixels for image in images]))
+        views = [look(open_image(image)) for image in images]
+        predictions = self.classifier.predict(np.stack([view.pixels for view in views]))
         return [work.say(self.classifier, prediction) for prediction in predictions.rows()]

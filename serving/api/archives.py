@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Literal
 
-from imaging import Opened, open_image, open_page, open_picture
+from imaging import Opened, open_pages, open_picture
 from imaging.errors import DamagedPicture, PictureTooLarge
 from serving.errors import (
     BodyTooLarge,
@@ -170,9 +170,9 @@ def _open_in_tar(body: bytes, member: tarfile.TarInfo, settings: Settings) -> Op
 
 
 def _of_tiff(body: bytes, settings: Settings) -> Iterator[Picture]:
-    image = open_image(body, settings.max_image_pixels)
+    open_page = open_pages(body, settings.max_image_pixels)
     return (
-        Picture(f"page {page + 1}", partial(open_page, image, page, settings.max_image_pixels))
+        Picture(f"page {page + 1}", partial(open_page, page))
         for page in range(_count_pages(body, settings))
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imaging import View, Ways
+from imaging import Candidates, View
 from serving.inference.classifier import Classifier
 
 
@@ -25,11 +25,12 @@ class ReadDigit:
         return float(np.log(self.confidence)) + min(self.typicality, 0.0)
 
 
-def read(classifier: Classifier, lines: list[list[Ways]]) -> list[list[ReadDigit]]:
+def read(classifier: Classifier, lines: list[list[Candidates]]) -> list[list[ReadDigit]]:
     """Read what `imaging.look_for_all` found, line by line from the top, each from the left."""
-    views = [view for line in lines for ways in line for way in ways for view in way]
+    pieces = [piece for line in lines for piece in line]
+    views = [view for piece in pieces for candidate in piece for view in candidate]
     seen = dict(_classify(classifier, views))
-    return [[digit for ways in line for digit in _likeliest(ways, seen)] for line in lines]
+    return [[digit for piece in line for digit in _likeliest(piece, seen)] for line in lines]
 
 
 def _classify(classifier: Classifier, views: list[View]) -> Iterator[tuple[View, ReadDigit]]:
@@ -48,9 +49,9 @@ def _classify(classifier: Classifier, views: list[View]) -> Iterator[tuple[View,
         )
 
 
-def _likeliest(ways: Ways, seen: dict[View, ReadDigit]) -> list[ReadDigit]:
+def _likeliest(candidates: Candidates, seen: dict[View, ReadDigit]) -> list[ReadDigit]:
     """Choose the fewest digits that are all accepted, or else those that look most like digits."""
-    readings = [[seen[view] for view in way] for way in ways]
+    readings = [[seen[view] for view in candidate] for candidate in candidates]
     for reading in readings:
         if all(digit.accepted for digit in reading):
             return reading

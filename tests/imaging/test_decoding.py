@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from imaging import decoding
-from imaging.decoding import FORM_BEGIN, FORM_END, MAX_SCANS, decode, decode_form, open_picture
+from imaging.decoding import FORM_BEGIN, FORM_END, MAX_SCANS, decode_form, open_picture
 from imaging.errors import PictureTooLarge
 from tests import drawn
 
@@ -139,7 +139,7 @@ def jpeg_of_scans(scans: int, side: int = 64) -> bytes:
 
 
 def test_a_jpeg_of_more_scans_than_anyone_writes_is_refused_before_it_is_decoded() -> None:
-    pixels, _ = decode(open_picture(jpeg_of_scans(MAX_SCANS), 10**6), 1_000)
+    pixels, _ = open_picture(jpeg_of_scans(MAX_SCANS), 10**6).decode(1_000)
     assert pixels.shape == (64, 64)
     with pytest.raises(PictureTooLarge, match=f"more than {MAX_SCANS} scans"):
         open_picture(jpeg_of_scans(MAX_SCANS + 1), 10**6)
@@ -169,7 +169,7 @@ def test_a_film_after_a_phones_jpeg_is_none_of_it() -> None:
     film = np.random.default_rng(0).integers(0, 256, 9_000_000, np.uint8).tobytes()
     assert film.count(b"\xff\xda") > MAX_SCANS
     jpeg = drawn.encode(drawn.on_paper(7), "JPEG")
-    alone, with_film = (decode(open_picture(data, 10**6), 1_000) for data in (jpeg, jpeg + film))
+    alone, with_film = (open_picture(data, 10**6).decode(1_000) for data in (jpeg, jpeg + film))
     assert np.array_equal(alone[0], with_film[0])
 
 
@@ -184,4 +184,4 @@ def test_a_mistake_of_ours_is_not_called_the_pictures(
     Image.fromarray(np.full((9, 9), 60_000, np.uint16)).save(sixteen_bits, "PNG")
     monkeypatch.setattr(decoding, "_to_bytes", broken)
     with pytest.raises(error):
-        decode(open_picture(sixteen_bits.getvalue(), 10**6), 1_000)
+        open_picture(sixteen_bits.getvalue(), 10**6).decode(1_000)

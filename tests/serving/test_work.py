@@ -5,12 +5,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 
-import numpy as np
 import pytest
+from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from imaging.decoding import Opened
+from imaging import Opened, open_image
 from imaging.errors import PictureTooLarge
 from serving.errors import TookTooLong
 from serving.work import Allowance, AllowanceEnded, Threads, while_connected
@@ -47,7 +47,7 @@ def test_what_has_not_begun_in_time_is_never_begun(gate: threading.Event) -> Non
 
 
 def picture() -> Opened:
-    return np.zeros((28, 28), np.uint8)
+    return open_image(Image.new("L", (28, 28)))
 
 
 def test_the_pictures_of_a_request_have_so_many_pixels_together() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imaging import SIDE, look
+from imaging import SIDE, look, open_image
 from imaging.errors import PictureError
 
 CHUNK = 1_000  # pictures that a process looks at in one go
@@ -56,6 +56,6 @@ def _look(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bo
 
 def _look_at_one(picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     try:
-        return look(Image.fromarray(picture)).pixels
+        return look(open_image(Image.fromarray(picture))).pixels
     except PictureError:
         return None

@@ -12,7 +12,6 @@ import orjson
 import pytest
 from PIL import Image
 
-from imaging.decoding import size_of
 from imaging.errors import DamagedPicture, NotAPicture, PictureTooLarge
 from serving.api.archives import unpack
 from serving.errors import (
@@ -48,7 +47,7 @@ def opened(
     found: dict[str, tuple[int, int] | type[Refusal]] = {}
     for picture in unpack(body, settings):
         try:
-            found[picture.name] = size_of(picture.open())
+            found[picture.name] = picture.open().size
         except REFUSALS as error:
             found[picture.name] = type(error)
     return found
