@@ -55,6 +55,19 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
+    def is_ready(self) -> bool:
+        """Whether it says so."""
+        try:
+            return httpx.get(f"{self.url}/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    def in_flight(self) -> int:
+        """How many requests it says it has, without the one that asks."""
+        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        (line,) = (n for n in lines if n.startswith("bentoml_service_request_in_progress{"))
+        return int(float(line.split()[-1])) - 1
+
 
 class RunServer(Protocol):
     """Runs `bentoml serve .` with the models of a folder and the settings, then stops it."""

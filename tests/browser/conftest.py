@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -88,3 +89,21 @@ def draw(page: Page, strokes: list[Points], *, lift: bool = True) -> None:
 def digit(number: int, size: float = 0.6, at: tuple[float, float] = (0.2, 0.2)) -> list[Points]:
     """The strokes of a digit on the paper."""
     return [stroke * size + at for stroke in drawn.STROKES[number]]
+
+
+def drop(page: Page, *files: tuple[str, str, bytes]) -> None:
+    """Drop files, each of a name, a type and content, on the page."""
+    described = [[name, kind, b64encode(content).decode()] for name, kind, content in files]
+    transfer = page.evaluate_handle(
+        """files => {
+            const transfer = new DataTransfer();
+            for (const [name, type, content] of files) {
+                const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+                transfer.items.add(new File([bytes], name, { type }));
+            }
+            return transfer;
+        }""",
+        described,
+    )
+    page.dispatch_event("#paper", "dragover", {"dataTransfer": transfer})
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})

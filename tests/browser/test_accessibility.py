@@ -5,8 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests import drawn
-from tests.browser.conftest import OpenPage, digit, draw
-from tests.browser.test_pictures import SEVEN, TEXT, drop
+from tests.browser.conftest import OpenPage, digit, draw, drop
 from tests.conftest import Server
 
 SCHEMES = ("light", "dark")
@@ -38,8 +37,8 @@ def test_the_page_to_draw_on(server: str, open_page: OpenPage, scheme: str) -> N
     check(page)
     drop(
         page,
-        ("notes.txt", "text/plain", TEXT),
-        ("seven.png", "image/png", SEVEN),
+        ("notes.txt", "text/plain", b"no picture"),
+        ("seven.png", "image/png", drawn.encode(drawn.on_paper(7))),
         ("page.png", "image/png", drawn.encode(drawn.page("902", "10"))),
     )
     expect(page.locator("#pictures .outcome").nth(2)).to_contain_text("902")

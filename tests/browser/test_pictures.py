@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests import drawn, gallery
-from tests.browser.conftest import OpenPage, digit, draw
+from tests.browser.conftest import OpenPage, digit, draw, drop
 from tests.conftest import KEYS, Server
 
 SEVEN = drawn.encode(drawn.on_paper(7))
@@ -32,24 +32,6 @@ EXAMPLES = {
     "numbers": "902\n47",
 }
 REFUSED = ("letter", "scribble")
-
-
-def drop(page: Page, *files: tuple[str, str, bytes]) -> None:
-    """Drop files, each of a name, a type and content, on the page."""
-    described = [[name, kind, b64encode(content).decode()] for name, kind, content in files]
-    transfer = page.evaluate_handle(
-        """files => {
-            const transfer = new DataTransfer();
-            for (const [name, type, content] of files) {
-                const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
-                transfer.items.add(new File([bytes], name, { type }));
-            }
-            return transfer;
-        }""",
-        described,
-    )
-    page.dispatch_event("#paper", "dragover", {"dataTransfer": transfer})
-    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
 
 
 def test_a_dropped_file(page: Page) -> None:

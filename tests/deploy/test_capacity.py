@@ -12,7 +12,7 @@ from benchmarks import autoscaling, capacity
 from benchmarks.autoscaling import Case, Replica, Second
 from serving.settings import Settings
 from tests.conftest import ROOT
-from tests.deploy.test_kubernetes import AT_REST, autoscaler, container
+from tests.deploy.manifests import AT_REST, autoscaler, container
 
 SERVICE = 0.001  # seconds
 COUNT = 200_000

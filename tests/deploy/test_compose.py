@@ -11,24 +11,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import yaml
 
 from serving.settings import Settings
 from tests import drawn
 from tests.conftest import PATIENCE, ROOT, RunServer, Server, free_port, until, wait_until_ready
-from tests.end_to_end.test_staying_up import in_flight
+from tests.deploy.manifests import composed, seconds
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 CONFIGURATION = (ROOT / "deploy" / "Caddyfile").read_text(encoding="utf-8")
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(
-    (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
-)["services"]
-PROXY = SERVICES["proxy"]
-REPLICAS = {name: service for name, service in SERVICES.items() if name != "proxy"}
+PROXY = composed()["proxy"]
+REPLICAS = {name: service for name, service in composed().items() if name != "proxy"}
 DRAIN = REPLICAS["digits-1"]["environment"]["QMNIST_DRAIN"]
 
 
@@ -97,7 +92,7 @@ def test_what_a_replica_had_that_is_killed_is_502_and_then_the_other_answers(
         half_asked(url) as first,
         half_asked(url) as second,
     ):
-        until(lambda: in_flight(victim) == 1 and in_flight(other) == 1)
+        until(lambda: victim.in_flight() == 1 and other.in_flight() == 1)
         with asked(f"{url}/predict") as statuses:
             until(lambda: answers(victim) > 0)
             kill(victim)
@@ -107,11 +102,6 @@ def test_what_a_replica_had_that_is_killed_is_502_and_then_the_other_answers(
         first.send(SEVEN[50:])
         second.send(SEVEN[50:])
         assert sorted([first.getresponse().status, second.getresponse().status]) == [200, 502]
-
-
-def seconds(duration: str) -> int:
-    assert duration.endswith("s")
-    return int(duration[:-1])
 
 
 def answers(server: Server) -> float:

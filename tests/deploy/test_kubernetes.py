@@ -1,13 +1,10 @@
 """The manifests in `deploy/`, made by kustomize: what Kubernetes and the service say of them."""
 
 import copy
-import functools
 import importlib
 import re
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import kubernetes_validate
@@ -19,14 +16,20 @@ from serving import settings
 from serving.settings import Settings
 from serving.telemetry import metrics
 from tests.conftest import COMMITTED_MODELS, ROOT, StartServer
+from tests.deploy.manifests import (
+    AT_REST,
+    OVERLAYS,
+    Resource,
+    autoscaler,
+    container,
+    environment,
+    inference_service,
+    pod,
+    rendered,
+)
 
-Resource = dict[str, Any]
-
-DEPLOY = ROOT / "deploy"
-KUBECTL = Path(sys.executable).with_name("kubectl")
 KSERVE = ROOT / ".venv-kserve" / "bin" / "python"
 
-OVERLAYS = sorted(path.name for path in (DEPLOY / "kubernetes" / "overlays").iterdir())
 PODS = [*OVERLAYS, "kserve"]
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
 
@@ -35,57 +38,10 @@ ADDED = {
     "ServiceMonitor": "cloudcoil.models.prometheus_operator.v1",
     "ScaledObject": "cloudcoil.models.keda.v1alpha1",
 }
-AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 
 PORT = 3_000  # BentoML's in a container, unless PORT says otherwise
 KEY = "a-key"
 UNITS = {"Mi": 2**20, "Gi": 2**30}
-AT_REST = 320e6  # bytes
-
-
-@functools.cache
-def rendered(overlay: str) -> dict[str, Resource]:
-    """An overlay's resources, by kind; there is one of each."""
-    folder = DEPLOY / "kubernetes" / "overlays" / overlay
-    text = subprocess.run(
-        [KUBECTL, "kustomize", folder], capture_output=True, text=True, check=True
-    ).stdout
-    resources = list(yaml.safe_load_all(text))
-    by_kind = {resource["kind"]: resource for resource in resources}
-    assert len(by_kind) == len(resources)
-    return by_kind
-
-
-@functools.cache
-def inference_service() -> Resource:
-    text = (DEPLOY / "kserve" / "inference-service.yaml").read_text(encoding="utf-8")
-    found: Resource = yaml.safe_load(text)
-    return found
-
-
-def pod(name: str) -> Resource:
-    """The pod of an overlay, or KServe's: what an InferenceService says of a pod's own fields."""
-    if name != "kserve":
-        found: Resource = rendered(name)["Deployment"]["spec"]["template"]["spec"]
-        return found
-    its_own = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"}
-    predictor = inference_service()["spec"]["predictor"]
-    return {field: value for field, value in predictor.items() if field not in its_own}
-
-
-def container(name: str) -> Resource:
-    (only,) = pod(name)["containers"]
-    found: Resource = only
-    return found
-
-
-def environment(name: str) -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in container(name)["env"]}
-
-
-def autoscaler(overlay: str) -> Resource:
-    (only,) = (rendered(overlay)[kind] for kind in AUTOSCALERS if kind in rendered(overlay))
-    return only
 
 
 def check(resource: Resource, version: str) -> None:

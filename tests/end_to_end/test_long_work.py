@@ -1,11 +1,7 @@
 """Requests that would keep a worker busy for minutes: how long they do, and who waits for them."""
 
 import http.client
-import io
 import socket
-import time
-import zipfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -16,10 +12,10 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from tests import drawn
-from tests.conftest import RunServer, Server, free_port
+from tests.archives import zipped
+from tests.conftest import PATIENCE, RunServer, Server, free_port, until
 
 SEVEN = drawn.encode(drawn.on_paper(7))
-PATIENCE = 60  # seconds within which something must happen
 MANY = 300
 
 
@@ -30,15 +26,7 @@ def huge() -> bytes:
     return drawn.encode(picture)
 
 
-def zipped(picture: bytes, count: int) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number in range(count):
-            archive.writestr(f"{number}.png", picture)
-    return buffer.getvalue()
-
-
-LONG = zipped(huge(), MANY)
+LONG = zipped(dict.fromkeys([f"{number}.png" for number in range(MANY)], huge()))
 
 
 def decoded(server: Server) -> float:
@@ -47,13 +35,6 @@ def decoded(server: Server) -> float:
         if line.startswith("qmnist_decode_seconds_count"):
             return float(line.split()[1])
     return 0
-
-
-def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def batch_is_answered(server: Server) -> bool:

@@ -1,8 +1,5 @@
 """Many pictures in one request: `/predict_batch` and `/classify`."""
 
-import io
-import tarfile
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from imaging import look, open_picture
 from tests import drawn
+from tests.archives import tarred, zipped
 from tests.conftest import PATIENCE, RunServer
 
 DIGITS = [3, 1, 4, 1, 5]
@@ -50,34 +48,15 @@ def test_a_form_of_pictures_is_answered_as_each_alone(server: str) -> None:
         assert prediction == alone
 
 
-def zipped() -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for i, picture in enumerate(PICTURES):
-            archive.writestr(f"{i}.png", picture)
-    return stream.getvalue()
+NAMED = {f"{i}.png": picture for i, picture in enumerate(PICTURES)}
+PAGES = drawn.encode_all([drawn.on_paper(digit) for digit in DIGITS], "TIFF")
 
 
-def tarred() -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for i, picture in enumerate(PICTURES):
-            member = tarfile.TarInfo(f"{i}.png")
-            member.size = len(picture)
-            archive.addfile(member, io.BytesIO(picture))
-    return stream.getvalue()
-
-
-def paged() -> bytes:
-    stream = io.BytesIO()
-    first, *others = (Image.open(io.BytesIO(picture)) for picture in PICTURES)
-    first.save(stream, "TIFF", save_all=True, append_images=others)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize("pack", [zipped, tarred, paged])
-def test_archives_and_pages_are_answered_in_order(server: str, pack: type) -> None:
-    answer = httpx.post(f"{server}/predict_batch?model=dropout", content=pack()).json()
+@pytest.mark.parametrize(
+    "body", [zipped(NAMED), tarred(NAMED), PAGES], ids=["a zip", "a tar", "pages"]
+)
+def test_archives_and_pages_are_answered_in_order(server: str, body: bytes) -> None:
+    answer = httpx.post(f"{server}/predict_batch?model=dropout", content=body).json()
     assert [prediction["digit"] for prediction in answer["predictions"]] == DIGITS
     assert answer["model"] == "dropout"
 

@@ -29,7 +29,6 @@ from tests.conftest import (
     free_port,
     until,
 )
-from tests.end_to_end.test_staying_up import in_flight, is_ready
 
 IMAGES, _ = drawn.digits(20, seed=3)
 KEY = [("x-api-key", "key")]  # of `strict`
@@ -283,9 +282,9 @@ def test_a_request_in_flight_is_answered_after_sigterm(run_server: RunServer) ->
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         call = channel.stream_unary(f"/{SERVICE}/ModelInfer").future(request())
-        until(lambda: in_flight(server) == 1)
+        until(lambda: server.in_flight() == 1)
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: not is_ready(server))
+        until(lambda: not server.is_ready())
         going_down.set()
         answer = service_pb2.ModelInferResponse.FromString(call.result(PATIENCE))
         server.process.wait(STOP_SECONDS)

@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +18,12 @@ from serving.inference import artifacts
 from serving.inference.classifier import Classifier
 from serving.settings import Provider
 from tests import drawn
-from tests.conftest import COMMITTED_MODELS, RunServer
+from tests.conftest import COMMITTED_MODELS, PATIENCE, RunServer, until
 
 IMAGES, _ = drawn.digits(3, seed=9)
 PICTURE = drawn.encode(IMAGES[0])
 CLIENTS = 16
 SWAPS = 20
-PATIENCE = 30  # seconds within which something must happen
 
 REQUEST = {
     "inputs": [
@@ -66,14 +64,6 @@ def put(models: Path, artifact: Path) -> None:
     link = models / ".new"
     link.symlink_to(artifact)
     link.replace(models / "deeper")
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Wait for something, and fail if it does not happen."""
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def answers(artifact: Path) -> tuple[str, dict[str, Any]]:

@@ -102,9 +102,9 @@ def test_sigterm_loses_no_request(run_server: RunServer) -> None:
 def test_a_request_in_flight_is_answered_after_sigterm(run_server: RunServer) -> None:
     with run_server() as server, socket.create_connection(address(server)) as connection:
         connection.sendall(head(len(SEVEN)) + SEVEN[:50])
-        until(lambda: in_flight(server) == 1)
+        until(lambda: server.in_flight() == 1)
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: not is_ready(server))
+        until(lambda: not server.is_ready())
         connection.sendall(SEVEN[50:])
         answer = read_all(connection)
         server.process.wait(STOP_SECONDS)
@@ -316,20 +316,6 @@ def read_all(connection: socket.socket) -> bytes:
     """Read until the server closes the connection."""
     connection.settimeout(PATIENCE)
     return b"".join(iter(lambda: connection.recv(10_000), b""))
-
-
-def is_ready(server: Server) -> bool:
-    try:
-        return httpx.get(f"{server.url}/readyz").is_success
-    except httpx.TransportError:
-        return False
-
-
-def in_flight(server: Server) -> int:
-    """How many requests the server says it has, without the one that asks."""
-    text = httpx.get(f"{server.url}/metrics").text
-    (line,) = (n for n in text.splitlines() if n.startswith("bentoml_service_request_in_progress{"))
-    return int(float(line.split()[-1])) - 1
 
 
 def workers(server: Server) -> set[int]:

@@ -14,14 +14,16 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.conftest import ROOT, until
-from tests.deploy.test_compose import REPLICAS, seconds
+from tests.deploy.manifests import composed, seconds
 from tests.image.conftest import Container, Image, RunContainer, read_description
 
 LIMIT = 450_000_000  # bytes beyond the base
 START_SECONDS = 4
 STARTS = 3
 STOP_SECONDS = 10  # what Docker gives a container, unless it is told otherwise
-GRACE_SECONDS = min(seconds(replica["stop_grace_period"]) for replica in REPLICAS.values())
+GRACE_SECONDS = min(
+    seconds(service["stop_grace_period"]) for name, service in composed().items() if name != "proxy"
+)
 SEVEN = (ROOT / "docs" / "seven.png").read_bytes()
 
 

@@ -26,7 +26,7 @@ from serving.errors import (
 from serving.settings import Settings
 from serving.tar_headers import LONGEST
 from tests import drawn
-from tests.serving.api.mutations import ARCHIVES, mutations, paged, tarred, zipped
+from tests.archives import ARCHIVES, mutations, tarred, zipped
 
 SETTINGS = Settings(
     max_batch=3, max_image_bytes=20_000, max_batch_bytes=50_000, max_image_pixels=90_000
@@ -38,6 +38,10 @@ PICTURES = {f"{digit}.png": drawn.encode(drawn.on_paper(digit)) for digit in ran
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 PACKERS = pytest.mark.parametrize("pack", [zipped, tarred])
+
+
+def paged(*pages: Image.Image) -> bytes:
+    return drawn.encode_all(pages, "TIFF")
 
 
 def opened(

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import nullcontext
+from typing import Any
 
 import anyio
 import httpx
@@ -18,6 +19,7 @@ from serving.api import responses
 from serving.api.gateway import Endpoint, Gateway, Started
 from serving.api.responses import JSON
 from serving.settings import Settings
+from tests.serving.asker import Asker
 
 
 async def hello(_: Request) -> Response:
@@ -67,49 +69,19 @@ ENDPOINTS: dict[str, Endpoint] = {
 }
 
 
-class Asker:
-    """Asks a gateway that has started."""
-
-    def __init__(self, **settings: object) -> None:
-        self.gateway = Gateway(
-            OTHERS,
-            Settings(**settings),  # type: ignore[arg-type]
-            start=lambda _: Started(ENDPOINTS, protocol, nullcontext()),
-            paths=["/hello", *ENDPOINTS],
-        )
-
-        async def start() -> None:
-            messages = iter(["lifespan.startup", "lifespan.shutdown"])
-
-            async def receive() -> Message:
-                return {"type": next(messages)}
-
-            async def send(_: Message) -> None:
-                pass
-
-            await self.gateway({"type": "lifespan", "state": {}}, receive, send)
-
-        anyio.run(start)
-
-    def request(self, method: str, path: str, **options: object) -> httpx.Response:
-        transport = httpx.ASGITransport(self.gateway, raise_app_exceptions=False)
-
-        async def run() -> httpx.Response:
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                return await client.request(method, path, **options)  # type: ignore[arg-type]
-
-        return anyio.run(run)
-
-    def get(self, path: str) -> httpx.Response:
-        return self.request("GET", path)
-
-    def post(self, path: str, content: bytes = b"") -> httpx.Response:
-        return self.request("POST", path, content=content)
+def asker(**settings: Any) -> Asker:  # noqa: ANN401
+    gateway = Gateway(
+        OTHERS,
+        Settings(**settings),
+        start=lambda _: Started(ENDPOINTS, protocol, nullcontext()),
+        paths=["/hello", *ENDPOINTS],
+    )
+    return Asker(gateway)
 
 
 @pytest.fixture
 def asked() -> Asker:
-    return Asker()
+    return asker()
 
 
 def error(response: httpx.Response) -> tuple[int, str, str]:
@@ -185,7 +157,7 @@ def test_our_mistakes_are_in_the_log_with_the_requests_id(
 
 
 def test_over_its_limit_it_refuses_all_but_health_checks_and_metrics() -> None:
-    asked = Asker(max_in_flight=1)
+    asked = asker(max_in_flight=1)
     asked.gateway.admission.in_flight = 1
     response = asked.post("/ours")
     assert error(response)[:2] == (503, "overloaded")
@@ -199,7 +171,7 @@ def test_over_its_limit_it_refuses_all_but_health_checks_and_metrics() -> None:
 
 
 def test_the_pages_need_no_key() -> None:
-    asked = Asker(api_keys="first")
+    asked = asker(api_keys="first")
     assert asked.get("/ui/hello").text == "hello"
     assert error(asked.get("/hello"))[:2] == (401, "unauthorized")
     assert error(asked.get("/metrics"))[:2] == (401, "unauthorized")
@@ -232,10 +204,10 @@ def test_an_answer_before_the_body_is_read_is_the_last_on_its_connection(asked: 
         assert asked.post(path, b"abc").headers["Connection"] == "close"
         assert "Connection" not in asked.post(path).headers, "there was no body"
     assert "Connection" not in asked.post("/ours", b"abc").headers
-    full = Asker(max_in_flight=1)
+    full = asker(max_in_flight=1)
     full.gateway.admission.in_flight = 1
     assert full.post("/ours", b"abc").headers["Connection"] == "close"
-    assert Asker(api_keys="secret").post("/ours", b"abc").headers["Connection"] == "close"
+    assert asker(api_keys="secret").post("/ours", b"abc").headers["Connection"] == "close"
 
 
 class Endless:
@@ -255,7 +227,7 @@ class Endless:
 
 
 def test_what_is_sent_after_the_answer_is_read_for_a_while_and_no_longer() -> None:
-    asked, client = Asker(max_batch_bytes=50_000), Endless()
+    asked, client = asker(max_batch_bytes=50_000), Endless()
     scope = {"type": "http", "method": "POST", "path": "/refusing", "query_string": b""}
     headers = [(b"transfer-encoding", b"chunked")]
     anyio.run(asked.gateway, {**scope, "headers": headers}, client.receive, client.send)

@@ -1,7 +1,5 @@
 """Digits as people keep them: in folders, in tar files, in Parquet."""
 
-import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from serving.inference import artifacts
 from serving.offline.labelling import Job
 from serving.settings import Provider
 from tests import drawn
+from tests.archives import tarred
 from tests.conftest import COMMITTED_MODELS
 
 DAMAGED = drawn.encode(drawn.on_paper(3))[:200]
@@ -40,11 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write_tar(path: Path, **files: bytes) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+    path.write_bytes(tarred(files))
 
 
 def write_pixels(path: Path, count: int, rows: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -24,50 +24,29 @@ from serving.inference.repository import Repository
 from serving.protocol import inference, rest
 from serving.settings import Settings
 from tests import drawn
+from tests.serving.asker import Asker
 
 IMAGES, LABELS = drawn.digits(70, seed=5)
 INFER = "/v2/models/deeper/infer"
 HEADER = "Inference-Header-Content-Length"
 
 
-class Asker:
+class Client(Asker):
     """Asks the protocol's routes behind a gateway."""
 
     def __init__(self, **chosen: Any) -> None:  # noqa: ANN401
-        self.settings = Settings(**chosen)
-        self.repository = Repository(self.settings)
+        settings = Settings(**chosen)
+        self.repository = Repository(settings)
 
         async def run(function: Any, *arguments: object) -> Any:  # noqa: ANN401
             return await anyio.to_thread.run_sync(function, *arguments)
 
         def start(admission: Any) -> Started:  # noqa: ANN401
-            server = inference.Server(self.repository, self.settings, run)
-            bodies = Bodies(10, 10**9)
-            routes = rest.Routes(server, admission, bodies, self.settings, run)
+            server = inference.Server(self.repository, settings, run)
+            routes = rest.Routes(server, admission, Bodies(10, 10**9), settings, run)
             return Started({}, routes.answer, nullcontext())
 
-        self.gateway = Gateway(Starlette(), self.settings, start, paths=[])
-        anyio.run(self._start)
-
-    async def _start(self) -> None:
-        messages = iter(["lifespan.startup", "lifespan.shutdown"])
-
-        async def receive() -> Message:
-            return {"type": next(messages)}
-
-        async def send(_: Message) -> None:
-            pass
-
-        await self.gateway({"type": "lifespan", "state": {}}, receive, send)
-
-    def request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401
-        transport = httpx.ASGITransport(self.gateway)
-
-        async def run() -> httpx.Response:
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                return await client.request(method, path, **options)
-
-        return anyio.run(run)
+        super().__init__(Gateway(Starlette(), settings, start, paths=[]))
 
     def infer(self, body: bytes | dict[str, Any], **headers: str) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -85,8 +64,8 @@ class Asker:
 
 
 @pytest.fixture(scope="module")
-def asked() -> Asker:
-    return Asker(max_batch=64)
+def asked() -> Client:
+    return Client(max_batch=64)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +98,7 @@ def outputs(response: httpx.Response) -> dict[str, Any]:
     return {output["name"]: output for output in response.json()["outputs"]}
 
 
-def test_every_way_in_has_the_same_answer(asked: Asker) -> None:
+def test_every_way_in_has_the_same_answer(asked: Client) -> None:
     expected = asked.repository.get("deeper").predict(IMAGES[:5])
     nested = images(5, data=IMAGES[:5].tolist())
     unit = (IMAGES[:5] / 255).astype(np.float32)
@@ -149,7 +128,7 @@ def test_every_way_in_has_the_same_answer(asked: Asker) -> None:
         assert found["accepted"]["data"] == expected.accepted.tolist()
 
 
-def test_pictures_are_answered(asked: Asker) -> None:
+def test_pictures_are_answered(asked: Client) -> None:
     files = [drawn.encode(drawn.on_paper(digit)) for digit in (3, 7)]
     tensor = {"name": "pictures", "datatype": "BYTES", "shape": [2]}
     in_json = {**tensor, "data": [b64encode(file).decode() for file in files]}
@@ -160,7 +139,7 @@ def test_pictures_are_answered(asked: Asker) -> None:
     assert outputs(response)["digit"]["data"] == [3, 7]
 
 
-def test_id_and_parameters_come_back(asked: Asker) -> None:
+def test_id_and_parameters_come_back(asked: Client) -> None:
     sent = request(images(), id="mine", parameters={"a": 1, "b": "c", "d": True, "e": 0.5})
     answer = asked.infer(sent).json()
     assert answer["id"] == "mine"
@@ -173,7 +152,7 @@ def test_id_and_parameters_come_back(asked: Asker) -> None:
     assert "parameters" not in asked.infer(request(images())).json()
 
 
-def test_outputs_come_as_they_are_asked_for(asked: Asker) -> None:
+def test_outputs_come_as_they_are_asked_for(asked: Client) -> None:
     sent = request(
         images(2),
         outputs=[
@@ -196,7 +175,7 @@ def test_outputs_come_as_they_are_asked_for(asked: Asker) -> None:
     assert len(response.content) == length + 2
 
 
-def test_as_many_classes_as_there_are(asked: Asker) -> None:
+def test_as_many_classes_as_there_are(asked: Client) -> None:
     wanted = [{"name": "probabilities", "parameters": {"classification": 99}}]
     assert outputs(asked.infer(request(images(), outputs=wanted)))["probabilities"]["shape"] == [
         1,
@@ -204,7 +183,7 @@ def test_as_many_classes_as_there_are(asked: Asker) -> None:
     ]
 
 
-def test_compressed_requests_are_read(asked: Asker) -> None:
+def test_compressed_requests_are_read(asked: Client) -> None:
     sent = json.dumps(request(images())).encode()
     for encoding, packed in (("gzip", gzip.compress(sent)), ("deflate", zlib.compress(sent))):
         assert asked.infer(packed, Content_Encoding=encoding).status_code == 200
@@ -301,7 +280,7 @@ WRONG: list[tuple[str, bytes | dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("body", "sentence"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
-def test_what_is_wrong_is_said(asked: Asker, body: bytes | dict[str, Any], sentence: str) -> None:
+def test_what_is_wrong_is_said(asked: Client, body: bytes | dict[str, Any], sentence: str) -> None:
     assert sentence in asked.error(body)
 
 
@@ -317,7 +296,7 @@ def test_what_is_wrong_is_said(asked: Asker, body: bytes | dict[str, Any], sente
     ],
 )
 def test_binary_data_that_do_not_fit_are_refused(
-    asked: Asker, size: int, cut: int, more: bytes, sentence: str
+    asked: Client, size: int, cut: int, more: bytes, sentence: str
 ) -> None:
     body, length = binary(images(), size)
     body = body[: len(body) - cut] + more
@@ -325,7 +304,7 @@ def test_binary_data_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "", "1.5", "9" * 5_000, "1000000000", "²"])
-def test_a_length_of_json_that_cannot_be(asked: Asker, length: str) -> None:
+def test_a_length_of_json_that_cannot_be(asked: Client, length: str) -> None:
     body, _ = binary(images())
     headers = {HEADER.encode(): length.encode()}
     response = asked.request("POST", INFER, content=body, headers=headers)
@@ -333,7 +312,7 @@ def test_a_length_of_json_that_cannot_be(asked: Asker, length: str) -> None:
     assert "Inference-Header-Content-Length" in response.json()["error"]
 
 
-def test_elements_that_end_in_the_middle(asked: Asker) -> None:
+def test_elements_that_end_in_the_middle(asked: Client) -> None:
     for raw in (b"\xff\xff\xff\xff", b"\x05\x00\x00\x00abc", b"\x01", bytes(8), b""):
         tensor = {**PICTURES, "parameters": {"binary_data_size": len(raw)}}
         head = json.dumps(request(tensor)).encode()
@@ -346,7 +325,7 @@ def test_elements_that_end_in_the_middle(asked: Asker) -> None:
     assert "no multiple of 4" in asked.error(head + b"abc", **{HEADER: str(len(head))})
 
 
-def test_a_body_that_ends_too_early(asked: Asker) -> None:
+def test_a_body_that_ends_too_early(asked: Client) -> None:
     assert "too early" in asked.error(gzip.compress(b"{}")[:-4], Content_Encoding="gzip")
     assert "not packed" in asked.error(b"{}", Content_Encoding="gzip")
     sent: list[Message] = []
@@ -373,7 +352,7 @@ def test_a_body_that_ends_too_early(asked: Asker) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
-def test_no_more_is_read_than_fits(asked: Asker, encoding: str) -> None:
+def test_no_more_is_read_than_fits(asked: Client, encoding: str) -> None:
     zeros = bytes(100_000_000)
     body = gzip.compress(zeros, 1) if encoding == "gzip" else zeros
     response = asked.infer(body, Content_Encoding=encoding)
@@ -381,7 +360,7 @@ def test_no_more_is_read_than_fits(asked: Asker, encoding: str) -> None:
     assert "too large" in response.json()["error"]
 
 
-def test_an_encoding_that_is_not_known(asked: Asker) -> None:
+def test_an_encoding_that_is_not_known(asked: Client) -> None:
     response = asked.infer(b"{}", Content_Encoding="br")
     assert response.status_code == 415
     assert "gzip, deflate" in response.json()["error"]
@@ -404,7 +383,7 @@ def test_an_encoding_that_is_not_known(asked: Asker) -> None:
         ("POST", "/v2/repository/models/deeper/unload", 403),
     ],
 )
-def test_what_is_not_there(asked: Asker, method: str, path: str, status: int) -> None:
+def test_what_is_not_there(asked: Client, method: str, path: str, status: int) -> None:
     response = asked.request(method, path)
     assert response.status_code == status
     assert response.json().keys() == {"error"}
@@ -412,14 +391,14 @@ def test_what_is_not_there(asked: Asker, method: str, path: str, status: int) ->
 
 
 def test_while_it_drains_it_is_not_ready() -> None:
-    asked = Asker()
+    asked = Client()
     assert asked.request("GET", "/v2/health/ready").json() == {"live": True, "ready": True}
     asked.gateway.admission.draining.set()
     assert asked.request("GET", "/v2/health/ready").status_code == 503
     assert asked.request("GET", "/v2/health/live").json() == {"live": True}
 
 
-def test_a_model_without_thresholds_does_not_say_what_it_accepts(asked: Asker) -> None:
+def test_a_model_without_thresholds_does_not_say_what_it_accepts(asked: Client) -> None:
     card = asked.repository.get("baseline").card
     card.calibration.acceptance, kept = None, card.calibration.acceptance
     try:
@@ -435,7 +414,7 @@ def test_a_model_without_thresholds_does_not_say_what_it_accepts(asked: Asker) -
 
 
 def test_the_description_has_every_address() -> None:
-    described = Asker().request("GET", "/v2/openapi.json").json()["paths"]
+    described = Client().request("GET", "/v2/openapi.json").json()["paths"]
     assert {path: {m.upper() for m in methods} for path, methods in described.items()} == {
         path: set(methods) for path, methods in rest.Routes.TABLE.items()
     }
@@ -445,7 +424,9 @@ def test_the_description_has_every_address() -> None:
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(seed=strategies.integers(0, 2**32), length=strategies.integers(0, 400))
-def test_whatever_is_sent_is_answered(asked: Asker, example: bytes, seed: int, length: int) -> None:
+def test_whatever_is_sent_is_answered(
+    asked: Client, example: bytes, seed: int, length: int
+) -> None:
     """Requests with some bytes changed, left out or put in."""
     chance = random.Random(seed)
     body = bytearray(example)

@@ -1,12 +1,10 @@
-"""Archives of every kind with small damages, always the same ones."""
+"""Archives of every kind, and small damages to them, always the same ones."""
 
 import io
 import random
 import tarfile
 import zipfile
 from collections.abc import Iterator
-
-from PIL import Image
 
 from tests import drawn
 
@@ -38,12 +36,6 @@ def tarred(files: dict[str, bytes], how: int = tarfile.DEFAULT_FORMAT) -> bytes:
     return stream.getvalue()
 
 
-def paged(*pages: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:])
-    return stream.getvalue()
-
-
 TARS = {
     "ustar": tarred(PICTURES, tarfile.USTAR_FORMAT),
     "gnu": tarred(PICTURES | LONG, tarfile.GNU_FORMAT),
@@ -54,7 +46,7 @@ ARCHIVES = {
     "deflated": zipped(PICTURES, zipfile.ZIP_DEFLATED),
     "bzip2": zipped(PICTURES, zipfile.ZIP_BZIP2),
     "lzma": zipped(PICTURES, zipfile.ZIP_LZMA),
-    "tiff": paged(*(drawn.on_paper(digit, side=50) for digit in range(3))),
+    "tiff": drawn.encode_all([drawn.on_paper(digit, side=50) for digit in range(3)], "TIFF"),
     **TARS,
 }
 
