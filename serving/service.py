@@ -287,7 +287,7 @@ class DigitClassifier:
                 parse = partial(parse_pixels, request, body, SETTINGS.max_batch)
                 inline = len(body) <= INLINE_BYTES or not is_json(request)
                 sent = parse() if inline else await self.batches.run(parse)
-                return self.classifier(sent.model), sent.images
+                return self.classifier(sent.model), sent.pixels
         except REFUSALS as error:
             return error
         except ClientDisconnect:

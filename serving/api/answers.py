@@ -107,8 +107,8 @@ def classify(questions: list[Question]) -> list[dict[str, Any]]:
         probabilities = predictions.probabilities.round(DECIMALS)
         metrics.count_many_predictions(classifier.card.name, digits, accepted)
         start = 0
-        for place, images in zip(places, asked, strict=True):
-            own = slice(start, start := start + len(images))
+        for place, pixels in zip(places, asked, strict=True):
+            own = slice(start, start := start + len(pixels))
             answers[place] = {
                 "digits": digits[own],
                 "confidences": confidences[own],

@@ -21,6 +21,7 @@ from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
 
 FILE = "image"
 FILES = "images"
+PIXELS = "pixels"
 MODEL = "model"
 EXPLAIN = "explain"
 
@@ -59,7 +60,7 @@ class PicturesRequest:
 class PixelsRequest:
     """Pictures that are pixels already: uint8 `[N, 28, 28]`, 255 is ink."""
 
-    images: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
     model: str | None
 
 
@@ -141,16 +142,16 @@ def parse_pixels(request: Request, body: bytes, max_batch: int) -> PixelsRequest
     """
     model = request.query_params.get(MODEL)
     if is_json(request):
-        images, named = _pixels_of_json(body, max_batch)
+        pixels, named = _pixels_of_json(body, max_batch)
         model = model or named
     elif _media_type(request) == "application/octet-stream":
-        images = _pixels_of_bytes(body, max_batch)
+        pixels = _pixels_of_bytes(body, max_batch)
     else:
         raise UnsupportedBody(
             "Send pixels as application/json or as application/octet-stream; pictures are for "
             "/predict_batch."
         )
-    return PixelsRequest(images, model)
+    return PixelsRequest(pixels, model)
 
 
 def check_count(count: int, max_batch: int) -> None:
@@ -184,20 +185,22 @@ def _pixels_of_json(body: bytes, max_batch: int) -> tuple[NDArray[np.uint8], str
     sent = parse_json(body)
     pixels, named = sent, None
     if isinstance(sent, simdjson.Object):
-        pixels, named = sent.get(FILES), sent.get(MODEL)
+        if PIXELS not in sent:
+            raise InvalidRequest(f"The JSON has no {PIXELS!r}.")
+        pixels, named = sent[PIXELS], sent.get(MODEL)
     if named is not None and not isinstance(named, str):
         raise InvalidRequest(f"{MODEL!r} must be text.")
     is_list = isinstance(pixels, simdjson.Array) and len(pixels) > 0
     if not is_list or not isinstance(pixels[0], simdjson.Array):
         raise InvalidRequest(
-            f"{FILES!r} must be lists of whole numbers from 0 to {BYTE}, [N, {SIDE}, {SIDE}]."
+            f"{PIXELS!r} must be lists of whole numbers from 0 to {BYTE}, [N, {SIDE}, {SIDE}]."
         )
     check_count(len(pixels), max_batch)
     shape = (len(pixels), SIDE, SIDE)
     try:
         numbers = JSONContents(pixels, body.count(b"[")).numbers(np.uint8, math.prod(shape))
     except ContentsError as error:
-        raise InvalidRequest(f"{FILES!r} {error}.") from error
+        raise InvalidRequest(f"{PIXELS!r} {error}.") from error
     return numbers.reshape(shape), named
 
 

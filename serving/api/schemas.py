@@ -66,7 +66,7 @@ class ReadPixels(bentoml.IODescriptor):
 class PixelsInput(bentoml.IODescriptor):
     """Pictures as pixels, 28 by 28 each, 255 is ink, and the model that is to answer."""
 
-    images: list[list[list[int]]]
+    pixels: list[list[list[int]]]
     model: str | None = None
 
     media_type: ClassVar[str | None] = "application/json"

@@ -129,7 +129,7 @@ def test_pixels_as_bytes_and_as_json(server: str) -> None:
     url = f"{server}/classify"
     assert classified(httpx.post(url, content=IMAGES.tobytes(), headers=RAW)) == DIGITS
     assert classified(httpx.post(url, json=IMAGES.tolist())) == DIGITS
-    named = httpx.post(url, json={"images": IMAGES.tolist(), "model": "baseline"})
+    named = httpx.post(url, json={"pixels": IMAGES.tolist(), "model": "baseline"})
     assert classified(named) == DIGITS
     assert named.json()["model"] == "baseline"
 
@@ -140,7 +140,7 @@ def test_pixels_as_bytes_and_as_json(server: str) -> None:
         ({"content": b"", "headers": RAW}, 400, "invalid_request"),
         ({"content": bytes(783), "headers": RAW}, 400, "invalid_request"),
         ({"json": [[[0] * 27] * 28]}, 400, "invalid_request"),
-        ({"json": {"images": "http://localhost/7.png"}}, 400, "invalid_request"),
+        ({"json": {"pixels": "http://localhost/7.png"}}, 400, "invalid_request"),
         (
             {"content": b"{", "headers": {"Content-Type": "application/json"}},
             400,
@@ -211,4 +211,4 @@ def test_bentomls_own_client(server: str, tmp_path: Path) -> None:
     with bentoml.SyncHTTPClient(server) as client:
         answer = client.predict_batch(images=paths, model="baseline")
         assert [prediction["digit"] for prediction in answer["predictions"]] == DIGITS
-        assert client.classify(images=IMAGES.tolist())["digits"] == DIGITS
+        assert client.classify(pixels=IMAGES.tolist())["digits"] == DIGITS

@@ -112,7 +112,7 @@ def nobody_comes() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), list(zip(POSTS, ("image", "images", "url", "model"), strict=True))
+    ("path", "name"), list(zip(POSTS, ("image", "images", "url", "pixels"), strict=True))
 )
 def test_no_url_is_fetched(server: str, path: str, name: str) -> None:
     """Wherever it stands; what the name of its place is makes no difference."""

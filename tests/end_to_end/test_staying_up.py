@@ -267,7 +267,7 @@ def bad_requests() -> list[tuple[str, bytes, dict[str, str]]]:
         ("/predict_batch", b"--y--", form_type),
         ("/classify", b"x" * 783, {}),
         ("/classify", b"[" * 50_000, json_type),
-        ("/classify", b'{"images": [[1, 2], [3]]}', json_type),
+        ("/classify", b'{"pixels": [[1, 2], [3]]}', json_type),
         ("/nothing", SEVEN, {}),
     ]
 

@@ -175,7 +175,7 @@ def test_more_pictures_than_allowed_are_refused() -> None:
     with pytest.raises(TooManyPictures, match="There are 5 pictures in the request; at most 4"):
         pixels(bytes(5 * 784), "application/octet-stream")
     with pytest.raises(TooManyPictures, match="There are 5 pictures in the request; at most 4"):
-        pixels(images_json([[[0] * 28] * 28] * 5))
+        pixels(pixels_json([[[0] * 28] * 28] * 5))
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
@@ -186,25 +186,25 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
     [
         (IMAGES.tobytes(), "application/octet-stream"),
         (json.dumps(IMAGES.tolist()).encode(), "application/json"),
-        (json.dumps({"images": IMAGES.tolist()}).encode(), "application/json; charset=utf-8"),
+        (json.dumps({"pixels": IMAGES.tolist()}).encode(), "application/json; charset=utf-8"),
     ],
     ids=["bytes", "list", "object"],
 )
 def test_pixels(request_: tuple[bytes, str]) -> None:
     sent = pixels(*request_)
-    assert sent.images.dtype == np.uint8
-    assert (sent.images == IMAGES).all()
+    assert sent.pixels.dtype == np.uint8
+    assert (sent.pixels == IMAGES).all()
     assert sent.model is None
 
 
 def test_the_model_for_pixels_is_in_the_query_or_the_json() -> None:
-    body = json.dumps({"images": IMAGES.tolist(), "model": "deeper"}).encode()
+    body = json.dumps({"pixels": IMAGES.tolist(), "model": "deeper"}).encode()
     assert pixels(body).model == "deeper"
     assert pixels(body, query="?model=baseline").model == "baseline"
 
 
-def images_json(images: object) -> bytes:
-    return json.dumps({"images": images}).encode()
+def pixels_json(sent: object) -> bytes:
+    return json.dumps({"pixels": sent}).encode()
 
 
 @pytest.mark.parametrize(
@@ -213,23 +213,24 @@ def images_json(images: object) -> bytes:
         (b"", "no JSON"),
         (b"{", "no JSON"),
         (b"[" * 100_000, "no JSON"),
-        (b"{}", "must be lists of whole numbers"),
+        (b"{}", "The JSON has no 'pixels'"),
+        (b'{"images": []}', "The JSON has no 'pixels'"),
         (b'"http://localhost/7.png"', "must be lists of whole numbers"),
-        (images_json([]), "must be lists of whole numbers"),
-        (images_json([[[0] * 28] * 27]), "not nested"),
-        (images_json([[[0] * 28] * 27 + [[0]]]), "not nested"),
-        (images_json([[[0.5] * 28] * 28]), "no whole numbers"),
-        (images_json([[[True] * 28] * 28]), "not all numbers"),
-        (images_json([[["1"] * 28] * 28]), "not all numbers"),
-        (images_json([[[None] * 28] * 28]), "not all numbers"),
-        (images_json([[[256] * 28] * 28]), "not within 0…255"),
-        (images_json([[[-1] * 28] * 28]), "not within 0…255"),
-        (images_json([[[2**70] * 28] * 28]), "no JSON|not within"),
-        (images_json([0] * 784), "must be lists of whole numbers"),
-        (images_json(["x" * 10_000, *[""] * 10_000]), "must be lists of whole numbers"),
-        (images_json([[["x"] * 28] * 28, "x" * 10_000]), "not nested"),
-        (images_json([[[[0]] * 28] * 28]), "lists among its numbers"),
-        (json.dumps({"images": [[[0] * 28] * 28], "model": 1}).encode(), "'model' must be text"),
+        (pixels_json([]), "must be lists of whole numbers"),
+        (pixels_json([[[0] * 28] * 27]), "not nested"),
+        (pixels_json([[[0] * 28] * 27 + [[0]]]), "not nested"),
+        (pixels_json([[[0.5] * 28] * 28]), "no whole numbers"),
+        (pixels_json([[[True] * 28] * 28]), "not all numbers"),
+        (pixels_json([[["1"] * 28] * 28]), "not all numbers"),
+        (pixels_json([[[None] * 28] * 28]), "not all numbers"),
+        (pixels_json([[[256] * 28] * 28]), "not within 0…255"),
+        (pixels_json([[[-1] * 28] * 28]), "not within 0…255"),
+        (pixels_json([[[2**70] * 28] * 28]), "no JSON|not within"),
+        (pixels_json([0] * 784), "must be lists of whole numbers"),
+        (pixels_json(["x" * 10_000, *[""] * 10_000]), "must be lists of whole numbers"),
+        (pixels_json([[["x"] * 28] * 28, "x" * 10_000]), "not nested"),
+        (pixels_json([[[[0]] * 28] * 28]), "lists among its numbers"),
+        (json.dumps({"pixels": [[[0] * 28] * 28], "model": 1}).encode(), "'model' must be text"),
     ],
 )
 def test_wrong_pixels_are_said(body: bytes, message: str) -> None:
@@ -239,7 +240,7 @@ def test_wrong_pixels_are_said(body: bytes, message: str) -> None:
 
 def test_what_is_wrong_takes_no_more_memory_than_what_is_right() -> None:
     # An array of texts has room for the longest in the place of each: here, 200 MB.
-    body = images_json(["x" * 5_000] + [""] * 10_000)
+    body = pixels_json(["x" * 5_000] + [""] * 10_000)
     tracemalloc.start()
     with pytest.raises(InvalidRequest):
         pixels(body)
