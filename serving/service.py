@@ -1,14 +1,13 @@
 """The BentoML service: requests in, pictures to `answers`, answers out."""
 
 import asyncio
-import inspect
 import json
 import logging
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import bentoml
@@ -23,7 +22,7 @@ from starlette.types import ASGIApp
 from imaging import SIDE, open_picture
 from imaging.errors import PictureTooLarge
 from serving import settings
-from serving.api import answers, openapi, pages
+from serving.api import answers, description, pages
 from serving.api.admission import Admission
 from serving.api.archives import Picture, unpack
 from serving.api.bodies import Bodies
@@ -96,7 +95,7 @@ class GatewayService(Service[Any]):
             super().to_asgi(is_main),
             SETTINGS,
             start=_start,
-            paths=document()["paths"],
+            paths=description.document()["paths"],
         )
         if not SETTINGS.cors_origins:
             return gateway
@@ -159,13 +158,6 @@ def _check_grpc() -> None:
         sys.exit(f"qmnist-digits cannot start: {error}")
 
 
-@cache
-def document() -> dict[str, Any]:
-    """Return the OpenAPI document, which the page at `/` shows."""
-    service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
-    return openapi.complete(service.openapi_spec.asdict(), inspect.cleandoc(service.inner.__doc__))
-
-
 async def list_models(_: Request) -> Response:
     """The models that are served, with their cards."""
     service: Any = bentoml.get_current_service()
@@ -177,8 +169,8 @@ async def list_models(_: Request) -> Response:
 
 
 async def show_document(_: Request) -> Response:
-    """The OpenAPI document."""
-    return JSON(document())
+    """The OpenAPI document, which the page at `/` shows."""
+    return JSON(description.document())
 
 
 async def show_metrics(_: Request) -> Response:
@@ -212,11 +204,7 @@ routes = Starlette(
     logging={"access": {"enabled": False}},  # `serving.telemetry.logs`
 )
 class DigitClassifier:
-    """Reads handwritten digits in pictures. [Draw one](/ui/).
-
-    The Open Inference Protocol (V2), which is spoken here too, has a description of its own:
-    [/v2/openapi.json](/v2/openapi.json).
-    """
+    """Reads handwritten digits in pictures."""
 
     @bentoml.on_deployment
     @staticmethod

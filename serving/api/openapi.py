@@ -1,236 +1,134 @@
-"""The service's OpenAPI document: BentoML's own, and what BentoML cannot know.
+"""OpenAPI documents: what those of the API and of the Open Inference Protocol are made of."""
 
-BentoML describes its health checks, and of an API the form and the 200. It knows nothing of a raw
-body, query parameters, our errors, keys and the mounted routes.
-"""
-
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
 import serving
-from imaging import errors as picture_errors
 from serving import errors
-from serving.api.schemas import (
-    Classification,
-    ErrorBody,
-    ModelList,
-    PixelsInput,
-    Prediction,
-    Predictions,
-    Reading,
-)
 from serving.errors import STATUS, Refusal
 
-TAG = "Service APIs"  # the heading under which BentoML puts its APIs
+Schema = dict[str, Any]
+Content = Mapping[str, Schema]  # by media type
+Refusals = tuple[type[Refusal], ...]
 
-PICTURE = {"type": "string", "format": "binary"}
-TEXT = {"type": "string"}
+JSON = "application/json"
+BYTES = "application/octet-stream"
 
-MODEL = {
-    "name": "model",
-    "in": "query",
-    "description": "The model that answers; left out, the service's default.",
-    "schema": {"type": "string"},
-}
-EXPLAIN = {
-    "name": "explain",
-    "in": "query",
-    "description": "Whether to show what was seen: the 28 x 28 picture that the network got, the "
-    "box, the polarity, and what was removed.",
-    "schema": {"type": "boolean", "default": False},
-}
+TEXT: Schema = {"type": "string"}
+BINARY: Schema = {"type": "string", "format": "binary"}
+BOOLEAN: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
 
 # What any request can come to, and any that has a body.
-ANY = (errors.Unauthorized, errors.InternalError, errors.Overloaded)
-WITH_BODY = (
-    errors.InvalidRequest,
-    errors.UnknownModel,
-    errors.SlowRequest,
-    *ANY,
-    errors.TookTooLong,
-)
-OF_A_PICTURE = (
-    picture_errors.PictureTooLarge,
-    picture_errors.NotAPicture,
-    picture_errors.DamagedPicture,
-    picture_errors.NoDigit,
-    *WITH_BODY,
-)
-OF_MANY = (
-    errors.BodyTooLarge,
-    errors.TooManyPictures,
-    errors.UnsupportedBody,
-    *WITH_BODY,
-)
+ANY: Refusals = (errors.Unauthorized, errors.InternalError, errors.Overloaded)
+WITH_BODY: Refusals = (errors.InvalidRequest, errors.SlowRequest, *ANY)
+
+_SCHEMAS = "#/components/schemas/"
 
 
-def complete(document: dict[str, Any], description: str) -> dict[str, Any]:
-    """Make BentoML's document ours, in place, and return it."""
-    document["info"]["description"] = description
-    document["info"]["version"] = serving.__version__
-    del document["info"]["contact"]  # BentoML's makers
-
-    schemas: dict[str, Any] = {}
-    for model in (Classification, ErrorBody, ModelList, Prediction, Predictions, Reading):
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
-    document["components"]["schemas"] = schemas
-    document["components"]["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer"},
-        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-    }
-    # None, too, because a service need not have keys.
-    document["security"] = [{}, {"bearer": []}, {"key": []}]
-
-    document["paths"] = {
-        "/predict": _post(
-            "predict",
-            "The digit in one picture",
-            "Send the picture as the body, or as the file `image` of a form.",
-            _one_picture(),
-            Prediction,
-            (*OF_A_PICTURE, picture_errors.SeveralDigits),
-            (MODEL, EXPLAIN),
-        ),
-        "/read": _post(
-            "read",
-            "All digits in one picture",
-            "Send the picture as the body, or as the file `image` of a form.",
-            _one_picture(),
-            Reading,
-            OF_A_PICTURE,
-            (MODEL, EXPLAIN),
-        ),
-        "/predict_batch": _post(
-            "predict_batch",
-            "The digit in each of many pictures",
-            "Send the pictures as the files `images` of a form, or as a zip or (uncompressed) tar "
-            "archive, or as a TIFF of many pages. What is wrong with one of them stands in its "
-            "place.",
-            {
-                "multipart/form-data": {
-                    "schema": _form("images", {"type": "array", "items": PICTURE, "minItems": 1})
-                },
-                **{
-                    kind: {"schema": PICTURE}
-                    for kind in ("application/zip", "application/x-tar", "image/tiff")
-                },
+def document(
+    title: str,
+    description: str,
+    paths: Mapping[str, Mapping[str, Any]],
+    schemas: Mapping[str, Schema],
+) -> dict[str, Any]:
+    """Return a document; one of the `schemas` is `Error`, the body of every refusal."""
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": title, "version": serving.__version__, "description": description},
+        "paths": paths,
+        # None, too, because a service need not have keys.
+        "security": [{}, {"bearer": []}, {"key": []}],
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
-            Predictions,
-            (
-                errors.DamagedArchive,
-                picture_errors.DamagedPicture,
-                picture_errors.NotAPicture,
-                *OF_MANY,
-            ),
-            (MODEL,),
-        ),
-        "/classify": _post(
-            "classify",
-            "The digits of pictures that are pixels already",
-            "Send uint8 [N, 28, 28], 255 is ink, as JSON or as raw bytes, N x 784 of them. "
-            "Requests that come at the same time are answered together.",
-            {
-                "application/json": {
-                    "schema": PixelsInput.model_json_schema() | {"title": "Pixels"}
-                },
-                "application/octet-stream": {"schema": PICTURE},
-            },
-            Classification,
-            OF_MANY,
-            (MODEL,),
-        ),
-        "/models": _get("models", "The models that are served, with their cards", ModelList),
-        "/livez": _health("livez", "Whether the process is alive"),
-        "/healthz": _health("healthz", "The same"),
-        "/readyz": _health("readyz", "Whether requests may be sent", errors.Overloaded),
-        "/metrics": {
-            "get": {
-                "tags": ["Infrastructure"],
-                "operationId": "metrics",
-                "summary": "Counts for Prometheus",
-                "responses": {
-                    "200": {
-                        "description": "All counts.",
-                        "content": {"text/plain": {"schema": TEXT}},
-                    },
-                    **_errors(ANY),
-                },
-            }
         },
     }
-    return document
 
 
-def _one_picture() -> dict[str, Any]:
-    form = _form("image", PICTURE, {"explain": EXPLAIN["schema"]})
-    return {"multipart/form-data": {"schema": form}, "image/*": {"schema": PICTURE}}
-
-
-def _form(name: str, kind: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:
-    properties = {name: kind, "model": MODEL["schema"], **(more or {})}
-    return {"type": "object", "required": [name], "properties": properties}
-
-
-def _post(
+def path_item(
     name: str,
     summary: str,
-    description: str,
-    content: dict[str, Any],
-    answer: type[BaseModel],
-    kinds: tuple[type[Refusal], ...],
-    parameters: tuple[dict[str, Any], ...],
+    answer: Content,
+    refusals: Refusals = ANY,
+    *,
+    parameters: Iterable[Schema] = (),
+    body: Content | None = None,
+    body_required: bool = True,
+    needs_key: bool = True,
+    description: str = "",
+    tag: str = "Digits",
 ) -> dict[str, Any]:
-    return {
-        "post": {
-            "tags": [TAG],
-            "operationId": name,
-            "summary": summary,
-            "description": description,
-            "parameters": list(parameters),
-            "requestBody": {"required": True, "content": content},
-            "responses": {"200": _json(f"{answer.__doc__}", answer), **_errors(kinds)},
-        }
+    """Describe an address, which takes GET, or POST if it takes a body.
+
+    Args:
+        name: The operation's.
+        summary: What is answered.
+        answer: The body of the answer.
+        refusals: What is answered instead.
+        parameters: In path, query and headers.
+        body: The request's.
+        body_required: Whether there must be one.
+        needs_key: Whether the service wants an API key for it, where it has keys.
+        description: What else there is to know.
+        tag: The heading under which it stands.
+    """
+    operation: dict[str, Any] = {
+        "tags": [tag],
+        "operationId": name,
+        "summary": summary,
+        "description": description,
+        "parameters": list(parameters),
+        "responses": {"200": _response(f"{summary}.", answer), **_responses(refusals)},
     }
+    if not needs_key:
+        operation["security"] = [{}]
+    if body is None:
+        return {"get": operation}
+    operation["requestBody"] = {"required": body_required, "content": _media(body)}
+    return {"post": operation}
 
 
-def _get(name: str, summary: str, answer: type[BaseModel]) -> dict[str, Any]:
-    return {
-        "get": {
-            "tags": [TAG],
-            "operationId": name,
-            "summary": summary,
-            "responses": {"200": _json(f"{answer.__doc__}", answer), **_errors(ANY)},
-        }
-    }
+def parameter(place: str, name: str, description: str, schema: Schema = TEXT) -> Schema:
+    """Describe a parameter; one in the path must be there."""
+    required = {"required": True} if place == "path" else {}
+    return {"name": name, "in": place, "description": description, "schema": schema, **required}
 
 
-def _health(name: str, summary: str, *kinds: type[Refusal]) -> dict[str, Any]:
-    return {
-        "get": {
-            "tags": ["Infrastructure"],
-            "operationId": name,
-            "summary": summary,
-            "security": [{}],
-            "responses": {
-                "200": {"description": "It is.", "content": {"text/plain": {"schema": TEXT}}},
-                **_errors(kinds),
-            },
-        }
-    }
+def ref(schema: str | type) -> Schema:
+    """Refer to one of the document's schemas."""
+    return {"$ref": _SCHEMAS + (schema if isinstance(schema, str) else schema.__name__)}
 
 
-def _errors(kinds: tuple[type[Refusal], ...]) -> dict[str, Any]:
+def schemas_of(*types: type) -> dict[str, Schema]:
+    """Return the schemas of types that are answered, and of all that they consist of."""
+    adapters: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
+        (each.__name__, "serialization", TypeAdapter(each)) for each in types
+    ]
+    _, found = TypeAdapter.json_schemas(adapters, ref_template=f"{_SCHEMAS}{{model}}")
+    schemas: dict[str, Schema] = found["$defs"]
+    return schemas
+
+
+def _responses(refusals: Refusals) -> dict[str, Any]:
     meanings: dict[int, list[str]] = {}
-    for kind in kinds:
+    for kind in refusals:
         meanings.setdefault(STATUS[kind.code], []).append(f"`{kind.code}`: {kind.__doc__}")
     return {
-        str(status): _json("\n\n".join(lines), ErrorBody)
+        str(status): _response("\n\n".join(lines), {JSON: ref("Error")})
         for status, lines in sorted(meanings.items())
     }
 
 
-def _json(description: str, model: type[BaseModel]) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+def _response(description: str, content: Content) -> dict[str, Any]:
+    return {"description": description, "content": _media(content)}
+
+
+def _media(content: Content) -> dict[str, Any]:
+    return {kind: {"schema": schema} for kind, schema in content.items()}

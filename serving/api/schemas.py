@@ -203,13 +203,13 @@ class ModelList(BaseModel):
     models: list[ServedModel]
 
 
-class Error(BatchError):
+class RequestError(BatchError):
     """What was wrong with a request."""
 
     request_id: Annotated[str, Field(description="Of the header X-Request-ID and the log.")]
 
 
-class ErrorBody(BaseModel):
+class Error(BaseModel):
     """The body of every answer that is an error."""
 
-    error: Error
+    error: RequestError

@@ -1,0 +1,149 @@
+"""The API's OpenAPI document.
+
+BentoML makes one, too, but knows nothing of raw bodies, query parameters, our errors, keys and the
+mounted routes.
+"""
+
+from functools import cache
+from typing import Any
+
+from imaging import errors as picture_errors
+from serving import errors
+from serving.api import openapi
+from serving.api.openapi import (
+    ANY,
+    BINARY,
+    BOOLEAN,
+    BYTES,
+    JSON,
+    TEXT,
+    WITH_BODY,
+    Content,
+    Refusals,
+    Schema,
+    path_item,
+    ref,
+)
+from serving.api.schemas import (
+    Classification,
+    Error,
+    ModelList,
+    PixelsInput,
+    Prediction,
+    Predictions,
+    Reading,
+)
+
+MODEL = openapi.parameter(
+    "query", "model", "The model that answers; left out, the service's default."
+)
+EXPLAIN = openapi.parameter(
+    "query",
+    "explain",
+    "Whether to show what was seen: the 28 x 28 picture that the network got, the box, the "
+    "polarity, and what was removed.",
+    {**BOOLEAN, "default": False},
+)
+
+OF_A_MODEL = (errors.UnknownModel, errors.TookTooLong, *WITH_BODY)
+OF_A_PICTURE = (
+    picture_errors.PictureTooLarge,
+    picture_errors.NotAPicture,
+    picture_errors.DamagedPicture,
+    picture_errors.NoDigit,
+    *OF_A_MODEL,
+)
+OF_MANY = (errors.BodyTooLarge, errors.TooManyPictures, errors.UnsupportedBody, *OF_A_MODEL)
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the document."""
+    return openapi.document(
+        "qmnist-digits",
+        "Reads handwritten digits in pictures. [Draw one](/ui/).\n\n"
+        "The Open Inference Protocol (V2), which is spoken here too, has a description of its own: "
+        "[/v2/openapi.json](/v2/openapi.json).",
+        {
+            "/predict": _of_one_picture(
+                "predict",
+                "The digit in one picture",
+                Prediction,
+                (*OF_A_PICTURE, picture_errors.SeveralDigits),
+            ),
+            "/read": _of_one_picture("read", "All digits in one picture", Reading, OF_A_PICTURE),
+            "/predict_batch": path_item(
+                "predict_batch",
+                "The digit in each of many pictures",
+                {JSON: ref(Predictions)},
+                (
+                    errors.DamagedArchive,
+                    picture_errors.DamagedPicture,
+                    picture_errors.NotAPicture,
+                    *OF_MANY,
+                ),
+                parameters=(MODEL,),
+                body={
+                    **_form("images", {"type": "array", "items": BINARY, "minItems": 1}),
+                    **dict.fromkeys(("application/zip", "application/x-tar", "image/tiff"), BINARY),
+                },
+                description="Send the pictures as the files `images` of a form, or as a zip or "
+                "(uncompressed) tar archive, or as a TIFF of many pages. What is wrong with one of "
+                "them stands in its place.",
+            ),
+            "/classify": path_item(
+                "classify",
+                "The digits of pictures that are pixels already",
+                {JSON: ref(Classification)},
+                OF_MANY,
+                parameters=(MODEL,),
+                body={JSON: PixelsInput.model_json_schema() | {"title": "Pixels"}, BYTES: BINARY},
+                description="Send uint8 [N, 28, 28], 255 is ink, as JSON or as raw bytes, N x 784 "
+                "of them. Requests that come at the same time are answered together.",
+            ),
+            "/models": path_item(
+                "models",
+                "The models that are served, with their cards",
+                {JSON: ref(ModelList)},
+            ),
+            "/livez": _health("livez", "Whether the process is alive"),
+            "/healthz": _health("healthz", "The same"),
+            "/readyz": _health("readyz", "Whether requests may be sent", errors.Overloaded),
+            "/metrics": path_item(
+                "metrics",
+                "Counts for Prometheus",
+                {"text/plain": TEXT},
+                ANY,
+                tag="Infrastructure",
+            ),
+        },
+        openapi.schemas_of(Classification, Error, ModelList, Prediction, Predictions, Reading),
+    ) | {"servers": [{"url": "."}]}  # whatever a proxy has put before the addresses
+
+
+def _of_one_picture(name: str, summary: str, answer: type, refusals: Refusals) -> dict[str, Any]:
+    return path_item(
+        name,
+        summary,
+        {JSON: ref(answer)},
+        refusals,
+        parameters=(MODEL, EXPLAIN),
+        body={**_form("image", BINARY, explain=EXPLAIN["schema"]), "image/*": BINARY},
+        description="Send the picture as the body, or as the file `image` of a form.",
+    )
+
+
+def _form(name: str, files: Schema, **more: Schema) -> Content:
+    properties = {name: files, "model": TEXT, **more}
+    return {"multipart/form-data": {"type": "object", "required": [name], "properties": properties}}
+
+
+def _health(name: str, summary: str, *refusals: type[errors.Refusal]) -> dict[str, Any]:
+    return path_item(
+        name,
+        summary,
+        {"text/plain": TEXT},
+        refusals,
+        needs_key=False,
+        tag="Infrastructure",
+    )
