@@ -46,13 +46,12 @@ async def main() -> None:
         classifier = instance.classifier(None)
         pixels = look(open_picture(png, 10**6)).pixels[None]
 
-        def answer() -> dict[str, Any]:
-            return answers.predict(classifier, lambda: open_picture(png, 10**6), False)
-
         opened = timed(lambda: open_picture(png, 10**6))
         looked = timed(lambda: look(open_picture(png, 10**6)))
         network = timed(lambda: super(metrics.MeteredClassifier, classifier).predict(pixels))
-        answered = timed(answer)
+        answered = timed(
+            lambda: answers.predict(classifier, lambda: open_picture(png, 10**6), False)
+        )
         ours = await timed_async(lambda: ask(gateway, png))
         del gateway._routes["/predict"]  # noqa: SLF001  it goes to BentoML then
         bentomls = await timed_async(lambda: ask(gateway, png))

@@ -26,19 +26,17 @@ from serving.api import answers, description, pages
 from serving.api.admission import Admission
 from serving.api.archives import Picture, unpack
 from serving.api.bodies import Bodies
-from serving.api.forms import OVERHEAD
-from serving.api.gateway import Gateway, Started
-from serving.api.requests import is_form, is_json, parse_picture, parse_pictures, parse_pixels
-from serving.api.responses import JSON
-from serving.api.schemas import (
+from serving.api.descriptors import (
     ClassificationOutput,
     PictureInput,
     PicturesInput,
     PixelsInput,
-    Prediction,
-    Predictions,
-    Reading,
 )
+from serving.api.forms import OVERHEAD
+from serving.api.gateway import Gateway, Started
+from serving.api.requests import is_form, is_json, parse_picture, parse_pictures, parse_pixels
+from serving.api.responses import JSON
+from serving.api.schemas import Classification, ModelList, Prediction, Predictions, Reading
 from serving.errors import (
     REFUSALS,
     BodyTooLarge,
@@ -165,7 +163,7 @@ async def list_models(_: Request) -> Response:
         {"provider": classifier.provider, **classifier.card.model_dump()}
         for classifier in service.repository.models.values()
     ]
-    return JSON({"default": SETTINGS.model, "models": models})
+    return JSON(ModelList(default=SETTINGS.model, models=models))
 
 
 async def show_document(_: Request) -> Response:
@@ -260,7 +258,7 @@ class DigitClassifier:
     )
     def classify(
         self, requests: list[answers.Question | Refusal]
-    ) -> list[dict[str, Any] | Refusal]:
+    ) -> list[Classification | Refusal]:
         """Classify pixels. A request that is wrong has its error in its place, among the others."""
         asked = [sent for sent in requests if not isinstance(sent, Refusal)]
         found = iter(answers.classify(asked))
@@ -301,7 +299,7 @@ class DigitClassifier:
             found = self.pictures.run(answer, classifier, opening, sent.explain)
             return JSON(await (found if is_small else while_connected(request, found)))
 
-    def _predict_batch(self, request: Request, body: bytes, allowance: Allowance) -> dict[str, Any]:
+    def _predict_batch(self, request: Request, body: bytes, allowance: Allowance) -> Predictions:
         sent = parse_pictures(request, body, SETTINGS.max_batch)
         classifier = self.classifier(sent.model)
         if sent.parts is None:

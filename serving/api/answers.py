@@ -5,14 +5,14 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable
 from functools import partial
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from imaging import Opened, View, look, look_for_all
-from serving.api import responses
+from serving.api import responses, schemas
 from serving.api.archives import Picture
 from serving.errors import REFUSALS
 from serving.inference import reader
@@ -26,51 +26,53 @@ T = TypeVar("T")
 
 Open = Callable[[], Opened]
 
-Answer = Callable[[Classifier, Open, bool], dict[str, Any]]
+Answer = Callable[[Classifier, Open, bool], schemas.Prediction | schemas.Reading]
 
 # A model, and what it is to classify: uint8 [N, 28, 28], 255 is ink.
 Question = tuple[Classifier, NDArray[np.uint8]]
 
 
-def predict(classifier: Classifier, open_picture: Open, explain: bool) -> dict[str, Any]:
+def predict(classifier: Classifier, open_picture: Open, explain: bool) -> schemas.Prediction:
     """Answer with the one digit in a picture."""
     view = decode(open_picture, look)
     (prediction,) = classifier.predict(view.pixels[None]).rows()
     _count(classifier, [prediction])
-    return {
-        **_digit(prediction),
-        **_model(classifier),
-        **(_explanation(view) if explain else {}),
-    }
+    answer: schemas.Prediction = {**_digit(prediction), **_model(classifier)}  # type: ignore[typeddict-item]  # it need not have all
+    if explain:
+        answer["explanation"] = _explanation(view)
+    return answer
 
 
 def predict_batch(
     classifier: Classifier, pictures: Iterable[Picture], allowance: Allowance
-) -> dict[str, Any]:
+) -> schemas.Predictions:
     """Answer with the digit in each picture, or with what is wrong with it.
 
     Raises:
         AllowanceEnded: Nobody waits for the answer any more.
     """
-    answers: list[dict[str, Any]] = []
+    names: list[tuple[str, schemas.ErrorDetail | None]] = []
     seen = []
     for picture in pictures:
-        answer: dict[str, Any] = {"name": picture.name}
-        answers.append(answer)
+        wrong = None
         try:
-            view = decode(partial(allowance.open, picture.open), look)
-            seen.append((answer, view.pixels))
+            seen.append(decode(partial(allowance.open, picture.open), look).pixels)
         except REFUSALS as error:
-            answer["error"] = responses.describe(error)
-    if seen:
-        predictions = list(classifier.predict(np.stack([pixels for _, pixels in seen])).rows())
-        _count(classifier, predictions)
-        for (answer, _), prediction in zip(seen, predictions, strict=True):
-            answer.update(_digit(prediction))
-    return {"predictions": answers, **_model(classifier)}
+            wrong = responses.describe(error)
+        names.append((picture.name, wrong))
+    predictions = list(classifier.predict(np.stack(seen)).rows()) if seen else []
+    _count(classifier, predictions)
+    digits = map(_digit, predictions)
+    return {
+        "predictions": [
+            {"name": name, "error": wrong} if wrong else {"name": name, **next(digits)}
+            for name, wrong in names
+        ],
+        **_model(classifier),
+    }
 
 
-def read(classifier: Classifier, open_picture: Open, explain: bool) -> dict[str, Any]:
+def read(classifier: Classifier, open_picture: Open, explain: bool) -> schemas.Reading:
     """Answer with all digits in a picture."""
     lines = reader.read(classifier, decode(open_picture, look_for_all))
     digits = [digit for line in lines for digit in line]
@@ -79,26 +81,17 @@ def read(classifier: Classifier, open_picture: Open, explain: bool) -> dict[str,
     )
     return {
         "text": "\n".join("".join(str(digit.digit) for digit in line) for line in lines),
-        "digits": [
-            {
-                "digit": digit.digit,
-                "confidence": round(digit.confidence, DECIMALS),
-                "accepted": digit.accepted,
-                "box": digit.view.box,
-                **(_explanation(digit.view) if explain else {}),
-            }
-            for digit in digits
-        ],
+        "digits": [_read_digit(digit, explain) for digit in digits],
         **_model(classifier),
     }
 
 
-def classify(questions: list[Question]) -> list[dict[str, Any]]:
+def classify(questions: list[Question]) -> list[schemas.Classification]:
     """Answer many requests of pixels, with one call of each model that is asked."""
     by_model: dict[Classifier, list[int]] = {}
     for place, (classifier, _) in enumerate(questions):
         by_model.setdefault(classifier, []).append(place)
-    answers: dict[int, dict[str, Any]] = {}
+    answers: dict[int, schemas.Classification] = {}
     for classifier, places in by_model.items():
         asked = [questions[place][1] for place in places]
         predictions = classifier.predict(np.concatenate(asked) if len(asked) > 1 else asked[0])
@@ -127,7 +120,7 @@ def decode(open_picture: Open, find: Callable[[Opened], T]) -> T:
     return found
 
 
-def _digit(prediction: Prediction) -> dict[str, Any]:
+def _digit(prediction: Prediction) -> schemas.FoundDigit:
     return {
         "digit": prediction.digit,
         "confidence": round(prediction.confidence, DECIMALS),
@@ -136,7 +129,19 @@ def _digit(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _model(classifier: Classifier) -> dict[str, str]:
+def _read_digit(digit: reader.ReadDigit, explain: bool) -> schemas.ReadDigit:
+    answer: schemas.ReadDigit = {
+        "digit": digit.digit,
+        "confidence": round(digit.confidence, DECIMALS),
+        "accepted": digit.accepted,
+        "box": digit.view.box,
+    }
+    if explain:
+        answer["explanation"] = _explanation(digit.view)
+    return answer
+
+
+def _model(classifier: Classifier) -> schemas.ByModel:
     return {"model": classifier.card.name, "version": classifier.card.version}
 
 
@@ -146,14 +151,12 @@ def _count(classifier: Classifier, predictions: list[Prediction]) -> None:
     )
 
 
-def _explanation(view: View) -> dict[str, Any]:
+def _explanation(view: View) -> schemas.Explanation:
     png = BytesIO()
     Image.fromarray(view.pixels).save(png, "PNG")
     return {
-        "explanation": {
-            "pixels": b64encode(png.getvalue()).decode("ascii"),
-            "box": view.box,
-            "polarity": view.polarity,
-            "removed": view.removed,
-        }
+        "pixels": b64encode(png.getvalue()).decode("ascii"),
+        "box": view.box,
+        "polarity": view.polarity,
+        "removed": view.removed,
     }

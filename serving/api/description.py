@@ -10,6 +10,7 @@ from typing import Any
 from imaging import errors as picture_errors
 from serving import errors
 from serving.api import openapi
+from serving.api.descriptors import PixelsInput
 from serving.api.openapi import (
     ANY,
     BINARY,
@@ -28,7 +29,6 @@ from serving.api.schemas import (
     Classification,
     Error,
     ModelList,
-    PixelsInput,
     Prediction,
     Predictions,
     Reading,

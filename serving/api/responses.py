@@ -6,6 +6,7 @@ import orjson
 from starlette.responses import Response
 
 from serving.api.frame import request_id
+from serving.api.schemas import Error, ErrorDetail
 from serving.errors import STATUS, Refusal, RequestError
 from serving.telemetry import metrics
 
@@ -26,7 +27,7 @@ class JSON(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def describe(error: Refusal) -> dict[str, str]:
+def describe(error: Refusal) -> ErrorDetail:
     """Say what was wrong, for programs and for people."""
     metrics.count_error(error.code)
     return {"code": error.code, "message": f"{error}{HINTS.get(error.code, '')}"}
@@ -34,7 +35,7 @@ def describe(error: Refusal) -> dict[str, str]:
 
 def refuse(error: Refusal) -> JSON:
     """Answer a request with what was wrong with it."""
-    body = {"error": {**describe(error), "request_id": request_id.get()}}
+    body: Error = {"error": {**describe(error), "request_id": request_id.get()}}
     return JSON(body, STATUS[error.code], headers_of(error))
 
 
