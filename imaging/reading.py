@@ -16,19 +16,16 @@ from numpy.typing import NDArray
 from imaging.decoding import Pixels
 from imaging.strokes import MARKED, Box, Part, Strokes
 
-TALL = 0.4  # of the tallest part's height: what counts for the digits' height
-SPECK = 0.2  # smaller parts are no digits, and belong to one only if they are near it
-WHOLE = 0.55  # a part of this height may be a digit by itself
-ABOVE = 0.3  # how far above or below its digit a piece of it may be,
-COVERED = 0.5  # if this share of its width is,
-CLOSE = 0.12  # and how far away anywhere
-TALLEST = 1.5  # the strokes of one digit are no taller together
-SAME_LINE = 0.6  # how far above or below its neighbour a digit of the same line may be
-SINGLE = 1.0  # a narrower piece of ink is one digit
-NARROWEST, WIDEST = 0.4, 1.5  # of digits that touch, on average
-MOST_TOUCHING = 8  # digits in one piece of ink
-OUTLINE = 100  # points of an outline, about, between which distances are measured
-CUT = 0.3  # of a digit's width: how far from an even share a cut may be
+# What breaks without each is named after it: strings of `benchmarks/imaging.py`, or of others.
+TALL = 0.4  # of the tallest part's height: what counts for the digits' height; cheques
+WHOLE = 0.55  # a part of this height is a digit by itself: wide gaps; a lower one is
+CLOSE = 0.12  # a piece of the digit that it is so near to, or none
+SAME_LINE = 0.6  # how far above or below its neighbour a digit may be: a page of lines
+SINGLE = 1.0  # a narrower piece of ink is one digit: wide gaps
+NARROWEST, WIDEST = 0.4, 1.5  # of digits that touch, on average: touching
+MOST_TOUCHING = 8  # digits in one piece of ink, so that no picture costs more
+OUTLINE = 100  # points of an outline, about, between which distances are measured: for time
+CUT = 0.3  # of a digit's width: how far from an even share a cut may be: touching
 
 
 @dataclass
@@ -43,10 +40,10 @@ class Glyph:
         """Its height in the picture."""
         return (self.box.top + self.box.bottom) / 2
 
-    def add(self, other: "Glyph") -> None:
-        """Take another glyph's parts."""
-        self.parts += other.parts
-        self.box = self.box.joined(other.box)
+    def add(self, part: Part) -> None:
+        """Take another part."""
+        self.parts.append(part)
+        self.box = self.box.joined(part.box)
 
 
 @dataclass(frozen=True)
@@ -86,32 +83,13 @@ def _joined(parts: list[Part], height: float) -> list[Glyph]:
     """Join the strokes of each digit: small pieces to what they are nearest to."""
     glyphs: list[Glyph] = []
     for part in sorted(parts, key=lambda part: part.box.height, reverse=True):
-        piece = Glyph([part], part.box)
-        near = [
-            (gap, glyph) for glyph in glyphs if (gap := _distance(piece, glyph, height)) is not None
-        ]
-        if near:
-            min(near, key=lambda pair: pair[0])[1].add(piece)
-        elif part.box.longest >= SPECK * height:
-            glyphs.append(piece)
-    return [glyph for glyph in glyphs if glyph.box.height >= WHOLE * height]
-
-
-def _distance(piece: Glyph, glyph: Glyph, height: float) -> float | None:
-    """Return how far a piece is from a digit that it may belong to, `None` if it cannot."""
-    box, other = piece.box, glyph.box
-    if box.joined(other).height > TALLEST * max(height, other.height):
-        return None
-    covered = -box.beside(other) / box.width
-    gap = max(0, box.gap(other))
-    if gap > ABOVE * height or (covered < COVERED and gap > CLOSE * height):
-        return None
-    small = box.height < WHOLE * height
-    if covered < COVERED and not small:
-        return None
-    apart = _apart(piece.parts[0], glyph.parts)
-    limit = ABOVE if small and covered >= COVERED else CLOSE
-    return apart if apart <= limit * height else None
+        whole = part.box.height >= WHOLE * height
+        nearest = min(glyphs, key=lambda glyph: _apart(part, glyph.parts), default=None)
+        if not whole and nearest and _apart(part, nearest.parts) <= CLOSE * height:
+            nearest.add(part)
+        elif whole:
+            glyphs.append(Glyph([part], part.box))
+    return glyphs
 
 
 def _apart(part: Part, others: Iterable[Part]) -> float:

@@ -32,18 +32,18 @@ MOST_LINES = 200  # found, several for each line
 
 # A scanner's edge lies along at least this share of one side of the picture, and is on average so
 # deep, as a share of the shorter side.
-EDGE, EDGE_DEPTH = 0.5, 0.15
+EDGE, EDGE_DEPTH = 0.5, 0.15  # scans
 MOST_EDGES = 20
 EDGE_MARGIN = 0.02  # of the shorter side; what comes so near to the border comes in from it
 SMALLEST = 0.08  # of the picture's longer side: a digit beside such an edge is larger
-DISC = 0.7  # a punched hole fills this share of its box
+DISC = 0.7  # a punched hole fills this share of its box: specks and holes
 
 # As shares of the digit's longest side.
-SPECK = 0.12  # what is smaller is a speck,
-TOUCHING = 0.06  # unless it is so near
-NEAR = 0.25  # the strokes of one digit are no farther apart
-APART = 0.1  # two digits are at least so far apart,
-SIMILAR = 0.55  # and the one this share of the other's height
+SPECK = 0.12  # what is smaller is a speck: specks and holes;
+TOUCHING = 0.06  # unless it is so near: church records
+NEAR = 0.25  # the strokes of one digit are no farther apart: church records
+APART = 0.1  # two digits are at least so far apart: pencil;
+SIMILAR = 0.55  # and the one this share of the other's height: specks and holes
 
 MOST_PARTS = 500  # of a noisy picture, the largest
 
