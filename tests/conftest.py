@@ -55,19 +55,6 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
-    def is_ready(self) -> bool:
-        """Whether it says so."""
-        try:
-            return httpx.get(f"{self.url}/readyz").is_success
-        except httpx.TransportError:
-            return False
-
-    def in_flight(self) -> int:
-        """How many requests it says it has, without the one that asks."""
-        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
-        (line,) = (n for n in lines if n.startswith("bentoml_service_request_in_progress{"))
-        return int(float(line.split()[-1])) - 1
-
 
 class RunServer(Protocol):
     """Runs `bentoml serve .` with the models of a folder and the settings, then stops it."""
@@ -248,6 +235,21 @@ def wait_until_ready(url: str, server: subprocess.Popen[str], *logs: Path) -> No
                 time.sleep(0.1)
     said = "".join(log.read_text(encoding="utf-8") for log in logs)
     pytest.fail(f"the server did not start:\n{said}")
+
+
+def is_ready(url: str) -> bool:
+    """Whether a server says that it is."""
+    try:
+        return httpx.get(f"{url}/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def in_flight(url: str) -> int:
+    """How many requests a server says it has, without the one that asks."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    (line,) = (n for n in lines if n.startswith("bentoml_service_request_in_progress{"))
+    return int(float(line.split()[-1])) - 1
 
 
 def until(happened: Callable[[], bool]) -> None:

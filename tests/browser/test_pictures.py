@@ -6,6 +6,7 @@ import sys
 from base64 import b64encode
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -162,7 +163,8 @@ def test_the_gallery_is_what_its_command_makes(tmp_path: Path) -> None:
     for name in gallery.PICTURES:
         file = f"{name}.webp"
         with Image.open(tmp_path / file) as made, Image.open(gallery.FOLDER / file) as kept:
-            assert made.tobytes() == kept.tobytes()
+            difference = np.abs(np.subtract(made, kept, dtype=float))
+            assert difference.mean() < 2, name  # of 255; another encoder rounds otherwise
 
 
 def copied(page: Page, button: str) -> str:

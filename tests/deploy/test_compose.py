@@ -17,7 +17,16 @@ import httpx
 
 from serving.settings import Settings
 from tests import drawn
-from tests.conftest import PATIENCE, ROOT, RunServer, Server, free_port, until, wait_until_ready
+from tests.conftest import (
+    PATIENCE,
+    ROOT,
+    RunServer,
+    Server,
+    free_port,
+    in_flight,
+    until,
+    wait_until_ready,
+)
 from tests.deploy.manifests import composed, seconds
 
 SEVEN = drawn.encode(drawn.on_paper(7))
@@ -92,7 +101,7 @@ def test_what_a_replica_had_that_is_killed_is_502_and_then_the_other_answers(
         half_asked(url) as first,
         half_asked(url) as second,
     ):
-        until(lambda: victim.in_flight() == 1 and other.in_flight() == 1)
+        until(lambda: in_flight(victim.url) == 1 and in_flight(other.url) == 1)
         with asked(f"{url}/predict") as statuses:
             until(lambda: answers(victim) > 0)
             kill(victim)

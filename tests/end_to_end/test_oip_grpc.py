@@ -27,6 +27,8 @@ from tests.conftest import (
     RunServer,
     Server,
     free_port,
+    in_flight,
+    is_ready,
     until,
 )
 
@@ -282,9 +284,9 @@ def test_a_request_in_flight_is_answered_after_sigterm(run_server: RunServer) ->
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         call = channel.stream_unary(f"/{SERVICE}/ModelInfer").future(request())
-        until(lambda: server.in_flight() == 1)
+        until(lambda: in_flight(server.url) == 1)
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: not server.is_ready())
+        until(lambda: not is_ready(server.url))
         going_down.set()
         answer = service_pb2.ModelInferResponse.FromString(call.result(PATIENCE))
         server.process.wait(STOP_SECONDS)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -38,13 +37,12 @@ class Image:
 
 @dataclass(frozen=True)
 class Container:
-    """A running container; `pid` is that of its process 1, `seconds` what it took to be ready."""
+    """A running container; `pid` is that of its process 1."""
 
     image: Image
     url: str
     pid: int
     process: subprocess.Popen[str]
-    seconds: float
     stdout: Path
     stderr: Path
     environment: dict[str, str]
@@ -97,17 +95,15 @@ def run_container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Run
         command += [image.config["User"], image.config["WorkingDir"], *image.config["Entrypoint"]]
         url = f"http://127.0.0.1:{port}"
         logs = (folder / "stdout", folder / "stderr")
-        started = time.monotonic()
         with logs[0].open("w") as stdout, logs[1].open("w") as stderr:
             process = subprocess.Popen(
                 command, env=variables, stdout=stdout, stderr=stderr, text=True
             )
         try:
             wait_until_ready(url, process, *logs)
-            seconds = time.monotonic() - started
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             pid = int(children.read_text())
-            yield Container(image, url, pid, process, seconds, *logs, variables)
+            yield Container(image, url, pid, process, *logs, variables)
         finally:
             process.kill()  # and with it, by --kill-child, all that is in the container
             process.wait(STOP_SECONDS)

@@ -8,15 +8,37 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
+from serving import service
 from serving.api import answers
-from serving.errors import UnknownModel
+from serving.errors import TookTooLong, UnknownModel
 from serving.inference.classifier import Classifier
 from serving.service import INLINE_BYTES, DigitClassifier
+from serving.settings import Settings
 from tests import drawn
+from tests.conftest import PATIENCE
 
 SMALL = drawn.encode(drawn.on_paper(7))
 MANY_PIXELS = drawn.encode(drawn.on_paper(7, side=400))
 MANY_BYTES = SMALL + bytes(INLINE_BYTES)  # Pillow does not mind what comes after a picture
+
+
+def ask(api: str, picture: bytes) -> str:
+    """Send a service in this process a picture, and return what it says."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if sent:
+            await asyncio.Event().wait()  # nor does the client leave
+        sent.append({"type": "http.request", "body": picture, "more_body": False})
+        return sent[0]
+
+    async def run() -> str:
+        scope = {"type": "http", "method": "POST", "query_string": b"", "headers": []}
+        digits: Any = DigitClassifier  # which its decorators have made a bentoml.Service
+        response = await getattr(digits.inner(), api)(Request(scope, receive))
+        return str(response.body)
+
+    return asyncio.run(run())
 
 
 def thread_of(api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -26,42 +48,51 @@ def thread_of(api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
         open_picture()
         return {"thread": threading.current_thread().name}
 
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        if sent:
-            await asyncio.Event().wait()  # nor does the client leave
-        sent.append({"type": "http.request", "body": picture, "more_body": False})
-        return sent[0]
-
-    async def ask() -> str:
-        scope = {"type": "http", "method": "POST", "query_string": b"", "headers": []}
-        service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
-        response = await getattr(service.inner(), api)(Request(scope, receive))
-        return str(response.body)
-
     monkeypatch.setattr(answers, api, answer)
-    return asyncio.run(ask())
+    return ask(api, picture)
 
 
 def test_a_small_picture_is_answered_where_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threading.current_thread().name in thread_of("predict", SMALL, monkeypatch)
 
 
-@pytest.mark.parametrize(
+LONG = pytest.mark.parametrize(
     ("api", "picture"),
     [("predict", MANY_PIXELS), ("predict", MANY_BYTES), ("read", SMALL)],
     ids=["many pixels", "many bytes", "several digits"],
 )
+
+
+@LONG
 def test_what_takes_longer_is_answered_in_a_thread(
     api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert threading.current_thread().name not in thread_of(api, picture, monkeypatch)
 
 
+@LONG
+def test_an_answer_that_takes_too_long_is_given_up(
+    api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up = threading.Event()
+
+    def answer(_: Classifier, open_picture: answers.Open, _explain: object) -> dict[str, str]:
+        open_picture()
+        given_up.wait(PATIENCE)
+        return {}
+
+    monkeypatch.setattr(answers, api, answer)
+    monkeypatch.setattr(service, "SETTINGS", Settings(timeout=0.05))
+    try:
+        with pytest.raises(TookTooLong):
+            ask(api, picture)
+    finally:
+        given_up.set()
+
+
 def test_a_request_that_names_no_model_is_told_why_there_is_none() -> None:
-    service: Any = DigitClassifier
-    instance = service.inner()
+    digits: Any = DigitClassifier
+    instance = digits.inner()
     instance.repository.unload("deeper")
     with pytest.raises(UnknownModel, match=r"default model, 'deeper', is not loaded.*baseline"):
         instance.classifier(None)
