@@ -14,94 +14,68 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
 
-# A field is a number and a type: a scalar, a message's name, "repeated …", "map …" from strings,
-# or "one of …", of which a message has one.
-Fields = dict[str, tuple[int, str]]
+# A scalar's type, or a message's name; in a list if it is repeated, in a dict if it is a map.
+Kind = str | list[str] | dict[str, str]
 
-_PARAMETERS = "map InferParameter"
+_PARAMETERS: dict[str, Kind] = {"parameters": {"string": "InferParameter"}}
+_TENSOR: dict[str, Kind] = {"name": "string", "datatype": "string", "shape": ["int64"]}
+_MODEL: dict[str, Kind] = {"model_name": "string", "model_version": "string", "id": "string"}
 
-_MESSAGES: dict[str, Fields] = {
+# The fields of each message, in the order of their numbers, which begin with 1 and leave none out.
+_MESSAGES: dict[str, dict[str, Kind]] = {
     "ServerLiveRequest": {},
-    "ServerLiveResponse": {"live": (1, "bool")},
+    "ServerLiveResponse": {"live": "bool"},
     "ServerReadyRequest": {},
-    "ServerReadyResponse": {"ready": (1, "bool")},
-    "ModelReadyRequest": {"name": (1, "string"), "version": (2, "string")},
-    "ModelReadyResponse": {"ready": (1, "bool")},
+    "ServerReadyResponse": {"ready": "bool"},
+    "ModelReadyRequest": {"name": "string", "version": "string"},
+    "ModelReadyResponse": {"ready": "bool"},
     "ServerMetadataRequest": {},
-    "ServerMetadataResponse": {
-        "name": (1, "string"),
-        "version": (2, "string"),
-        "extensions": (3, "repeated string"),
-    },
-    "ModelMetadataRequest": {"name": (1, "string"), "version": (2, "string")},
+    "ServerMetadataResponse": {"name": "string", "version": "string", "extensions": ["string"]},
+    "ModelMetadataRequest": {"name": "string", "version": "string"},
     "ModelMetadataResponse": {
-        "name": (1, "string"),
-        "versions": (2, "repeated string"),
-        "platform": (3, "string"),
-        "inputs": (4, "repeated ModelMetadataResponse.TensorMetadata"),
-        "outputs": (5, "repeated ModelMetadataResponse.TensorMetadata"),
-        "properties": (6, "map string"),
+        "name": "string",
+        "versions": ["string"],
+        "platform": "string",
+        "inputs": ["TensorMetadata"],
+        "outputs": ["TensorMetadata"],
+        "properties": {"string": "string"},
     },
-    "ModelMetadataResponse.TensorMetadata": {
-        "name": (1, "string"),
-        "datatype": (2, "string"),
-        "shape": (3, "repeated int64"),
-    },
+    "TensorMetadata": _TENSOR,
     "ModelInferRequest": {
-        "model_name": (1, "string"),
-        "model_version": (2, "string"),
-        "id": (3, "string"),
-        "parameters": (4, _PARAMETERS),
-        "inputs": (5, "repeated ModelInferRequest.InferInputTensor"),
-        "outputs": (6, "repeated ModelInferRequest.InferRequestedOutputTensor"),
-        "raw_input_contents": (7, "repeated bytes"),
-    },
-    "ModelInferRequest.InferInputTensor": {
-        "name": (1, "string"),
-        "datatype": (2, "string"),
-        "shape": (3, "repeated int64"),
-        "parameters": (4, _PARAMETERS),
-        "contents": (5, "InferTensorContents"),
-    },
-    "ModelInferRequest.InferRequestedOutputTensor": {
-        "name": (1, "string"),
-        "parameters": (2, _PARAMETERS),
+        **_MODEL,
+        **_PARAMETERS,
+        "inputs": ["InferTensor"],
+        "outputs": ["InferRequestedOutput"],
+        "raw_input_contents": ["bytes"],
     },
     "ModelInferResponse": {
-        "model_name": (1, "string"),
-        "model_version": (2, "string"),
-        "id": (3, "string"),
-        "parameters": (4, _PARAMETERS),
-        "outputs": (5, "repeated ModelInferResponse.InferOutputTensor"),
-        "raw_output_contents": (6, "repeated bytes"),
+        **_MODEL,
+        **_PARAMETERS,
+        "outputs": ["InferTensor"],
+        "raw_output_contents": ["bytes"],
     },
-    "ModelInferResponse.InferOutputTensor": {
-        "name": (1, "string"),
-        "datatype": (2, "string"),
-        "shape": (3, "repeated int64"),
-        "parameters": (4, _PARAMETERS),
-        "contents": (5, "InferTensorContents"),
-    },
+    "InferTensor": {**_TENSOR, **_PARAMETERS, "contents": "InferTensorContents"},
+    "InferRequestedOutput": {"name": "string", **_PARAMETERS},
     "InferParameter": {
-        "bool_param": (1, "one of bool"),
-        "int64_param": (2, "one of int64"),
-        "string_param": (3, "one of string"),
-        "double_param": (4, "one of double"),
-        "uint64_param": (5, "one of uint64"),
+        "bool_param": "bool",
+        "int64_param": "int64",
+        "string_param": "string",
+        "double_param": "double",
+        "uint64_param": "uint64",
     },
     "InferTensorContents": {
-        "bool_contents": (1, "repeated bool"),
-        "int_contents": (2, "repeated int32"),
-        "int64_contents": (3, "repeated int64"),
-        "uint_contents": (4, "repeated uint32"),
-        "uint64_contents": (5, "repeated uint64"),
-        "fp32_contents": (6, "repeated float"),
-        "fp64_contents": (7, "repeated double"),
-        "bytes_contents": (8, "repeated bytes"),
+        "bool_contents": ["bool"],
+        "int_contents": ["int32"],
+        "int64_contents": ["int64"],
+        "uint_contents": ["uint32"],
+        "uint64_contents": ["uint64"],
+        "fp32_contents": ["float"],
+        "fp64_contents": ["double"],
+        "bytes_contents": ["bytes"],
     },
 }
 
-ONE_OF = "parameter_choice"
+ONE_OF = "parameter_choice"  # of an InferParameter's fields
 
 _Field = descriptor_pb2.FieldDescriptorProto
 
@@ -110,40 +84,34 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
     file = descriptor_pb2.FileDescriptorProto(
         name="open_inference.proto", package=PACKAGE, syntax="proto3"
     )
-    made: dict[str, descriptor_pb2.DescriptorProto] = {}
     for name, fields in _MESSAGES.items():
-        outer, _, own = name.rpartition(".")
-        message = (
-            made[outer].nested_type.add(name=own) if outer else file.message_type.add(name=own)
-        )
-        made[name] = message
-        for field, (number, kind) in fields.items():
-            _add(message, name, field, number, kind)
+        _fill(file.message_type.add(name=name), fields)
+    choice = next(each for each in file.message_type if each.name == "InferParameter")
+    choice.oneof_decl.add(name=ONE_OF)
+    for field in choice.field:
+        field.oneof_index = 0
     return file
 
 
-def _add(
-    message: descriptor_pb2.DescriptorProto, path: str, name: str, number: int, kind: str
-) -> None:
-    field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
-    rule, _, base = kind.rpartition(" ")
-    if rule == "map":  # which is a list of pairs, with a name that protobuf finds
-        pair = "".join(word.title() for word in name.split("_")) + "Entry"
-        entry = message.nested_type.add(name=pair)
-        entry.options.map_entry = True
-        _add(entry, "", "key", 1, "string")
-        _add(entry, "", "value", 2, base)
-        rule, base = "repeated", f"{path}.{pair}"
-    if rule == "repeated":
-        field.label = _Field.LABEL_REPEATED
-    elif rule == "one of":
-        if not message.oneof_decl:
-            message.oneof_decl.add(name=ONE_OF)
-        field.oneof_index = 0
-    if base[0].isupper():
-        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{PACKAGE}.{base}"
-    else:
-        field.type = _Field.Type.Value(f"TYPE_{base.upper()}")
+def _fill(message: descriptor_pb2.DescriptorProto, fields: dict[str, Kind]) -> None:
+    for number, (name, kind) in enumerate(fields.items(), start=1):
+        field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
+        if isinstance(kind, str):
+            base = kind
+        elif isinstance(kind, list):
+            field.label = _Field.LABEL_REPEATED
+            (base,) = kind
+        else:  # a map is a list of pairs, under a name that protobuf finds
+            field.label = _Field.LABEL_REPEATED
+            pair = message.nested_type.add(name=name.title().replace("_", "") + "Entry")
+            pair.options.map_entry = True
+            ((key, value),) = kind.items()
+            _fill(pair, {"key": key, "value": value})
+            base = f"{message.name}.{pair.name}"
+        if base[0].isupper():
+            field.type, field.type_name = _Field.TYPE_MESSAGE, f".{PACKAGE}.{base}"
+        else:
+            field.type = _Field.Type.Value(f"TYPE_{base.upper()}")
 
 
 _POOL = descriptor_pool.DescriptorPool()
