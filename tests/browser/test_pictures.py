@@ -163,8 +163,8 @@ def test_the_gallery_is_what_its_command_makes(tmp_path: Path) -> None:
     for name in gallery.PICTURES:
         file = f"{name}.webp"
         with Image.open(tmp_path / file) as made, Image.open(gallery.FOLDER / file) as kept:
-            difference = np.abs(np.subtract(made, kept, dtype=float))
-            assert difference.mean() < 2, name  # of 255; another encoder rounds otherwise
+            difference = np.abs(np.asarray(made, float) - np.asarray(kept, float))
+            assert difference.mean() < 4, name  # of 255; another encoder rounds otherwise
 
 
 def copied(page: Page, button: str) -> str:

@@ -187,6 +187,7 @@ def test_tritons_asyncio_client(address: str, expected: Predictions) -> None:
 
 
 def test_what_is_wrong_is_said(client: Any, stub: Any) -> None:  # noqa: ANN401
+    """What can be so over gRPC alone, and one of what can be so over HTTP, too."""
     invalid = "StatusCode.INVALID_ARGUMENT"
     status, sentence = refused(client.infer, "unknown", [images()])
     assert status == "StatusCode.NOT_FOUND"
@@ -195,17 +196,10 @@ def test_what_is_wrong_is_said(client: Any, stub: Any) -> None:  # noqa: ANN401
     assert status == "StatusCode.NOT_FOUND"
     assert refused(client.get_model_metadata, "unknown")[0] == "StatusCode.NOT_FOUND"
 
-    for wrong, words in (
-        ([tensor("images", "UINT8", np.zeros((1, 28, 27), np.uint8))], "'images' must have the sh"),
-        ([tensor("images", "UINT8", np.zeros((65, 28, 28), np.uint8))], "'images' has 65 pictures"),
-        ([tensor("images", "FP32", np.zeros((1, 28, 28), np.float32))], "'images' must have the d"),
-        ([tensor("x", "UINT8", np.zeros((1, 28, 28), np.uint8))], "no input 'x'"),
-        ([images(), images()], "'images' is there more than once"),
-        ([], "Send one of the inputs"),
-    ):
-        status, sentence = refused(client.infer, "deeper", wrong)
-        assert status == invalid
-        assert words in sentence
+    wrong = [tensor("images", "FP32", np.zeros((1, 28, 28), np.float32))]
+    status, sentence = refused(client.infer, "deeper", wrong)
+    assert status == invalid
+    assert "'images' must have the datatype UINT8" in sentence
     for request, words in (
         (typed(uint_contents=[0] * 783), "'images' has 783 uint_contents"),
         (typed(uint_contents=[256] * 784), "'images' has values beyond 255"),

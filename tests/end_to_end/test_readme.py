@@ -1,4 +1,4 @@
-"""What the README and the protocol's page show is what happens."""
+"""What the README and the other documents show is what happens."""
 
 import json
 import re
@@ -6,12 +6,15 @@ import shlex
 import subprocess
 import sys
 from statistics import mean
-from typing import get_args
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import pytest
+import typer
 
+from serving import __main__ as serving
 from tests.conftest import ROOT
+from training import __main__ as training
 from training.card import load_results
 from training.recipes import NetworkName, RecipeName
 
@@ -23,6 +26,15 @@ COMMANDS: list[tuple[str, str]] = [
     for block in re.findall(r"```console\n(.*?)```", PAGES, re.DOTALL)
     for command, answer in re.findall(r"^\$ (.+)\n((?:[^$].*\n)*)", block, re.MULTILINE)
 ]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELL = [
+    command.strip()
+    for document in DOCUMENTS
+    for block in re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    for command in block.replace("\\\n", "").splitlines()
+]
+APPS: dict[str, typer.Typer] = {"training": training.app, "serving": serving.app}
+
 PYTHON: list[tuple[str, str]] = re.findall(
     r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGES, re.DOTALL
 )
@@ -65,6 +77,22 @@ def test_a_program_prints_what_is_shown(program: str, answer: str, server: str) 
     )
     printed = [float(number) for number in done.stdout.split()]
     assert printed == pytest.approx([float(number) for number in answer.split()], abs=2e-6)
+
+
+def test_the_commands_take_the_arguments_that_are_shown() -> None:
+    known = [re.search(r"python -m (training|serving) (.+)", command) for command in SHELL]
+    assert sum(map(bool, known)) > 5
+    for package, line in (match.groups() for match in known if match):
+        name, *arguments = shlex.split(line, comments=True)
+        group: Any = typer.main.get_command(APPS[package])
+        group.commands[name].make_context(name, arguments)  # or it exits, and says why
+
+
+def test_the_scripts_that_are_shown_are_there() -> None:
+    scripts = set(re.findall(r"python (\w+/\w+\.py)", "\n".join(SHELL)))
+    assert len(scripts) > 5
+    for script in scripts:
+        assert (ROOT / script).is_file(), script
 
 
 @pytest.mark.parametrize("network", get_args(NetworkName))

@@ -49,7 +49,7 @@ def test_an_interrupted_export_leaves_the_old_artifact_whole(
                 raise KeyboardInterrupt
 
     if step == "flushing":
-        monkeypatch.setattr("training.card._flush_to_disk", interrupt)
+        monkeypatch.setattr("os.fsync", interrupt)
     if step == "renaming":
         monkeypatch.setattr(Path, "rename", rename_old_only)
     with pytest.raises(KeyboardInterrupt):

@@ -14,12 +14,12 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tests import drawn
 from tests.conftest import ROOT
-from training import torchscript
+from training import dataset, figures, torchscript
 from training.__main__ import main
+from training.export import onnx_predict
 from training.recipes import CALIBRATION, REJECTION, STRONG, TYPICALITY
 from training.synthetic import rejection
 
@@ -182,15 +182,24 @@ def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(
     assert resumed.read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.parametrize(
-    "command", [["samples"], ["samples", "--split", "test"], ["predictions", "deeper"]]
-)
-def test_digits_are_drawn(command: list[str], drawn_root: Path, tmp_path: Path) -> None:
-    output = tmp_path / "digits.png"
-    done = run(*command, "--data", drawn_root, "--output", output)
-    assert done.code == 0, done.error
-    with Image.open(output) as picture:
-        picture.load()
+def test_digits_are_drawn_as_asked_for(
+    drawn_root: Path, drawn_models: Path, tmp_path: Path
+) -> None:
+    drawn_by_command, expected = tmp_path / "digits.png", tmp_path / "expected.png"
+
+    def is_expected(*command: str | Path) -> bool:
+        done = run(*command, "--data", drawn_root, "--output", drawn_by_command)
+        assert done.code == 0, done.error
+        return drawn_by_command.read_bytes() == expected.read_bytes()
+
+    test = dataset.load(drawn_root, "test")
+    figures.draw_samples(dataset.load(drawn_root, "train"), 0, expected)
+    assert is_expected("samples")
+    figures.draw_samples(test, 3, expected)
+    assert is_expected("samples", "--split", "test", "--seed", "3")
+    predict = onnx_predict(drawn_models / "deeper" / "model.onnx")
+    figures.draw_predictions(test, predict, 0, expected)
+    assert is_expected("predictions", "deeper", "--models", drawn_models)
 
 
 def test_a_damaged_data_set_is_one_sentence_and_nothing_is_written(

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from urllib.error import URLError
 
@@ -30,10 +31,14 @@ def test_load_gives_the_files_pixels_and_labels(root: Path) -> None:
     assert digits.labels.tolist() == labels.tolist()
 
 
-def test_qmnist_is_whole(data_root: Path) -> None:
+def test_the_digits_are_those_of_the_models_cards(data_root: Path, models: Path) -> None:
+    card = json.loads((models / "deeper" / "card.json").read_text(encoding="utf-8"))
+    held_out = card["training"]["recipe"]["validation"]
     train, test = dataset.load(data_root, "train"), dataset.load(data_root, "test")
-    assert len(train) > len(test) > 0
-    assert set(train.labels.tolist()) == set(test.labels.tolist()) == set(range(10))
+    assert {
+        name: {"rows": len(digits), "sha256": digits.sha256()}
+        for name, digits in dataset.splits(train, test, held_out).items()
+    } == card["data"]["splits"]
 
 
 def test_a_missing_data_set_that_cannot_be_downloaded_is_one_sentence(

@@ -151,7 +151,9 @@ def test_what_others_were_told_is_not_lost_when_an_artifact_is_noticed(
 ) -> None:
     told, polling = opened(models, shared), opened(models, shared, model_poll=0.01)
     told.unload("deeper")
-    polling._notice()  # noqa: SLF001  which reads the orders, too
+    version = version_of(told, "baseline")
+    exchange(models, "dropout", "baseline")
+    watch_until_versions([polling], "dropout", version)
     watch_until_versions([polling], "deeper", None)
 
 
