@@ -4,6 +4,7 @@ import asyncio
 import threading
 from typing import Any
 
+import httpx
 import pytest
 from starlette.requests import Request
 from starlette.types import Message
@@ -98,3 +99,16 @@ def test_a_request_that_names_no_model_is_told_why_there_is_none() -> None:
         instance.classifier(None)
     with pytest.raises(UnknownModel, match="There is no model 'deeper'"):
         instance.classifier("deeper")
+
+
+def test_with_a_star_pages_of_all_origins_may_read_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "SETTINGS", Settings(cors_origins=("*",)))
+    digits: Any = DigitClassifier
+    transport = httpx.ASGITransport(digits.to_asgi(is_main=False))
+
+    async def preflight() -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            asked = {"Origin": "https://any.example", "Access-Control-Request-Method": "POST"}
+            return await client.options("/predict", headers=asked)
+
+    assert asyncio.run(preflight()).headers["Access-Control-Allow-Origin"] == "*"

@@ -80,6 +80,20 @@ def test_a_digit_that_arrives_is_resampled_and_still_itself(side: int, digits: D
     assert np.mean([np.corrcoef(one, other)[0, 1] for one, other in both]) > 0.75
 
 
+def test_what_has_no_upright_is_turned(tmp_path: Path) -> None:
+    """So the network that takes every kind as upright is another."""
+    first, other = (
+        fit_typicality(
+            replace(QUICK, epochs=1, upright=kinds),
+            drawn_digits(200, seed=1),
+            cache=tmp_path,
+            console=Console(file=StringIO()),
+        )
+        for kinds in (QUICK.upright, KINDS)
+    )
+    assert weights(first) != weights(other)
+
+
 def test_the_same_digits_make_the_same_network(
     network: Typicality, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
