@@ -1,17 +1,12 @@
-"""How many replicas it takes, and what a sudden load does until they are there.
+"""What pictures cost, and what a worker says of itself when it has too much to do.
 
     python benchmarks/capacity.py measure --json docs/scaling/measured.json    # a minute
     python benchmarks/capacity.py flood --json docs/scaling/flood.json         # three minutes
-    python benchmarks/capacity.py replicas --price 0.04
-    python benchmarks/capacity.py jump --json docs/scaling/jump.json --picture docs/scaling/jump.png
 
-`measure` and `flood` ask the real server. The other two compute, from what it measured and from
-`docs/performance/`. What `jump` simulates is in `benchmarks/autoscaling.py`.
+The threshold by which `deploy/kubernetes` scales on requests in flight is the last line of `flood`.
 """
 
 import http.client
-import json
-import math
 import socket
 import statistics
 import sys
@@ -35,40 +30,18 @@ from rich.progress import Progress
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.autoscaling import (  # noqa: E402
-    AFTER,
-    BACKLOG,
-    BEFORE,
-    LEAST,
-    LIMIT,
-    REPORTED,
-    TARGET,
-    Case,
-    Second,
-    draw,
-    outcome,
-    row,
-    simulate,
-)
 from benchmarks.servers import Body, load, ours, peak_of, running  # noqa: E402
 from benchmarks.tables import console, table, write  # noqa: E402
 from benchmarks.targets import raw  # noqa: E402
 
-MEASURED = ROOT / "docs" / "scaling" / "measured.json"
-PERFORMANCE = ROOT / "docs" / "performance"
-
-HOURLY = (1_000, 1_000_000, 100_000_000)
-PLANNED = 2 / 3  # of what a core carries: so that others can take over what one of them did
-
-JUMP = 10
-AT_FIRST = 0.5  # of what two replicas carry
+TARGET = 0.65  # of a core, which the autoscaler keeps a replica at, as in deploy/kubernetes
 
 CLIENTS = 4  # that ask at the same time while the CPU's time is measured
 
 # Seconds of a flood: until all clients have their connections, while it is counted, and after that.
 SETTLING, COUNTING, ENDING = 15, 15, 5
 
-app = typer.Typer(help="How many replicas it takes.")
+app = typer.Typer(help="What one worker carries.")
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")]
 
 
@@ -82,170 +55,12 @@ class Kind:
 
 
 @app.command()
-def jump(
-    node_start: Annotated[
-        float, typer.Option(help="Assumed: seconds until a new machine takes pods.")
-    ] = 90,
-    pod_start: Annotated[
-        float, typer.Option(help="Assumed: seconds until a pod is placed and its image there.")
-    ] = 10,
-    seed: Annotated[int, typer.Option()] = 0,
-    picture: Annotated[Path | None, typer.Option(help="Also draw it here, as PNG.")] = None,
-    json_file: JsonFile = None,
-) -> None:
-    """Simulate a tenfold jump of the load."""
-    carried = one_core()
-    measured = json.loads(MEASURED.read_text(encoding="utf-8"))
-    shape = np.array(measured["service_time_quantiles"])
-    services = shape / shape.mean() / carried
-    start = pod_start + measured["start_seconds"]
-    at_first = AT_FIRST * LEAST * carried
-    rates = [at_first] * BEFORE + [JUMP * at_first] * AFTER
-    half = math.ceil(JUMP * at_first / carried / TARGET) // 2
-    cases = [
-        Case("as in deploy/kubernetes", TARGET, start, BACKLOG),
-        Case("a limit in front", TARGET, start, LIMIT),
-        Case("limit, target 40 %", 0.4, start, LIMIT),
-        Case("limit, new machines", TARGET, start + node_start, LIMIT),
-        Case(f"limit, {half} replicas at least", TARGET, start, LIMIT, half),
-    ]
-    seconds: list[Second] = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("seconds", total=len(cases) * len(rates))
-        for case in cases:
-            for second in simulate(case, services, rates, seed):
-                seconds.append(second)
-                progress.advance(task)
-    if picture is not None:
-        draw(cases, seconds, carried, picture)
-    figures = {
-        "seed": seed,
-        "start": start,
-        "outcomes": [outcome(case, [s for s in seconds if s.case == case.name]) for case in cases],
-        "rows": [row(seconds[i : i + REPORTED]) for i in range(0, len(seconds), REPORTED)],
-    }
-    show_jump(figures)
-    write(json_file, figures)
-
-
-def show_jump(figures: dict[str, Any]) -> None:
-    """Print what happened in the first two cases, and what came of all."""
-    for name in [each["name"] for each in figures["outcomes"][:2]]:
-        console.print(f"{name}:\n", highlight=False)
-        table(
-            [
-                "seconds since the jump",
-                "requests/s",
-                "replicas",
-                "ready",
-                "p50 ms",
-                "p99 ms",
-                "refused",
-            ],
-            [
-                [
-                    str(row["since_jump"]),
-                    f"{row['per_second']:,.0f}",
-                    str(row["replicas"]),
-                    f"{row['ready']:.1f}",
-                    _shown(row["p50"], ".1f"),
-                    _shown(row["p99"], ".1f"),
-                    f"{100 * row['refused']:.1f} %",
-                ]
-                for row in figures["rows"]
-                if row["case"] == name
-            ],
-        )
-        console.print()
-    table(
-        ["", "replicas at first", "in the end", "refused in all", "until under 1 % is refused, s"],
-        [
-            [
-                each["name"],
-                str(each["replicas_at_first"]),
-                str(each["replicas_in_the_end"]),
-                f"{100 * each['refused']:.1f} %",
-                _shown(each["seconds_until_few_are_refused"], "d", f"over {AFTER}"),
-            ]
-            for each in figures["outcomes"]
-        ],
-    )
-
-
-def _shown(value: float | None, form: str, unknown: str = "") -> str:
-    return unknown if value is None else format(value, form)
-
-
-@app.command()
-def replicas(
-    price: Annotated[
-        float, typer.Option(help="Assumed: dollars for an hour of one virtual CPU.")
-    ] = 0.04,
-    json_file: JsonFile = None,
-) -> None:
-    """Compute replicas and cost; one replica is one core."""
-    batches = json.loads((PERFORMANCE / "batches.json").read_text(encoding="utf-8"))["rows"]
-    name = "/predict_batch of 256, 4 clients"
-    (batched,) = (row["images_per_second"] for row in batches if row["case"] == name)
-    rows: list[dict[str, Any]] = []
-    for way, carried in (("one a request", one_core()), ("256 a request", batched)):
-        for hourly in HOURLY:
-            busy = hourly / 3_600 / carried
-            count = max(LEAST, math.ceil(busy / PLANNED))
-            rows.append(
-                {
-                    "way": way,
-                    "hourly": hourly,
-                    "carried": carried,
-                    "busy_cores": busy,
-                    "replicas": count,
-                    "dollars_an_hour": count * price,
-                    "dollars_a_million": count * price / hourly * 1e6,
-                }
-            )
-    table(
-        [
-            "pictures",
-            "an hour",
-            "a second",
-            "a core carries",
-            "cores busy",
-            "replicas",
-            "$ an hour",
-            "$ a million",
-        ],
-        [
-            [
-                row["way"],
-                f"{row['hourly']:,}",
-                f"{row['hourly'] / 3_600:,.1f}",
-                f"{row['carried']:,.0f}",
-                f"{row['busy_cores']:.4f}",
-                str(row["replicas"]),
-                f"{row['dollars_an_hour']:.2f}",
-                f"{row['dollars_a_million']:,.4f}",
-            ]
-            for row in rows
-        ],
-    )
-    write(json_file, {"price": price, "rows": rows})
-
-
-def one_core() -> float:
-    """Pictures a second of one worker, as docs/performance.md has it."""
-    rows = json.loads((PERFORMANCE / "workers.json").read_text(encoding="utf-8"))["rows"]
-    (row,) = (r for r in rows if r["server"] == "1 worker(s)" and r["clients"] == 16)
-    return float(row["per_second"])
-
-
-@app.command()
 def measure(rounds: Annotated[int, typer.Option(min=1)] = 3, json_file: JsonFile = None) -> None:
-    """Measure what pictures of several sizes cost, and the times of single requests."""
+    """Measure what pictures of several sizes cost."""
     kinds = pictures()
     found: dict[str, list[dict[str, float]]] = {kind.name: [] for kind in kinds}
     starts: list[float] = []
     at_rest: list[float] = []
-    times: list[float] = []
     with (
         Progress(console=Console(stderr=True), transient=True) as progress,
         ThreadPoolExecutor(CLIENTS) as clients,
@@ -257,17 +72,17 @@ def measure(rounds: Annotated[int, typer.Option(min=1)] = 3, json_file: JsonFile
                     starts.append(up.start_seconds)
                     at_rest.append(up.memory())
                     (worker,) = up.process.children()
-                    alone = ask(up.url, kind.body, kind.count)
-                    times += alone if kind is kinds[0] else []
+                    ask(up.url, kind.body, kind.count)  # to warm up
                     before = up.cpu_seconds()
                     asked = [
                         clients.submit(ask, up.url, kind.body, kind.count) for _ in range(CLIENTS)
                     ]
-                    answered = sum(len(each.result()) for each in asked)
+                    for each in asked:
+                        each.result()
                     sent, received = on_the_wire(up.url, kind.body)
                     found[kind.name].append(
                         {
-                            "cpu_ms": 1_000 * (up.cpu_seconds() - before) / answered,
+                            "cpu_ms": 1_000 * (up.cpu_seconds() - before) / CLIENTS / kind.count,
                             "peak_mb": peak_of(worker),
                             "bytes_in": sent,
                             "bytes_out": received,
@@ -282,8 +97,6 @@ def measure(rounds: Annotated[int, typer.Option(min=1)] = 3, json_file: JsonFile
             {"picture": name, **{key: statistics.median(r[key] for r in each) for key in each[0]}}
             for name, each in found.items()
         ],
-        # Of one request after the other, with the way to the server and back.
-        "service_time_quantiles": np.quantile(times, (np.arange(1_000) + 0.5) / 1_000).tolist(),
     }
     show_measured(figures)
     write(json_file, figures)
@@ -453,17 +266,13 @@ def on_the_wire(url: str, body: Body) -> tuple[int, int]:
     return len(request), received
 
 
-def ask(url: str, body: Body, count: int) -> list[float]:
-    """Time requests, one after the other, on one connection."""
+def ask(url: str, body: Body, count: int) -> None:
+    """Send requests, one after the other, on one connection."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
-    times = []
     for _ in range(count):
-        began = time.perf_counter()
         connection.request("POST", "/predict", body.content, {"Content-Type": body.content_type})
         connection.getresponse().read()
-        times.append(time.perf_counter() - began)
     connection.close()
-    return times
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
     python benchmarks/layers.py
 
-Each layer is what the whole takes with it less what it takes without. The last lines are the same
-request through BentoML's own layers, which `serving.api.gateway` goes round.
+Each layer is what the whole takes with it less what it takes without.
 """
 
 import asyncio
@@ -53,8 +52,6 @@ async def main() -> None:
             lambda: answers.predict(classifier, lambda: open_picture(png, 10**6), False)
         )
         ours = await timed_async(lambda: ask(gateway, png))
-        del gateway._routes["/predict"]  # noqa: SLF001  it goes to BentoML then
-        bentomls = await timed_async(lambda: ask(gateway, png))
     rows = [
         ("the picture is opened, and decoded", opened),
         ("imaging's look at it", looked - opened),
@@ -62,7 +59,6 @@ async def main() -> None:
         ("the answer's fields, and its counters", answered - looked - network),
         ("gateway, limits, request, response", ours - answered),
         ("in all, in our application", ours),
-        ("the same through BentoML's layers", bentomls),
     ]
     for name, seconds in rows:
         console.print(f"| {name:<37} | {1e6 * seconds:>6.0f} |", highlight=False, markup=False)

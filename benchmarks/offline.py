@@ -2,11 +2,11 @@
 
     python benchmarks/offline.py --json docs/performance/offline.json
 
-Pixels: digits in a file as QMNIST's and in Parquet files, one process, beside ONNX Runtime alone on
-the same digits in memory. PNG files: a process a core, beside as many processes that only open and
-decode them with Pillow. A million digits: killed half-way and gone on with; the memory of all its
-processes together. Ray: the same pixels, whose rows must be the same. What is compared is run in
-turn, and ratios are medians over the rounds. A command's time is all of it, from start to end.
+Pixels: digits in a file as QMNIST's and in a Parquet file, one process, beside ONNX Runtime alone
+on the same digits in memory. PNG files: a process a core, beside as many processes that only open
+and decode them with Pillow. A million digits: killed half-way and gone on with; the memory of all
+its processes together. Ray: the same pixels, whose rows must be the same. What is compared is run
+in turn, and ratios are medians over the rounds. A command's time is all of it, from start to end.
 """
 
 import os
@@ -48,6 +48,7 @@ KINDS = 10_000  # different digits, which come again and again
 ROWS = 100_000  # a row group: DuckDB's are 122,880, and pyarrow's ten times as large
 ALONE = 1_024  # digits that ONNX Runtime alone is given at once, in calls of 256, which are fastest
 CORES = os.cpu_count() or 1
+PARQUET = "pixels.parquet"
 
 console = Console(soft_wrap=True)
 
@@ -67,7 +68,7 @@ def main(
             *_pixels(folder, digits, pixels, rounds),
             _files(folder, digits, files, rounds),
             _million(folder, digits, million),
-            _ray(folder, folder / "snappy.parquet", pixels),
+            _ray(folder, pixels),
         ]
     head = ["offline", "a second", "beside", "of it", "seconds", "peak MB"]
     table(head, [[str(row[name]) for name in ("name", *head[1:])] for row in rows])
@@ -79,10 +80,8 @@ def _pixels(
 ) -> Iterator[dict[str, Any]]:
     classifier = Classifier(artifacts.load(ROOT / "models" / MODEL), Provider.CPU)
     _write_idx(folder / f"digits-{IMAGES}", digits, count)
-    sources = {"QMNIST's form": folder / f"digits-{IMAGES}"}
-    for compression in ("none", "zstd", "snappy"):  # the last is what pyarrow's is if none is named
-        path = sources[f"Parquet, {compression}"] = folder / f"{compression}.parquet"
-        _write_parquet(path, digits, count, compression)
+    sources = {"QMNIST's form": folder / f"digits-{IMAGES}", "Parquet": folder / PARQUET}
+    _write_parquet(sources["Parquet"], digits, count)
     for name, source in sources.items():
         ours, alone = [], []
         for number in track(range(rounds), name, transient=True):
@@ -121,7 +120,7 @@ def _decode(paths: list[Path]) -> None:
 
 def _million(folder: Path, digits: NDArray[np.uint8], count: int) -> dict[str, Any]:
     source, output = folder / "million.parquet", folder / "million"
-    _write_parquet(source, digits, count, "snappy")
+    _write_parquet(source, digits, count)
     first = _start(source, output, CORES)
     while len(list(output.glob("part-*"))) < count // ROWS // 2:
         if first.poll() is not None:
@@ -155,10 +154,10 @@ def _million(folder: Path, digits: NDArray[np.uint8], count: int) -> dict[str, A
     }
 
 
-def _ray(folder: Path, source: Path, count: int) -> dict[str, Any]:
+def _ray(folder: Path, count: int) -> dict[str, Any]:
     output = folder / "ray"
-    seconds = _label(source, output, CORES, "--engine", "ray")
-    same = pq.read_table(output).equals(pq.read_table(folder / "snappy.parquet-0"))
+    seconds = _label(folder / PARQUET, output, CORES, "--engine", "ray")
+    same = pq.read_table(output).equals(pq.read_table(folder / f"{PARQUET}-0"))
     console.print(f"Ray's rows are the same as the local ones: {same}", highlight=False)
     return {
         "name": f"pixels by Ray, {CORES} actors",
@@ -189,10 +188,10 @@ def _write_idx(path: Path, digits: NDArray[np.uint8], count: int) -> None:
             file.write(digits[rows].tobytes())
 
 
-def _write_parquet(path: Path, digits: NDArray[np.uint8], count: int, compression: str) -> None:
+def _write_parquet(path: Path, digits: NDArray[np.uint8], count: int) -> None:
     kind = pa.binary(digits[0].size)
     schema = pa.schema({"pixels": kind})
-    with pq.ParquetWriter(path, schema, compression=compression) as writer:
+    with pq.ParquetWriter(path, schema) as writer:
         for rows in _rows(count):
             buffer = pa.py_buffer(digits[rows].tobytes())
             column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, buffer])

@@ -4,8 +4,7 @@
     python benchmarks/serving.py peers             # against all, at 1, 16 and 64 clients
     python benchmarks/serving.py batches           # many pictures in one request
     python benchmarks/serving.py workers           # one worker against two
-    python benchmarks/serving.py adaptive          # whether adaptive batching helps one picture
-    python benchmarks/serving.py --protocol v2     # tensors, over the Open Inference Protocol
+    python benchmarks/serving.py tensors           # pixels, over the Open Inference Protocol
 
 Each server is started anew in every round, one after the other, so that what else the machine does
 hits all alike; what is compared are medians over the rounds. The load comes from wrk, on the same
@@ -17,7 +16,6 @@ import statistics
 import sys
 from collections import defaultdict
 from dataclasses import asdict
-from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +29,6 @@ from rich.progress import Progress
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import tensors  # noqa: E402
 from benchmarks.servers import (  # noqa: E402
     PEERS,
     Body,
@@ -45,7 +42,6 @@ from benchmarks.servers import (  # noqa: E402
 )
 from benchmarks.tables import middle, ratio, table, write  # noqa: E402
 from benchmarks.targets import (  # noqa: E402
-    FORM,
     Target,
     bentoml_service,
     fastapi,
@@ -56,6 +52,7 @@ from benchmarks.targets import (  # noqa: E402
     raw,
     tensor,
 )
+from benchmarks.tensors import compare  # noqa: E402
 
 CLIENTS = (1, 16, 64)
 
@@ -63,46 +60,9 @@ app = typer.Typer(help=__doc__, rich_markup_mode=None)
 console = Console(soft_wrap=True)
 
 
-class Protocol(StrEnum):
-    """What tensors are sent by."""
-
-    V2 = "v2"
-
-
 Rounds = Annotated[int, typer.Option(help="How often each server is started and measured.")]
 Seconds = Annotated[int, typer.Option(help="Of each load.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")]
-
-
-@app.callback(invoke_without_command=True)
-def main(
-    context: typer.Context,
-    protocol: Annotated[Protocol | None, typer.Option(help="Compare tensors.")] = None,
-    rounds: Rounds = 3,
-    seconds: Seconds = 3,
-    json_file: JsonFile = None,
-    triton: Annotated[
-        Path | None,
-        typer.Option(
-            help="The Python for Triton's environment, in place of the system's. PyTriton runs "
-            "models in a Python of its own on this one's library, so not all fit (of 3.11, "
-            "3.11.2 does and 3.11.7 does not). Without this option Triton is left out if it does "
-            "not start."
-        ),
-    ] = None,
-) -> None:
-    """Compare, as the command says."""
-    sent = [
-        name
-        for name in context.params
-        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    ]
-    if sent and (protocol is None or context.invoked_subcommand is not None):
-        context.fail(f"{', '.join(sent)}: only with --protocol v2, and without a command.")
-    if protocol is not None:
-        tensors.compare(rounds, seconds, json_file, triton)
-    elif context.invoked_subcommand is None:
-        console.print(context.get_help(), highlight=False, markup=False)
 
 
 def targets(quick: bool) -> list[Target]:
@@ -267,66 +227,50 @@ def batches(rounds: Rounds = 3, seconds: Seconds = 3, json_file: JsonFile = None
 
 
 @app.command()
-def workers(rounds: Rounds = 3, seconds: Seconds = 4, json_file: JsonFile = None) -> None:
-    """Compare one worker with two."""
-    _compare(
-        {f"{count} worker(s)": ours(workers=count) for count in (1, 2)},
-        rounds,
-        seconds,
-        json_file,
-        raw(),
-    )
+def tensors(
+    rounds: Rounds = 3,
+    seconds: Seconds = 3,
+    json_file: JsonFile = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            help="The Python for Triton's environment, in place of the system's. PyTriton runs "
+            "models in a Python of its own on this one's library, so not all fit (of 3.11, "
+            "3.11.2 does and 3.11.7 does not). Without this option Triton is left out if it does "
+            "not start."
+        ),
+    ] = None,
+) -> None:
+    """Compare pixels over the Open Inference Protocol with what else speaks it."""
+    compare(rounds, seconds, json_file, triton)
 
 
 @app.command()
-def adaptive(rounds: Rounds = 3, seconds: Seconds = 4, json_file: JsonFile = None) -> None:
-    """Compare BentoML's API with and without adaptive batching, and ours, which has none."""
-    bins = environment(
-        ".venv-bench", ROOT / "requirements" / "serve.txt", PEERS / "requirements.txt"
-    )
-    servers = {
-        "BentoML, plain": bentoml_service(bins, "bentoml_plain", "Plain"),
-        "BentoML, batched": bentoml_service(bins, "bentoml_batched", "Batched"),
-        "ours": ours(),
-    }
-    both = form("image", [picture()])
-    batched = Body(both.content.replace(b'name="image"', b'name="images"'), FORM)
-    _compare(servers, rounds, seconds, json_file, both, {"BentoML, batched": batched})
-
-
-def _compare(
-    servers: dict[str, Server],
-    rounds: int,
-    seconds: int,
-    json_file: Path | None,
-    body: Body,
-    bodies: dict[str, Body] | None = None,
-) -> None:
-    """Load each server's `/predict`, and compare all with the first."""
-    measured: dict[tuple[str, int], list[Measured]] = defaultdict(list)
+def workers(rounds: Rounds = 3, seconds: Seconds = 4, json_file: JsonFile = None) -> None:
+    """Compare one worker with two."""
+    measured: dict[tuple[int, int], list[Measured]] = defaultdict(list)
+    counts, body = (1, 2), raw()
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("servers", total=rounds * len(servers) * len(CLIENTS))
+        task = progress.add_task("workers", total=rounds * len(counts) * len(CLIENTS))
         for _ in range(rounds):
-            for name, server in servers.items():
-                sent = (bodies or {}).get(name, body)
-                with running(server) as up:
-                    load(f"{up.url}/predict", sent, 16, 2)
-                    for count in CLIENTS:
-                        found = load(f"{up.url}/predict", sent, count, seconds)
-                        measured[name, count].append(found)
+            for count in counts:
+                with running(ours(workers=count)) as up:
+                    load(f"{up.url}/predict", body, 16, 2)  # to warm up
+                    for clients in CLIENTS:
+                        found = load(f"{up.url}/predict", body, clients, seconds)
+                        measured[count, clients].append(found)
                         progress.advance(task)
-    first = next(iter(servers))
     rows = [
         {
-            "server": name,
-            "clients": count,
+            "server": f"{count} worker(s)",
+            "clients": clients,
             **asdict(medians(loads)),
-            "of_first": ratio(loads, measured[first, count]),
+            "of_first": ratio(loads, measured[1, clients]),
         }
-        for (name, count), loads in measured.items()
+        for (count, clients), loads in measured.items()
     ]
     table(
-        ["server", "clients", "requests/s", "p50 ms", "p99 ms", "errors", f"of {first}"],
+        ["server", "clients", "requests/s", "p50 ms", "p99 ms", "errors", "of 1 worker(s)"],
         [
             [
                 str(row["server"]),
