@@ -1,6 +1,5 @@
 """The command line: `python -m serving …`."""
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
+import orjson
 import typer
 from fsspec.core import url_to_fs
 from rich.console import Console
@@ -91,7 +91,9 @@ def evaluate_command(
     for group in sorted(counts):
         _show(job.artifact, group, counts[group])
     if json_file is not None:
-        json_file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        json_file.write_bytes(
+            orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        )
     if not any(count.confusion.sum() for count in counts.values()):
         raise SourceError(f"no picture at {source} has a label")
 

@@ -23,6 +23,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar, TypeAlias
 
+from pydantic import ValidationError
+
 from imaging.errors import PictureError
 
 
@@ -149,3 +151,10 @@ STATUS = {
     "overloaded": 503,
     "timeout": 504,
 }
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Say what pydantic found first that is wrong, and where; nothing of what was sent."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]

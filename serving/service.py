@@ -1,7 +1,6 @@
 """The BentoML service: requests in, pictures to `answers`, answers out."""
 
 import asyncio
-import json
 import logging
 import os
 import sys
@@ -11,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import bentoml
+import orjson
 from _bentoml_sdk import Service  # what `service_class` must be a class of
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
@@ -136,7 +136,7 @@ async def _beside(
 
 def _say_where_the_page_is() -> None:
     # BentoML tells each worker where services listen, for those that depend on another.
-    addresses = json.loads(os.environ.get("BENTOML_RUNNER_MAP", "{}"))
+    addresses = orjson.loads(os.environ.get("BENTOML_RUNNER_MAP", "{}"))
     name = bentoml.server_context.service_name
     if bentoml.server_context.worker_index == 1 and name in addresses:
         logger.info("Draw a digit: %s%s/", addresses[name], pages.UI)

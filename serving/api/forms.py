@@ -1,9 +1,9 @@
 """Forms, as browsers, curl and most HTTP libraries send them: multipart/form-data (RFC 7578)."""
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import orjson
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -37,7 +37,7 @@ class Part:
         text = self.content.decode("utf-8", "replace")
         if text.startswith('"'):
             try:
-                return str(json.loads(text))
+                return str(orjson.loads(text))
             except ValueError:
                 return text
         return text

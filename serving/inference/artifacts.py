@@ -1,14 +1,13 @@
 """Reads `models/` and verifies it: nothing is served whose bytes the card does not vouch for."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from artifact import CARD_FILE, ONNX_FILE, Card
+from serving.errors import first_mistake
 
 
 class ArtifactError(Exception):
@@ -67,14 +66,9 @@ def folders(models: Path) -> list[Path]:
 
 def _read_card(path: Path) -> Card:
     try:
-        content: Any = json.loads(_read(path))
-        return Card.model_validate(content)
+        return Card.model_validate_json(_read(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ArtifactError(f"{path} is not a model card: {field}: {first['msg']}") from error
-    except ValueError as error:
-        raise ArtifactError(f"{path} is not JSON: {error}") from error
+        raise ArtifactError(f"{path} is not a model card: {first_mistake(error)}") from error
 
 
 def _read_verified(path: Path, digest: str) -> bytes:

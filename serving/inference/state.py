@@ -7,7 +7,6 @@ when it starts.
 import atexit
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -109,7 +108,7 @@ class Copies:
         if hashlib.sha256(content).hexdigest().encode() != digest:
             raise ArtifactError(f"{self._folder / name} is damaged")
         card, _, onnx = content.partition(b"\n")
-        return Artifact(Card.model_validate(json.loads(card)), onnx)
+        return Artifact(Card.model_validate_json(card), onnx)
 
     def write(self, artifact: Artifact) -> None:
         """Put an artifact in the place of the model's copy.
@@ -117,7 +116,7 @@ class Copies:
         Raises:
             ArtifactError: There is no room for it.
         """
-        content = json.dumps(artifact.card.model_dump()).encode() + b"\n" + artifact.onnx
+        content = artifact.card.model_dump_json().encode() + b"\n" + artifact.onnx
         digest = hashlib.sha256(content).hexdigest().encode()
         new = self._folder / ".new"
         try:

@@ -5,7 +5,6 @@ So a run that was interrupted goes on with the shards that have no part yet.
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from hashlib import sha256
 from typing import IO, Any
 
 import numpy as np
+import orjson
 from fsspec.core import url_to_fs
 
 from serving.offline.labelling import Rows
@@ -60,7 +60,7 @@ class Results:
         }
         place = f"{path}/{PLAN}"
         if filesystem.exists(place):
-            if json.loads(filesystem.cat_file(place)) != plan:
+            if orjson.loads(filesystem.cat_file(place)) != plan:
                 raise ResultsError(
                     f"{self.url} has results of other pictures, or of another model or format; "
                     "choose another folder"
@@ -69,7 +69,7 @@ class Results:
             raise ResultsError(f"{self.url} is not empty; choose another folder")
         else:
             unfinished = f"{path}/.{PLAN}"
-            filesystem.pipe_file(unfinished, json.dumps(plan, indent=2).encode())
+            filesystem.pipe_file(unfinished, orjson.dumps(plan, option=orjson.OPT_INDENT_2))
             filesystem.mv(unfinished, place)
         parts = {name.rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)}
         return {number for number in range(len(shards)) if self.part(number) in parts}

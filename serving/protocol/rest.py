@@ -4,10 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-import msgspec
-import orjson
 import simdjson
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,6 +24,7 @@ from serving.errors import (
     NotFound,
     Overloaded,
     Refusal,
+    first_mistake,
 )
 from serving.protocol import description, inference
 from serving.protocol.inference import (
@@ -56,39 +56,44 @@ WATCHED_BYTES = 100_000  # what a larger body asks for is given up once its clie
 MAX_CONTROL_BYTES = 64_000  # of what is sent to the repository
 
 
-T = TypeVar("T", bound=msgspec.Struct)
+class _Message(BaseModel):
+    """What is around a tensor's numbers in JSON, in no other types than these."""
+
+    model_config = ConfigDict(strict=True)
 
 
-class _Tensor(msgspec.Struct):
+T = TypeVar("T", bound=_Message)
+
+
+class _Tensor(_Message):
     name: str
     datatype: str
     shape: list[int]
     parameters: dict[str, Parameter] | None = None
-    data: Any = msgspec.UNSET
+    data: Any = None
 
 
-class _Wanted(msgspec.Struct):
+class _Wanted(_Message):
     name: str
     parameters: dict[str, Parameter] | None = None
 
 
-class _Request(msgspec.Struct):
+class _Request(_Message):
     inputs: list[_Tensor]
     outputs: list[_Wanted] | None = None
     id: str | None = None
     parameters: dict[str, Parameter] | None = None
 
 
-class _Index(msgspec.Struct):
+class _Index(_Message):
     ready: bool = False
 
 
-class _Control(msgspec.Struct):
+class _Control(_Message):
     parameters: dict[str, Parameter] | None = None
 
 
-_KINDS: dict[str, type[msgspec.Struct]] = {"inputs": _Tensor, "outputs": _Wanted}
-_PARAMETERS = msgspec.json.Decoder(dict[str, Parameter])
+_KINDS: dict[str, type[_Message]] = {"inputs": _Tensor, "outputs": _Wanted}
 
 
 def is_under(path: str) -> bool:
@@ -310,14 +315,14 @@ def _json_length(header: str | None, size: int) -> int:
     return int(header)
 
 
-def _build(value: Any, kind: type[msgspec.Struct] | None) -> Any:  # noqa: ANN401
+def _build(value: Any, kind: type[_Message] | None) -> Any:  # noqa: ANN401
     """Build of an object what its kind has, but no tensor's data; `None` is no object."""
     if kind is None:
         return value
     if not isinstance(value, simdjson.Object):
         raise InvalidRequest("The request is none of the protocol's: there is no object for one.")
     built = {}
-    for name in kind.__struct_fields__:
+    for name in kind.model_fields:
         if name not in value:
             continue
         each: Any = value[name]
@@ -333,18 +338,22 @@ def _build(value: Any, kind: type[msgspec.Struct] | None) -> Any:  # noqa: ANN40
 
 
 def _parameters(value: simdjson.Object) -> dict[str, Parameter]:
-    try:
-        return _PARAMETERS.decode(value.mini)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The request has parameters that cannot be: {error}.") from error
+    parameters: dict[str, Parameter] = {}
+    for name, each in value.items():
+        if not isinstance(each, Parameter):
+            raise InvalidRequest(f"The parameter {say(name)} must be text, a number or a boolean.")
+        parameters[name] = each
+    return parameters
 
 
 def _convert(text: bytes, kind: type[T]) -> T:
     """Read JSON as an object of some kind; what the kind does not have is passed over."""
     try:
-        return msgspec.convert(_build(parse_json(text), kind), kind)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The request is none of the protocol's: {error}.") from error
+        return kind.model_validate(_build(parse_json(text), kind))
+    except ValidationError as error:
+        raise InvalidRequest(
+            f"The request is none of the protocol's: {first_mistake(error)}."
+        ) from error
 
 
 def _read(body: bytes, length: int) -> InferRequest:
@@ -376,10 +385,10 @@ def _contents(tensor: _Tensor, rest: memoryview, brackets: int) -> tuple[Content
     """Find a tensor's contents, in JSON or at the beginning of the `rest` of the body."""
     name, size = say(tensor.name), (tensor.parameters or {}).get("binary_data_size")
     if size is None:
-        if tensor.data is msgspec.UNSET:
+        if "data" not in tensor.model_fields_set:
             return NoContents(), rest
         return JSONContents(tensor.data, brackets), rest
-    if tensor.data is not msgspec.UNSET:
+    if "data" in tensor.model_fields_set:
         raise InvalidRequest(f"The input {name} has both data and a binary_data_size.")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InvalidRequest(
@@ -418,12 +427,12 @@ def _write(request: InferRequest, response: InferResponse) -> Response:
     if response.parameters:
         answer["parameters"] = response.parameters
     answer["outputs"] = outputs
+    in_json = JSON(answer)
     if not tensors:
-        return JSON(answer)
-    text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        return in_json
     return Response(
-        b"".join([text, *tensors]),
-        headers={JSON_LENGTH: str(len(text))},
+        b"".join([in_json.body, *tensors]),
+        headers={JSON_LENGTH: str(len(in_json.body))},
         media_type="application/octet-stream",
     )
 

@@ -56,7 +56,7 @@ def test_a_missing_file_is_refused_by_name(models: Path, file: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "card.json is not JSON"),
+        ("{", "card.json is not a model card: Invalid JSON"),
         ("[]", "card.json is not a model card"),
         ('{"name": "deeper"}', "card.json is not a model card: calibration: Field required"),
     ],
