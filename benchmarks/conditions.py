@@ -255,6 +255,52 @@ def boxed(digit: Digit, rng: Rng) -> bytes:
     return encode(250 - 220 * np.maximum(ink, cell))
 
 
+def cell(digit: Digit, rng: Rng) -> bytes:
+    """A cell of a printed form or its sides, as forms have them, a little turned."""
+    ink = place(ink_of(digit, 140), rng, rng.uniform(1.9, 2.6))
+    lines = _cell(ink, rng, 140)
+    pen_shade, line_shade = rng.uniform(20, 130), rng.uniform(20, 170)
+    grey = 245 - (245 - line_shade) * lines
+    return photographed(grey + ink * (np.minimum(grey, pen_shade) - grey), rng, noise=3)
+
+
+def touching_cell(digit: Digit, rng: Rng) -> bytes:
+    """The same, one side of which runs through the digit's outermost strokes."""
+    ink = place(ink_of(digit, 140), rng, rng.uniform(1.9, 2.6))
+    lines = _cell(ink, rng, 140, touching=True)
+    grey = 245 - 205 * np.maximum(ink, lines * rng.uniform(0.5, 1))
+    return photographed(grey, rng, noise=3)
+
+
+def _cell(ink: Ink, rng: Rng, height: int, touching: bool = False) -> Ink:
+    """Draw one to four sides of a cell around ink: closed, or going on to the border."""
+    side = len(ink)
+    rows, columns = np.nonzero(ink > 0.5)
+    box = np.array([columns.min(), rows.min(), columns.max(), rows.max()])
+    away = rng.uniform(0.05, 0.3, 4) * height
+    if touching:
+        away[rng.integers(4)] = -rng.uniform(0, 0.04) * height
+    left, top, right, bottom = np.rint(box + away * [-1, -1, 1, 1]).astype(int)
+    closed = rng.random() < 0.3
+    first, last = (np.array([left, top]), np.array([right, bottom])) if closed else (0, side)
+    (x0, y0), (x1, y1) = np.broadcast_to(first, 2).tolist(), np.broadcast_to(last, 2).tolist()
+    sides = [((x0, top), (x1, top)), ((x0, bottom), (x1, bottom))]
+    sides += [((left, y0), (left, y1)), ((right, y0), (right, y1))]
+    count = 4 if closed else rng.integers(1, 5)
+    lines = np.zeros_like(ink)
+    thickness = int(rng.integers(1, max(2, height // 20)))
+    for i in rng.permutation(4)[:count]:
+        cv2.line(lines, *sides[i], 1.0, thickness, cv2.LINE_AA)
+    if rng.random() < 0.2:  # dotted
+        step = int(rng.integers(2, 6)) * thickness
+        y, x = np.mgrid[:side, :side] // step
+        lines *= (x + y) % 2 == 0
+    elif rng.random() < 0.3:  # badly printed
+        lines *= _noise(ink.shape, rng, 2) > -1
+    turned = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-3, 3), 1)
+    return cv2.warpAffine(lines, turned, (side, side), borderMode=cv2.BORDER_REPLICATE)
+
+
 def photo(digit: Digit, rng: Rng) -> bytes:
     """Everything at once: a small turned digit on squared paper, in a falling light."""
     drawn = pen(turn(ink_of(digit, 180), rng.uniform(-8, 8)), rng.uniform(8, 20))
@@ -381,6 +427,8 @@ CONDITIONS = (
     Condition("turned 10° right", "rough", rotated(-10)),
     Condition("scanner's edges", "rough", frame),
     Condition("in a form's cell", "rough", boxed),
+    Condition("in a printed cell", "rough", cell),
+    Condition("touching its cell", "rough", touching_cell),
     Condition("sheet on a table", "rough", table),
     Condition("blackboard", "rough", blackboard),
     Condition("dark corners", "rough", dark_corners),

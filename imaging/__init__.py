@@ -1,7 +1,7 @@
 """Bytes of any picture become pixels as QMNIST has them: uint8 `[28, 28]`, 255 is ink.
 
-Four steps, each in its own module: `decoding` (bytes to shades), `ink` (shades to ink),
-`strokes` (ink to the digit's ink), `form` (the digit's ink to 28 x 28). Where there are several
+Four steps: `decoding` (bytes to shades), `ink` (shades to ink), `strokes` (ink to the digit's ink,
+without printed `lines`), `form` (the digit's ink to 28 x 28). Where there are several
 digits, `reading` tells them apart.
 """
 

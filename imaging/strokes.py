@@ -12,23 +12,9 @@ from numpy.typing import NDArray
 
 from imaging.decoding import Pixels
 from imaging.errors import NoDigit, SeveralDigits
+from imaging.lines import find_lines
 
 MARKED = 102  # of 255: the strength at and above which a pixel belongs to a stroke
-
-FAINT = 50  # of 255: the strength at and above which a pixel may belong to a printed line
-
-# A printed line is at most so thick and so tilted, and covers this share of its way from border to
-# border. It is found by its straight pieces, each at least a run long, which together are so long
-# and lie so near to it. Shares are of the picture's side.
-LINE_THICKNESS = 1 / 60
-LINE_TILT = 6  # degrees
-LINE_COVER = 0.8
-LINE_RUN = 1 / 12
-LINE_VOTES = 0.25
-LINE_BAND = 3  # pixels
-LINE_OVERLAID = 1.5  # times a line's strength: what is stronger is not the line
-LINE_SMALLEST = 80  # pixels; in smaller pictures strokes are as thin as lines
-MOST_LINES = 200  # found, several for each line
 
 # A scanner's edge lies along at least this share of one side of the picture, and is on average so
 # deep, as a share of the shorter side.
@@ -150,8 +136,8 @@ def find_strokes(strength: Pixels) -> Strokes:
     """
     marked = cv2.threshold(strength, MARKED - 1, 1, cv2.THRESH_BINARY)[1]
     removed = []
-    lines = _printed_lines(strength)
-    if lines is not None:
+    lines = find_lines(strength)
+    if lines.any():
         kept = marked & ~lines
         fringe = cv2.dilate(lines, np.ones((3, 3), np.uint8)) & ~kept
         strength = np.where(fringe, np.uint8(0), strength)
@@ -230,63 +216,6 @@ def _find_parts(marked: Pixels) -> list[Part]:
             parts.append(Part(outline, Box(left, top, left + width, top + height)))
     parts.sort(key=lambda part: part.box.longest, reverse=True)
     return parts[:MOST_PARTS]
-
-
-def _printed_lines(strength: Pixels) -> Pixels | None:
-    """Find the lines of ruled and squared paper: 1 where a line is, and no stroke on it."""
-    height, width = strength.shape
-    if min(height, width) < LINE_SMALLEST:
-        return None
-    faint = cv2.threshold(strength, FAINT - 1, 1, cv2.THRESH_BINARY)[1]
-    _, _, across, down = cv2.boundingRect(faint)
-    lines = np.zeros_like(faint)
-    if across >= LINE_COVER * width:
-        lines |= _lines(faint, strength)
-    if down >= LINE_COVER * height:
-        lines |= _lines(np.ascontiguousarray(faint.T), strength.T).T
-    return lines if lines.any() else None
-
-
-def _lines(marked: Pixels, strength: Pixels) -> Pixels:
-    """Find lines that run from left to right."""
-    height, width = marked.shape
-    lines = np.zeros_like(marked)
-    thin = marked & ~_taller(marked, max(3, round(width * LINE_THICKNESS)))
-    tall = cv2.dilate(thin, np.ones((3, 1), np.uint8))
-    run = np.ones((1, round(width * LINE_RUN)), np.uint8)
-    pieces = thin & cv2.morphologyEx(tall, cv2.MORPH_OPEN, run)
-    if cv2.countNonZero(pieces) < LINE_VOTES * width:
-        return lines
-    upright, tilt = np.pi / 2, np.radians(LINE_TILT)
-    found = cv2.HoughLines(
-        pieces,
-        1,
-        np.pi / 720,
-        round(LINE_VOTES * width),
-        min_theta=upright - tilt,
-        max_theta=upright + tilt,
-    )
-    if found is None:
-        return lines
-    near = cv2.dilate(marked, np.ones((2 * LINE_BAND + 1, 1), np.uint8))
-    columns = np.arange(width)
-    for distance, angle in found.reshape(-1, 2)[:MOST_LINES]:
-        rows = np.rint((distance - columns * np.cos(angle)) / np.sin(angle)).astype(int)
-        inside = (rows >= 0) & (rows < height)
-        if near[rows[inside], columns[inside]].mean() < LINE_COVER:
-            continue
-        band = np.arange(-LINE_BAND, LINE_BAND + 1)[:, None]
-        place = ((rows[inside] + band).clip(0, height - 1), columns[inside])
-        on_line = strength[place] * thin[place]
-        # Where ink is darker than the line, it lies on it.
-        darkest = LINE_OVERLAID * np.median(on_line[on_line > 0])
-        lines[place] |= (on_line > 0) & (on_line <= darkest)
-    return lines
-
-
-def _taller(marked: Pixels, height: int) -> Pixels:
-    """Find where marks go on upright for more pixels than these."""
-    return cv2.morphologyEx(marked, cv2.MORPH_OPEN, np.ones((height + 1, 1), np.uint8))
 
 
 def _without_edges(parts: list[Part], shape: tuple[int, ...]) -> list[Part]:

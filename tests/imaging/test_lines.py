@@ -1,0 +1,99 @@
+"""Printed lines are taken away, and no stroke of a digit is."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from imaging import View, look, look_for_all, open_picture
+from tests import drawn
+
+Line = tuple[tuple[int, int], tuple[int, int]]
+
+SIDE = 240
+# On a canvas twice as large as what is cut out of it, so that lines go on when it is turned.
+LEFT, RIGHT, TOP, BOTTOM = (140, 0), (340, 0), (0, 135), (0, 345)
+
+
+def crossing(*sides: tuple[int, int]) -> list[Line]:
+    """The sides of a cell, which go on beyond it."""
+    return [((x, y), (x or 480, y or 480)) for x, y in sides]
+
+
+CELL = crossing(LEFT, RIGHT, TOP, BOTTOM)
+FRAME: list[Line] = [
+    ((140, 135), (340, 135)),
+    ((340, 135), (340, 345)),
+    ((340, 345), (140, 345)),
+    ((140, 345), (140, 135)),
+]
+
+
+def written(digit: int, lines: list[Line], turned: float = 0, **pen: int) -> Image.Image:
+    canvas = Image.new("L", (2 * SIDE, 2 * SIDE), 255)
+    canvas.paste(drawn.on_paper(digit, 180), (150, 150))
+    for line in lines:
+        ImageDraw.Draw(canvas).line(line, **pen)
+    turned_canvas = canvas.rotate(turned, Image.Resampling.BILINEAR, fillcolor=255)
+    return turned_canvas.crop((SIDE // 2, SIDE // 2, 3 * SIDE // 2, 3 * SIDE // 2))
+
+
+def see(sheet: Image.Image) -> View:
+    return look(open_picture(drawn.encode(sheet), 10**6))
+
+
+def assert_alike(sheet: Image.Image, bare: Image.Image) -> None:
+    """Whether the same strokes are seen on both, half a pixel more or less."""
+    found, expected = see(sheet), see(bare)
+    assert found.box == pytest.approx(expected.box, abs=6)
+    a, b = (view.pixels.astype(float).ravel() for view in (found, expected))
+    assert a @ b > 0.85 * np.sqrt((a @ a) * (b @ b))
+
+
+@pytest.mark.parametrize("digit", range(10))
+@pytest.mark.parametrize(
+    "lines", [CELL, FRAME, CELL[:1], CELL[1:3], CELL[2:]], ids=["cell", "frame", "1", "2", "rules"]
+)
+@pytest.mark.parametrize("pen", [{"fill": 0, "width": 5}, {"fill": 140, "width": 2}], ids=str)
+def test_the_sides_of_a_cell_are_no_ink(digit: int, lines: list[Line], pen: dict[str, int]) -> None:
+    for turned in (0, 3):
+        assert_alike(written(digit, lines, turned, **pen), written(digit, [], turned))
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_a_line_that_the_digit_touches_or_crosses_is_no_ink(digit: int) -> None:
+    bare = written(digit, [])
+    _, top, _, height = see(bare).box
+    for y in (top + 1, top + height // 2, top + height - 1):
+        line = ((0, SIDE // 2 + y), (2 * SIDE, SIDE // 2 + y))
+        assert_alike(written(digit, [line], fill=0, width=3), bare)
+
+
+@pytest.mark.parametrize("digit", range(10))
+@pytest.mark.parametrize("pen", [1, 3, 6])
+def test_strokes_of_any_digit_are_no_lines(digit: int, pen: int) -> None:
+    """However straight, thin, and near to the border."""
+    strokes = [stroke * 180 + 10 for stroke in drawn.STROKES[digit]]
+    view = see(Image.fromarray(255 - drawn.paint(strokes, (200, 200), pen)))
+    assert "lines" not in view.removed
+
+
+def test_all_digits_of_a_row_of_cells_are_found_in_order() -> None:
+    row = Image.new("L", (600, 200), 255)
+    for place, digit in enumerate((3, 1, 7)):
+        row.paste(drawn.on_paper(digit, 150), (200 * place + 25, 25))
+    pencil = ImageDraw.Draw(row)
+    for x in (10, 203, 396, 590):
+        pencil.line((x, 0, x, 200), fill=60, width=4)
+    for y in (12, 187):
+        pencil.line((0, y, 600, y), fill=60, width=4)
+    (line,) = look_for_all(open_picture(drawn.encode(row), 10**6))
+    assert [len(candidates) for candidates in line] == [1, 1, 1]
+    centres = [view.box[0] + view.box[2] / 2 for ((view,),) in line]
+    assert centres == pytest.approx([100, 300, 500], abs=40)
+
+
+def test_dotted_rules_are_no_ink() -> None:
+    sheet = written(5, [])
+    for x in range(0, SIDE, 8):
+        ImageDraw.Draw(sheet).line((x, 190, x + 3, 190), fill=0, width=2)
+    assert_alike(sheet, written(5, []))
