@@ -33,6 +33,7 @@ BAND, WIDEST_BAND = 1 / 60, 3  # by which it is not quite straight, or pixels
 NEAR = 0.04  # how far from the border, or from another line, it may end
 DIGIT = 0.08  # smaller things are no digits
 
+CORNER = 0.12  # of a tilted frame's sides, within which its corners are
 LONGER = 1.1  # times the digits' height, or what ends at two such lines
 OVERLAID = 2.5  # times a line's strength: what is stronger is not the line
 MOST = 200  # found, several for each line
@@ -89,7 +90,7 @@ def find_lines(strength: Pixels) -> Pixels:
         strength: uint8 `[H, W]`, of the ink.
     """
     drawn = np.zeros_like(strength)
-    if min(strength.shape) < SMALLEST:
+    if min(strength.shape) < SMALLEST or not _may_have_lines(_threshold(strength)):
         return drawn
     lines = list(_straight(strength))
     lines += [line.transposed for line in _straight(np.ascontiguousarray(strength.T))]
@@ -98,10 +99,27 @@ def find_lines(strength: Pixels) -> Pixels:
     return drawn
 
 
+def _may_have_lines(faint: Pixels) -> bool:
+    """Tell in a fraction of the time that there are none: ink on fewer than two sides, no frame."""
+    near = _near(faint.shape)
+    sides = faint[:near], faint[-near:], faint[:, :near], faint[:, -near:]
+    if sum(map(cv2.hasNonZero, sides)) > 1:
+        return True
+    left, top, width, height = cv2.boundingRect(faint)
+    inside = faint[top : top + height, left : left + width]
+    x, y = ceil(width * CORNER), ceil(height * CORNER)
+    corners = inside[:y, :x], inside[:y, -x:], inside[-y:, :x], inside[-y:, -x:]
+    return width > 0 and all(map(cv2.hasNonZero, corners))
+
+
+def _near(shape: tuple[int, ...]) -> int:
+    return max(2, round(NEAR * max(shape)))
+
+
 def _printed(lines: list[Line], strength: Pixels) -> list[Line]:
     """Leave out what may be strokes of a digit."""
     shape = strength.shape
-    near = max(2, round(NEAR * max(shape)))
+    near = _near(shape)
     while lines:
         kept = [x for x in lines if (x.at_border(shape, near) | x.at(lines, near)).all()]
         if len(kept) == len(lines):
