@@ -290,7 +290,8 @@ def _cell(ink: Ink, rng: Rng, height: int, touching: bool = False) -> Ink:
     lines = np.zeros_like(ink)
     thickness = int(rng.integers(1, max(2, height // 20)))
     for i in rng.permutation(4)[:count]:
-        cv2.line(lines, *sides[i], 1.0, thickness, cv2.LINE_AA)
+        start, end = sides[i]
+        cv2.line(lines, start, end, 1.0, thickness, cv2.LINE_AA)
     if rng.random() < 0.2:  # dotted
         step = int(rng.integers(2, 6)) * thickness
         y, x = np.mgrid[:side, :side] // step

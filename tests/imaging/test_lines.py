@@ -1,5 +1,7 @@
 """Printed lines are taken away, and no stroke of a digit is."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -28,7 +30,7 @@ FRAME: list[Line] = [
 ]
 
 
-def written(digit: int, lines: list[Line], turned: float = 0, **pen: int) -> Image.Image:
+def written(digit: int, lines: list[Line], turned: float = 0, **pen: Any) -> Image.Image:  # noqa: ANN401
     canvas = Image.new("L", (2 * SIDE, 2 * SIDE), 255)
     canvas.paste(drawn.on_paper(digit, 180), (150, 150))
     for line in lines:
