@@ -1,6 +1,9 @@
 """What surrounds the answering of every request, whatever transport brings it."""
 
+import itertools
 import logging
+import re
+import secrets
 import time
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -10,7 +13,6 @@ from typing import Self
 from starlette.requests import ClientDisconnect
 
 from serving.api.admission import Admission
-from serving.api.request_ids import RequestIds
 from serving.errors import REFUSALS, STATUS, InternalError, Refusal
 from serving.settings import Log, Settings
 from serving.telemetry import logs, metrics
@@ -21,8 +23,25 @@ CLIENT_LEFT = 499  # nobody gets it; so nginx logs a client that did not wait
 
 MISTAKE = InternalError("The service made a mistake; its log says which, beside this request's id.")
 
+ID_HEADER = "x-request-id"
+GOOD_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+
 # Of the request that is being answered.
 request_id: ContextVar[str] = ContextVar("request_id")
+
+
+class RequestIds:
+    """The ids that a worker gives."""
+
+    def __init__(self) -> None:
+        worker = secrets.token_hex(4)
+        self._new = (f"{worker}-{n:x}" for n in itertools.count(1))
+
+    def take(self, sent: bytes | None) -> str:
+        """Take the client's own id for a request, if it is well-formed, or else a new one."""
+        if sent is not None and GOOD_ID.fullmatch(sent):
+            return sent.decode("ascii")
+        return next(self._new)
 
 
 class Frames:

@@ -23,9 +23,9 @@ from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from serving import errors, shutdown
-from serving.api import pages, request_ids, responses
+from serving.api import pages, responses
 from serving.api.admission import Admission
-from serving.api.frame import MISTAKE, Frame, Frames
+from serving.api.frame import ID_HEADER, MISTAKE, Frame, Frames
 from serving.errors import STATUS, Overloaded, Refusal
 from serving.protocol import rest
 from serving.settings import Log, Settings
@@ -37,7 +37,7 @@ READY = "/readyz"
 METRICS = "/metrics"
 HEALTH = ("/livez", READY, "/healthz")
 
-ID = request_ids.HEADER.encode("ascii")
+ID = ID_HEADER.encode("ascii")
 
 # BentoML's answers without digits, in our words.
 OF_STATUS: dict[int, Refusal] = {

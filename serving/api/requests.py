@@ -15,8 +15,8 @@ from starlette.requests import Request
 
 from imaging import SIDE
 from serving.api import forms
+from serving.api.contents import BYTE, ContentsError, JSONContents, parse_json
 from serving.api.forms import Part
-from serving.api.tensors import BYTE, ContentsError, JSONContents, parse_json
 from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
 
 FILE = "image"

@@ -51,8 +51,8 @@ class Prediction(NamedTuple):
 
     Attributes:
         probabilities: Of the digits 0 to 9.
-        accepted: Whether that is sure enough, of what is enough of a digit; `None` where the model
-            has no thresholds.
+        accepted: Whether confidence and typicality reach the thresholds on the model's card; `None`
+            if it has none.
     """
 
     digit: int
@@ -91,9 +91,9 @@ class Predictions:
 
     @cached_property
     def accepted(self) -> NDArray[np.bool_] | None:
-        """Whether each answer is sure enough, of what is enough of a digit, bool `[N]`.
+        """Whether each answer reaches the thresholds on the model's card, bool `[N]`.
 
-        `None` where the model has no thresholds.
+        `None` if it has none.
         """
         if self.acceptance is None:
             return None

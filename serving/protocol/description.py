@@ -7,6 +7,7 @@ from typing import Any
 from imaging import SIDE
 from serving import errors
 from serving.api import openapi
+from serving.api.contents import BYTE
 from serving.api.openapi import (
     ANY,
     BINARY,
@@ -20,9 +21,9 @@ from serving.api.openapi import (
     path_item,
     ref,
 )
-from serving.api.tensors import BYTE
-from serving.protocol.inference import EXTENSIONS, INPUTS, NAME, OUTPUTS
+from serving.protocol.inference import EXTENSIONS, NAME
 from serving.protocol.statistics import OUTCOMES, PHASES
+from serving.protocol.tensors import INPUTS, OUTPUTS
 
 OF_A_MODEL = (errors.UnknownModel, *ANY)
 CONTROL = (errors.BodyTooLarge, *WITH_BODY)

@@ -17,18 +17,18 @@ from numpy.typing import DTypeLike, NDArray
 
 from serving.api.admission import Admission
 from serving.api.bodies import Bodies
-from serving.api.frame import Frames
-from serving.api.request_ids import HEADER
-from serving.api.tensors import BYTE, Contents, ContentsError, RawContents, check_count
+from serving.api.contents import BYTE, Contents, ContentsError, RawContents, check_count
+from serving.api.frame import ID_HEADER, Frames
 from serving.errors import STATUS, InvalidRequest, SlowRequest, UnknownModel
 from serving.protocol import inference, messages
-from serving.protocol.inference import (
+from serving.protocol.inference import InferRequest, InferResponse
+from serving.protocol.tensors import (
     LONGEST_LIST,
-    InferRequest,
-    InferResponse,
+    Input,
     Output,
     Parameter,
-    say,
+    RequestedOutput,
+    quoted,
 )
 from serving.settings import Settings
 from serving.telemetry import metrics
@@ -163,8 +163,8 @@ class Transport:
             for key, value in call.invocation_metadata()
         ]
         path = f"/{messages.SERVICE}/{name}"
-        frame = self._frames.make("POST", path, dict(headers).get(HEADER.encode()))
-        call.set_trailing_metadata(((HEADER, frame.request_id),))
+        frame = self._frames.make("POST", path, dict(headers).get(ID_HEADER.encode()))
+        call.set_trailing_metadata(((ID_HEADER, frame.request_id),))
         answer = b""
         with frame:
             if name not in HEALTH:
@@ -269,16 +269,14 @@ def _read(asked: Any) -> InferRequest:  # noqa: ANN401
         if raw:
             if tensor.HasField("contents"):
                 raise InvalidRequest(
-                    f"The input {say(tensor.name)} has contents, and there are raw_input_contents, "
-                    "too."
+                    f"The input {quoted(tensor.name)} has contents, and there are "
+                    "raw_input_contents, too."
                 )
             contents = RawContents(raw[place])
         inputs.append(
-            inference.Input(
-                tensor.name, tensor.datatype, tensor.shape, contents, _parameters(tensor)
-            )
+            Input(tensor.name, tensor.datatype, tensor.shape, contents, _parameters(tensor))
         )
-    outputs = [inference.RequestedOutput(each.name, _parameters(each)) for each in asked.outputs]
+    outputs = [RequestedOutput(each.name, _parameters(each)) for each in asked.outputs]
     return InferRequest(inputs, outputs, asked.id, _parameters(asked))
 
 
@@ -289,7 +287,7 @@ def _parameters(message: Any) -> dict[str, Parameter]:  # noqa: ANN401
     for name, parameter in message.parameters.items():
         kind = parameter.WhichOneof(messages.ONE_OF)
         if kind is None:
-            raise InvalidRequest(f"The parameter {say(name)} has no value.")
+            raise InvalidRequest(f"The parameter {quoted(name)} has no value.")
         found[name] = getattr(parameter, kind)
     return found
 

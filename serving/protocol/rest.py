@@ -13,8 +13,8 @@ from starlette.responses import Response
 from imaging import SIDE
 from serving.api.admission import Admission
 from serving.api.bodies import Bodies
+from serving.api.contents import Contents, JSONContents, NoContents, RawContents, parse_json
 from serving.api.responses import JSON, headers_of
-from serving.api.tensors import Contents, JSONContents, NoContents, RawContents, parse_json
 from serving.errors import (
     STATUS,
     BodyTooLarge,
@@ -27,13 +27,14 @@ from serving.errors import (
     first_mistake,
 )
 from serving.protocol import description, inference
-from serving.protocol.inference import (
+from serving.protocol.inference import InferRequest, InferResponse
+from serving.protocol.tensors import (
     LONGEST_LIST,
-    InferRequest,
-    InferResponse,
+    Input,
     Output,
     Parameter,
-    say,
+    RequestedOutput,
+    quoted,
 )
 from serving.settings import Settings
 from serving.telemetry import metrics
@@ -242,8 +243,8 @@ class Routes:
         sent = await self._control(request, _Control)
         if unknown := set(sent.parameters or ()) - {"unload_dependents"}:
             raise InvalidRequest(
-                f"The parameters {say(sorted(unknown))} are not taken: a model is what is in its "
-                "folder."
+                f"The parameters {quoted(sorted(unknown))} are not taken: a model is what is in "
+                "its folder."
             )
 
     async def _control(self, request: Request, kind: type[T]) -> T:
@@ -305,7 +306,7 @@ def _json_length(header: str | None, size: int) -> int:
     # No more digits than Python turns into a number in no time.
     if not header.isascii() or not header.isdecimal() or len(header) > 18:
         raise InvalidRequest(
-            f"Inference-Header-Content-Length must be a number of bytes, not {say(header)}."
+            f"Inference-Header-Content-Length must be a number of bytes, not {quoted(header)}."
         )
     if int(header) > size:
         raise InvalidRequest(
@@ -341,7 +342,9 @@ def _parameters(value: simdjson.Object) -> dict[str, Parameter]:
     parameters: dict[str, Parameter] = {}
     for name, each in value.items():
         if not isinstance(each, Parameter):
-            raise InvalidRequest(f"The parameter {say(name)} must be text, a number or a boolean.")
+            raise InvalidRequest(
+                f"The parameter {quoted(name)} must be text, a number or a boolean."
+            )
         parameters[name] = each
     return parameters
 
@@ -367,23 +370,19 @@ def _read(body: bytes, length: int) -> InferRequest:
     for tensor in sent.inputs:
         contents, tensors = _contents(tensor, tensors, brackets)
         inputs.append(
-            inference.Input(
-                tensor.name, tensor.datatype, tensor.shape, contents, tensor.parameters or {}
-            )
+            Input(tensor.name, tensor.datatype, tensor.shape, contents, tensor.parameters or {})
         )
     if tensors:
         raise InvalidRequest(
             f"The body has {len(tensors):,} bytes more than the binary data of its inputs."
         )
-    outputs = [
-        inference.RequestedOutput(each.name, each.parameters or {}) for each in sent.outputs or ()
-    ]
+    outputs = [RequestedOutput(each.name, each.parameters or {}) for each in sent.outputs or ()]
     return InferRequest(inputs, outputs, sent.id or "", sent.parameters or {})
 
 
 def _contents(tensor: _Tensor, rest: memoryview, brackets: int) -> tuple[Contents, memoryview]:
     """Find a tensor's contents, in JSON or at the beginning of the `rest` of the body."""
-    name, size = say(tensor.name), (tensor.parameters or {}).get("binary_data_size")
+    name, size = quoted(tensor.name), (tensor.parameters or {}).get("binary_data_size")
     if size is None:
         if "data" not in tensor.model_fields_set:
             return NoContents(), rest
@@ -392,12 +391,13 @@ def _contents(tensor: _Tensor, rest: memoryview, brackets: int) -> tuple[Content
         raise InvalidRequest(f"The input {name} has both data and a binary_data_size.")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InvalidRequest(
-            f"The binary_data_size of the input {name} must be a number of bytes, not {say(size)}."
+            f"The binary_data_size of the input {name} must be a number of bytes, not "
+            f"{quoted(size)}."
         )
     if size > len(rest):
         raise InvalidRequest(
-            f"The input {name} announces {say(size)} bytes of binary data, and {len(rest):,} are "
-            "there."
+            f"The input {name} announces {quoted(size)} bytes of binary data, and {len(rest):,} "
+            "are there."
         )
     return RawContents(rest[:size]), rest[size:]
 

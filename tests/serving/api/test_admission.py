@@ -1,6 +1,6 @@
 import pytest
 
-from serving.api.access import Keys
+from serving.api.admission import Keys
 from serving.errors import Unauthorized
 
 KEYS = Keys(["first", "second"])

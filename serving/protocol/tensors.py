@@ -1,0 +1,237 @@
+"""The protocol's tensors: which there are, and whether those of a request fit them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from imaging import SIDE
+from serving.api.contents import BYTE, Contents, ContentsError
+from serving.errors import InvalidRequest
+from serving.inference.classifier import Classifier, Predictions
+
+CLASSES = 10
+
+LONGEST_LIST = 1_000  # of inputs, outputs, dimensions, parameters
+
+LONGEST = 100  # characters of what a client sent, in a sentence about it
+
+Parameter = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor that a model takes or returns; a dimension of any size is -1."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """Describe it as the protocol's metadata do."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+
+
+IMAGES = TensorSpec("images", "UINT8", (-1, SIDE, SIDE))
+IMAGES_FP32 = TensorSpec("images_fp32", "FP32", (-1, SIDE, SIDE))
+PICTURES = TensorSpec("pictures", "BYTES", (-1,))
+INPUTS = {spec.name: spec for spec in (IMAGES, IMAGES_FP32, PICTURES)}
+
+DIGIT = TensorSpec("digit", "INT64", (-1,))
+PROBABILITIES = TensorSpec("probabilities", "FP32", (-1, CLASSES))
+LOGITS = TensorSpec("logits", "FP32", (-1, CLASSES))
+CONFIDENCE = TensorSpec("confidence", "FP32", (-1,))
+ACCEPTED = TensorSpec("accepted", "BOOL", (-1,))  # if the model has thresholds
+OUTPUTS = (DIGIT, PROBABILITIES, LOGITS, CONFIDENCE, ACCEPTED)
+
+# The protocol's metadata have no place for what a tensor's numbers mean; these stand beside them.
+PROPERTIES = {
+    "inputs": "Send one of images, images_fp32 and pictures.",
+    "images": "0…255, 255 is ink, as QMNIST has them.",
+    "images_fp32": "0…1, 1 is ink, as torchvision's ToTensor makes them of images.",
+    "pictures": "Encoded picture files of any size: PNG, JPEG and others. In JSON, base64.",
+    "digit": "The likeliest digit.",
+    "probabilities": "Of the digits 0 to 9, calibrated.",
+    "logits": "What the probabilities are made of.",
+    "confidence": "The likeliest digit's probability.",
+    "accepted": "Whether confidence and typicality reach the thresholds on the model's card.",
+}
+
+DTYPES: dict[str, DTypeLike] = {"UINT8": np.uint8, "FP32": np.dtype("<f4")}
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input as it was sent."""
+
+    name: str
+    datatype: str
+    shape: Sequence[int]
+    contents: Contents
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    """An output that is asked for."""
+
+    name: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output; `data` has the shape, or are the elements of a tensor of BYTES, row by row."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: NDArray[Any] | list[bytes]
+
+    def raw(self) -> bytes:
+        """Return the contents as bytes; see `RawContents`."""
+        if isinstance(self.data, list):
+            return b"".join(len(each).to_bytes(4, "little") + each for each in self.data)
+        return self.data.tobytes()
+
+
+def to_uint8(images: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Undo torchvision's ToTensor: 0…1 becomes 0…255, uint8 of the same shape.
+
+    Raises:
+        ContentsError: There is something else among them.
+    """
+    if not (images.min() >= 0 and images.max() <= 1):  # nor is what is not a number
+        raise ContentsError("has values that are not within 0…1")
+    pixels: NDArray[np.uint8] = np.rint(images * BYTE).astype(np.uint8)
+    return pixels
+
+
+def quoted(value: object) -> str:
+    """Quote what a client sent, but not at any length."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def only_input(inputs: Sequence[Input]) -> Input:
+    """Return the input of a request, which has one.
+
+    Raises:
+        InvalidRequest: It has none, several, or one that is not known.
+    """
+    names = [each.name for each in inputs]
+    for name in names:
+        if name not in INPUTS:
+            raise InvalidRequest(
+                f"There is no input {quoted(name)}; there are {', '.join(INPUTS)}."
+            )
+        if names.count(name) > 1:
+            raise InvalidRequest(f"The input {name!r} is there more than once.")
+    if len(inputs) != 1:
+        sent = ", ".join(map(repr, names)) or "none"
+        raise InvalidRequest(f"Send one of the inputs {', '.join(INPUTS)}; these are {sent}.")
+    return inputs[0]
+
+
+def check_input(sent: Input, max_batch: int) -> TensorSpec:
+    """Return what an input must be, but for its contents, once it is known to be so.
+
+    Raises:
+        InvalidRequest: It is not; the message names it.
+    """
+    spec = INPUTS[sent.name]
+    if sent.datatype != spec.datatype:
+        raise InvalidRequest(
+            f"The input {sent.name!r} must have the datatype {spec.datatype}, not "
+            f"{quoted(sent.datatype)}."
+        )
+    if "shared_memory_region" in sent.parameters:
+        raise InvalidRequest(f"The input {sent.name!r} is in shared memory, which is not read.")
+    shape = list(sent.shape[: len(spec.shape) + 1])
+    if len(shape) != len(spec.shape) or tuple(shape[1:]) != spec.shape[1:] or shape[0] < 1:
+        wanted = ", ".join(["N", *map(str, spec.shape[1:])])
+        raise InvalidRequest(
+            f"The input {sent.name!r} must have the shape [{wanted}] with N of at least 1, not "
+            f"{quoted(shape)}."
+        )
+    if shape[0] > max_batch:
+        raise InvalidRequest(
+            f"The input {sent.name!r} has {quoted(shape[0])} pictures; at most {max_batch:,} are "
+            "taken at once."
+        )
+    return spec
+
+
+def wanted_outputs(
+    model: Classifier, requested: Sequence[RequestedOutput]
+) -> list[tuple[TensorSpec, int | None]]:
+    """Return the outputs that are asked for, and of how many classes, if that is asked.
+
+    Raises:
+        InvalidRequest: The model has none of that name, or it cannot be given so.
+    """
+    specs = outputs_of(model)
+    if not requested:
+        return [(spec, None) for spec in specs.values()]
+    names = [output.name for output in requested]
+    wanted = []
+    for output in requested:
+        if output.name not in specs:
+            raise InvalidRequest(
+                f"There is no output {quoted(output.name)}; there are {', '.join(specs)}."
+            )
+        if names.count(output.name) > 1:
+            raise InvalidRequest(f"The output {output.name!r} is asked for more than once.")
+        if "shared_memory_region" in output.parameters:
+            raise InvalidRequest(
+                f"The output {output.name!r} is to go to shared memory, which is not written."
+            )
+        wanted.append((specs[output.name], _classes(specs[output.name], output)))
+    return wanted
+
+
+def _classes(spec: TensorSpec, output: RequestedOutput) -> int | None:
+    count = output.parameters.get("classification")
+    if count is None:
+        return None
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InvalidRequest(
+            f"The classification of the output {spec.name!r} must be a number of classes of at "
+            f"least 1, not {quoted(count)}."
+        )
+    if spec.shape[1:] != (CLASSES,):
+        raise InvalidRequest(f"The output {spec.name!r} has no classes to choose from.")
+    return min(count, CLASSES)
+
+
+def outputs_of(model: Classifier) -> dict[str, TensorSpec]:
+    """Return the outputs that a model has."""
+    has_thresholds = model.card.calibration.acceptance is not None
+    return {spec.name: spec for spec in OUTPUTS if spec is not ACCEPTED or has_thresholds}
+
+
+# What each output is of the predictions.
+_VALUES: dict[TensorSpec, Callable[[Predictions], Any]] = {
+    DIGIT: lambda found: found.digits,
+    PROBABILITIES: lambda found: found.probabilities,
+    LOGITS: lambda found: found.logits,
+    CONFIDENCE: lambda found: found.confidences,
+    ACCEPTED: lambda found: found.accepted,
+}
+
+
+def output_of(spec: TensorSpec, classes: int | None, predictions: Predictions) -> Output:
+    """Return an output of the predictions, or of its values the largest `classes`."""
+    values = _VALUES[spec](predictions)
+    if classes is None:
+        return Output(spec.name, spec.datatype, list(values.shape), values)
+    # As Triton writes them: "value:index", the largest first.
+    best = np.argsort(-values, axis=1, kind="stable")[:, :classes]
+    texts = [
+        f"{values[row, index]:f}:{index}".encode()
+        for row, indices in enumerate(best.tolist())
+        for index in indices
+    ]
+    return Output(spec.name, "BYTES", list(best.shape), texts)
