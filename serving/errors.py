@@ -113,7 +113,7 @@ class InternalError(RequestError):
 
 
 class Overloaded(RequestError):
-    """The service has as many requests at once as it takes on, or is going down."""
+    """The service has as many requests at once as it takes on, or is shutting down."""
 
     code = "overloaded"
     headers = MappingProxyType({"Retry-After": "1"})

@@ -114,15 +114,15 @@ def _start(admission: Admission) -> Started:
     return Started(
         apis={f"/{name}": getattr(service, name).local for name in names},
         protocol=routes.answer,
-        beside=_beside(server, admission, service.bodies),
+        lifespan=_lifespan(server, admission, service.bodies),
     )
 
 
 @asynccontextmanager
-async def _beside(
+async def _lifespan(
     server: inference.Server, admission: Admission, bodies: Bodies
 ) -> AsyncIterator[None]:
-    """Do what goes on beside HTTP: watch the models, and answer over gRPC."""
+    """Watch the models, and answer over gRPC, for as long as the service runs."""
     async with AsyncExitStack() as stack:
         _say_where_the_page_is()
         watching = asyncio.create_task(server.repository.watch())

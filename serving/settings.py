@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     """The most pictures in one request."""
 
     max_batch_bytes: int = Field(default=50_000_000, gt=0)
-    """The largest request of many pictures, in bytes, packed and unpacked."""
+    """The largest request of many pictures, in bytes, compressed and decompressed."""
 
     max_batch_pixels: int = Field(default=400_000_000, gt=0)
     """The most pixels that are decoded for one request of many pictures."""

@@ -73,7 +73,7 @@ class Allowance:
 
         Raises:
             AllowanceEnded: The answer has been given up, because it took too long or because the
-                client left.
+                client disconnected.
             PictureTooLarge: There are not so many pixels left.
             PictureError: What opening it raises.
         """
@@ -91,14 +91,14 @@ class Allowance:
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await work, and cancel it if the client leaves.
+    """Await work, and cancel it if the client disconnects.
 
     Args:
         request: The request, whose body was read to its end.
         work: What is done for it.
 
     Raises:
-        ClientDisconnect: The client left.
+        ClientDisconnect: The client disconnected.
     """
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(_disconnected(request))

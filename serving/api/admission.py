@@ -16,7 +16,7 @@ class Admission:
 
     Attributes:
         in_flight: Requests that are being read or answered; who takes one on counts it here.
-        draining: Set once the service is going down.
+        draining: Set once the service is shutting down.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -31,7 +31,7 @@ class Admission:
         return self._keys is not None
 
     def check(self, headers: Headers) -> None:
-        """Let a request in that `in_flight` counts already.
+        """Check a request that `in_flight` counts already.
 
         Args:
             headers: Its own, names in lower case.
@@ -44,7 +44,7 @@ class Admission:
         self.check_key(headers)
 
     def check_key(self, headers: Headers) -> None:
-        """Let a request in however many there are.
+        """Check a request's key alone.
 
         Raises:
             Unauthorized: It has no key, or one that is not known.
@@ -53,7 +53,7 @@ class Admission:
             self._keys.check(headers)
 
     def check_room(self) -> None:
-        """Let a request in that `in_flight` counts already, whoever sends it.
+        """Check whether there is room for a request that `in_flight` counts already.
 
         Raises:
             Overloaded: There are too many.

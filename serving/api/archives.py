@@ -29,7 +29,7 @@ ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second is one with nothing in it
 TAR, TAR_AT = b"ustar", 257
 TAG = 12  # bytes, of a TIFF
 
-# What a Mac packs beside the files that one chose.
+# What a Mac adds to the files that one chose.
 NOT_CHOSEN = "__MACOSX"
 
 # Bytes that say where the pictures are, for each picture that is allowed. With folders, long names
@@ -38,8 +38,8 @@ ZIP_DIRECTORY = 1_024
 TAR_HEADERS = 4_096
 TIFF_TAGS = 4_096
 
-# What zip files are packed with, unless one asks for something else. zipfile unpacks the other ways
-# without limit: 4 kB of bzip2 are gigabytes.
+# What zip files are compressed with, unless one asks for something else. zipfile decompresses the
+# other ways without limit: 4 kB of bzip2 are gigabytes.
 ZIP_WAYS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 1  # of the flags
 
@@ -54,9 +54,9 @@ ZIP_ERRORS = (
     zlib.error,
 )
 
-# How large a file may be packed: so many times its size, and what one of no size has. All entries
-# may have the same packed bytes, and would have them gone through once for each.
-PACKED_WORST, PACKED_NOTHING = 2, 1_000
+# How large a file may be compressed: so many times its size, and what one of no size has. All
+# entries may have the same compressed bytes, and would have them gone through once for each.
+COMPRESSED_WORST, COMPRESSED_NOTHING = 2, 1_000
 
 DAMAGED = "The file is damaged in the archive."
 UNSUPPORTED = (
@@ -135,11 +135,11 @@ def _open_in_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, settings: Set
     _check_bytes(entry.file_size, settings)
     if entry.flag_bits & ENCRYPTED or entry.compress_type not in ZIP_WAYS:
         raise DamagedPicture(UNSUPPORTED)
-    if entry.compress_size > PACKED_WORST * entry.file_size + PACKED_NOTHING:
+    if entry.compress_size > COMPRESSED_WORST * entry.file_size + COMPRESSED_NOTHING:
         raise DamagedPicture(DAMAGED)
     try:
         with archive.open(entry) as file:
-            # It gives no more than it has announced, however much is packed in it.
+            # It gives no more than it has announced, however much is compressed in it.
             content = file.read(entry.file_size)
     except ZIP_ERRORS as error:
         raise DamagedPicture(DAMAGED) from error

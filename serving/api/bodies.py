@@ -1,4 +1,4 @@
-"""Reads a request's body: in time, unpacked, and no more of it than fits."""
+"""Reads a request's body: in time, decompressed, and no more of it than fits."""
 
 import asyncio
 import zlib
@@ -21,10 +21,10 @@ from serving.errors import (
 ENCODINGS = ("gzip", "deflate")
 EITHER = zlib.MAX_WBITS | 32
 
-PIECE = 1_000_000  # bytes that are unpacked before others have their turn
+PIECE = 1_000_000  # bytes that are decompressed before others have their turn
 
 
-class _Unpacking(Protocol):
+class _Decompressor(Protocol):
     """What zlib's decompressing objects have; they have no type of their own."""
 
     @property
@@ -54,16 +54,16 @@ class Bodies:
 
         Args:
             request: The request, of which nothing was read yet.
-            limit: The most bytes that are read, unpacked.
+            limit: The most bytes that are read, decompressed.
             too_large: What is raised when there are more; the rest is not read.
 
         Raises:
             RequestError, PictureError: `too_large`.
             SlowRequest: It did not arrive in time.
-            UnsupportedBody: It is packed in a way that is not known.
-            InvalidRequest: It is not packed as its headers say.
+            UnsupportedBody: It is compressed in a way that is not known.
+            InvalidRequest: It is not compressed as its headers say.
             Overloaded: All bodies together have more bytes than there is room for.
-            ClientDisconnect: The client went away.
+            ClientDisconnect: The client disconnected.
         """
         return _Body(self, request, limit, too_large)
 
@@ -121,7 +121,7 @@ class _Body:
         self._release()
 
     async def _read(self) -> bytes:
-        packed = _unpacking(self.request.headers.get("content-encoding", "identity"))
+        decompressor = _decompressor(self.request.headers.get("content-encoding", "identity"))
         chunks: list[bytes] = []
         more = True
         while more:
@@ -130,26 +130,28 @@ class _Body:
                 raise ClientDisconnect
             chunk = message.get("body", b"")
             more = message.get("more_body", False)
-            if packed is None:
+            if decompressor is None:
                 self._hold(len(chunk))
                 chunks.append(chunk)
             else:
-                await self._unpack(packed, chunk, chunks)
-        if packed is not None and not packed.eof:
-            raise InvalidRequest("The packed body ends too early.")
+                await self._decompress(decompressor, chunk, chunks)
+        if decompressor is not None and not decompressor.eof:
+            raise InvalidRequest("The compressed body ends too early.")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _unpack(self, packed: _Unpacking, chunk: bytes, chunks: list[bytes]) -> None:
+    async def _decompress(
+        self, decompressor: _Decompressor, chunk: bytes, chunks: list[bytes]
+    ) -> None:
         while chunk:
             try:
-                piece = packed.decompress(chunk, PIECE)
+                piece = decompressor.decompress(chunk, PIECE)
             except zlib.error as error:
-                raise InvalidRequest("The body is not packed as its headers say.") from error
-            chunk = packed.unconsumed_tail
+                raise InvalidRequest("The body is not compressed as its headers say.") from error
+            chunk = decompressor.unconsumed_tail
             self._hold(len(piece))
             chunks.append(piece)
-            if packed.unused_data:
-                raise InvalidRequest("The packed body has something after its end.")
+            if decompressor.unused_data:
+                raise InvalidRequest("The compressed body has something after its end.")
             await asyncio.sleep(0)
 
     def _hold(self, size: int) -> None:
@@ -164,7 +166,7 @@ class _Body:
         self.held = 0
 
 
-def _unpacking(encoding: str) -> _Unpacking | None:
+def _decompressor(encoding: str) -> _Decompressor | None:
     if encoding == "identity":
         return None
     if encoding not in ENCODINGS:

@@ -19,9 +19,11 @@ from serving.telemetry import logs, metrics
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
-CLIENT_LEFT = 499  # nobody gets it; so nginx logs a client that did not wait
+CLIENT_DISCONNECTED = 499  # nobody gets it; nginx logs it so
 
-MISTAKE = InternalError("The service made a mistake; its log says which, beside this request's id.")
+INTERNAL_ERROR = InternalError(
+    "The service made a mistake; its log says which, beside this request's id."
+)
 
 ID_HEADER = "x-request-id"
 GOOD_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -104,13 +106,13 @@ class Frame:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> bool:
         if isinstance(error, ClientDisconnect):
-            self.status = CLIENT_LEFT
+            self.status = CLIENT_DISCONNECTED
         elif isinstance(error, REFUSALS):
             self.refused = error
         elif isinstance(error, Exception):
             logger.error("request %s failed", self.request_id, exc_info=error)
-            self.refused = MISTAKE
-        status = self.status or (STATUS[self.refused.code] if self.refused else CLIENT_LEFT)
+            self.refused = INTERNAL_ERROR
+        status = self.status or (STATUS[self.refused.code] if self.refused else CLIENT_DISCONNECTED)
         seconds = time.perf_counter() - self._started
         self._frames.admission.in_flight -= 1
         self._frames.counter.end(self.counted, status, seconds)

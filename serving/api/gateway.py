@@ -25,7 +25,7 @@ from starlette.types import Message, Receive, Scope, Send
 from serving import errors, shutdown
 from serving.api import pages, responses
 from serving.api.admission import Admission
-from serving.api.frame import ID_HEADER, MISTAKE, Frame, Frames
+from serving.api.frame import ID_HEADER, INTERNAL_ERROR, Frame, Frames
 from serving.errors import STATUS, Overloaded, Refusal
 from serving.protocol import rest
 from serving.settings import Log, Settings
@@ -39,8 +39,8 @@ HEALTH = ("/livez", READY, "/healthz")
 
 ID = ID_HEADER.encode("ascii")
 
-# BentoML's answers without digits, in our words.
-OF_STATUS: dict[int, Refusal] = {
+# What BentoML's errors are answered as, by its status.
+ERROR_BY_STATUS: dict[int, Refusal] = {
     400: errors.InvalidRequest("The request is not one that this address takes."),
     404: errors.NotFound("There is nothing at this address; / describes what there is."),
     415: errors.UnsupportedBody("This address takes no body of this type; / describes which."),
@@ -79,12 +79,12 @@ class Started:
     Attributes:
         apis: The APIs, by path; all take POST.
         protocol: Answers all below `/v2`, by an address' template and what stands in its places.
-        beside: A context for what goes on beside HTTP.
+        lifespan: A context for what else runs as long as the service does.
     """
 
     apis: Mapping[str, Endpoint]
     protocol: Callable[[str, dict[str, str], Request], Awaitable[Response]]
-    beside: AbstractAsyncContextManager[None]
+    lifespan: AbstractAsyncContextManager[None]
 
 
 class Gateway:
@@ -137,7 +137,7 @@ class Gateway:
                 refuse = rest.refuse
             endpoint = self._find(scope, frame)
             if endpoint is None:
-                await self.app(scope, exchange.receive, _InOurWords(exchange, scope))
+                await self.app(scope, exchange.receive, _RewriteErrors(exchange, scope))
             else:
                 response = await endpoint(Request(scope, exchange.receive))
                 await response(scope, exchange.receive, exchange.send)
@@ -167,7 +167,7 @@ class Gateway:
         if route.wants_key:
             self.admission.check_key(scope["headers"])
         if path == READY and self.admission.draining.is_set():
-            raise Overloaded("The service is going down; send no more requests here.")
+            raise Overloaded("The service is shutting down; send no more requests here.")
         return route.endpoint
 
     @asynccontextmanager
@@ -181,7 +181,7 @@ class Gateway:
                 endpoint = partial(started.protocol, path, {})
                 self._routes[path] = Route(endpoint, wants_key=False, wants_room=False)
             self._start()
-            async with started.beside:
+            async with started.lifespan:
                 yield
 
     def _start(self) -> None:
@@ -267,8 +267,8 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class _InOurWords:
-    """Sends an answer of BentoML's; an error that is not of ours already is said in our words."""
+class _RewriteErrors:
+    """Sends an answer of BentoML's; an error that has none of our codes yet gets our shape."""
 
     __slots__ = ("exchange", "replaced", "scope")
 
@@ -282,7 +282,7 @@ class _InOurWords:
             return
         if message["type"] == "http.response.start" and message["status"] >= 400:
             headers = dict(message["headers"])
-            if responses.OURS not in headers:
+            if responses.ERROR_CODE not in headers:
                 self.replaced = True
                 answer = responses.refuse(self._error(message["status"], headers))
                 answer.status_code = message["status"]
@@ -296,10 +296,10 @@ class _InOurWords:
                 "This address takes another method; / describes which.",
                 headers.get(b"allow", b"").decode("ascii"),
             )
-        if status in OF_STATUS:
-            return OF_STATUS[status]
+        if status in ERROR_BY_STATUS:
+            return ERROR_BY_STATUS[status]
         # What went wrong, if anything did, BentoML has logged without the request's id.
         logger.error(
             "request %s failed: BentoML answered %d", self.exchange.frame.request_id, status
         )
-        return MISTAKE if status >= 500 else OF_STATUS[400]
+        return INTERNAL_ERROR if status >= 500 else ERROR_BY_STATUS[400]

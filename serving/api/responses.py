@@ -10,8 +10,8 @@ from serving.api.schemas import Error, ErrorDetail
 from serving.errors import STATUS, Refusal, RequestError
 from serving.telemetry import metrics
 
-# A header by which an error of ours is told from one of BentoML's.
-OURS = b"x-error-code"
+# The header that has an error's code, by which it is told from one of BentoML's.
+ERROR_CODE = b"x-error-code"
 
 # What can be done about an error here, by its code.
 HINTS = {"several_digits": " POST it to /read, which reads them all."}
@@ -42,4 +42,4 @@ def refuse(error: Refusal) -> JSON:
 def headers_of(error: Refusal) -> dict[str, str]:
     """Return the headers that an error is answered with."""
     more = error.headers if isinstance(error, RequestError) else {}
-    return {OURS.decode(): error.code, **more}
+    return {ERROR_CODE.decode(): error.code, **more}

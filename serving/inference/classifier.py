@@ -123,15 +123,15 @@ class Classifier:
         self.provider = provider
         self._session = _session(artifact, provider)
 
-    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+    def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
         largest = LARGEST_CALL[self.provider]
-        if len(images) <= largest:
-            outputs = self._session.run(OUTPUTS, {INPUT: images})
+        if len(pixels) <= largest:
+            outputs = self._session.run(OUTPUTS, {INPUT: pixels})
         else:
             calls = [
-                self._session.run(OUTPUTS, {INPUT: images[start : start + largest]})
-                for start in range(0, len(images), largest)
+                self._session.run(OUTPUTS, {INPUT: pixels[start : start + largest]})
+                for start in range(0, len(pixels), largest)
             ]
             outputs = [np.concatenate(parts) for parts in zip(*calls, strict=True)]
         logits, probabilities, typicality = outputs

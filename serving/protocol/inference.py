@@ -260,9 +260,9 @@ class _Inference:
     def answer(self, write: Callable[[InferRequest, InferResponse], T], queued: float) -> T:
         """Find the answer; `queued` is when it began to wait for that."""
         begun = time.perf_counter()
-        images = self._images()
+        pixels = self._pixels()
         read = time.perf_counter()
-        predictions = self._model.predict(images)
+        predictions = self._model.predict(pixels)
         computed = time.perf_counter()
         card = self._model.card
         metrics.count_many_predictions(card.name, predictions.digits, predictions.accepted)
@@ -279,18 +279,18 @@ class _Inference:
         statistics.count_inference(card, self._count, phases)
         return written
 
-    def _images(self) -> NDArray[np.uint8]:
+    def _pixels(self) -> NDArray[np.uint8]:
         """Return the input as the network takes it: uint8 `[N, 28, 28]`."""
         try:
             if self._spec is PICTURES:
-                return self._pixels(self._input.contents.strings(self._count))
+                return self._decode(self._input.contents.strings(self._count))
             count, dtype = math.prod(self._input.shape), DTYPES[self._spec.datatype]
-            images = self._input.contents.numbers(dtype, count).reshape(self._input.shape)
-            return images if self._spec is IMAGES else to_uint8(images)
+            sent = self._input.contents.numbers(dtype, count).reshape(self._input.shape)
+            return sent if self._spec is IMAGES else to_uint8(sent)
         except ContentsError as error:
             raise InvalidRequest(f"The input {self._spec.name!r} {error}.") from error
 
-    def _pixels(self, pictures: list[bytes]) -> NDArray[np.uint8]:
+    def _decode(self, pictures: list[bytes]) -> NDArray[np.uint8]:
         pixels = []
         for place, picture in enumerate(pictures):
             try:

@@ -52,7 +52,7 @@ VALUE_BYTES = 24
 ENVELOPE = 64_000
 
 INLINE_BYTES = 1_000_000  # of JSON: reading more would hold up others for milliseconds
-WATCHED_BYTES = 100_000  # what a larger body asks for is given up once its client leaves
+WATCHED_BYTES = 100_000  # what a larger body asks for is given up once its client disconnects
 
 MAX_CONTROL_BYTES = 64_000  # of what is sent to the repository
 
@@ -145,7 +145,7 @@ class Routes:
 
     Args:
         server: Answers.
-        admission: Knows whether the service is going down, and whether it has keys.
+        admission: Knows whether the service is shutting down, and whether it has keys.
         bodies: Reads requests.
         settings: The limits.
         run: Calls a function in a thread, of what is no inference.
@@ -194,7 +194,7 @@ class Routes:
 
     async def _ready(self, _: Request) -> Response:
         if self._admission.draining.is_set():
-            raise Overloaded("The service is going down; send no more requests here.")
+            raise Overloaded("The service is shutting down; send no more requests here.")
         # The specification's text has "live" here, and KServe's client wants "ready".
         return JSON({"live": True, "ready": True})
 

@@ -24,7 +24,7 @@ _requests = Summary(
 )
 _phases = Summary(
     "qmnist_v2_inference_seconds",
-    "Inferences of the Open Inference Protocol, by what they spent their time on",
+    "Inferences of the Open Inference Protocol, by phase",
     ["model", "version", "batch_size", "phase"],
 )
 _pictures = Counter(
@@ -109,7 +109,7 @@ class _Duration:
         elif sample.endswith("_sum"):
             self.seconds += value
 
-    def say(self) -> dict[str, int]:
+    def describe(self) -> dict[str, int]:
         """Return the statistic as the extension has it."""
         return {"count": self.count, "ns": round(self.seconds * 1e9)}
 
@@ -148,13 +148,13 @@ def collect(models: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
                 "inference_count": pictures.get(model, 0),
                 "execution_count": phases[*model, "compute_infer"].count,
                 "inference_stats": {
-                    **{outcome: requests[*model, outcome].say() for outcome in OUTCOMES},
-                    **{phase: phases[*model, phase].say() for phase in PHASES},
-                    "cache_hit": _Duration().say(),  # there is no cache
-                    "cache_miss": _Duration().say(),
+                    **{outcome: requests[*model, outcome].describe() for outcome in OUTCOMES},
+                    **{phase: phases[*model, phase].describe() for phase in PHASES},
+                    "cache_hit": _Duration().describe(),  # there is no cache
+                    "cache_miss": _Duration().describe(),
                 },
                 "batch_stats": [
-                    {"batch_size": n, **{phase: size[phase].say() for phase in PHASES[1:]}}
+                    {"batch_size": n, **{phase: size[phase].describe() for phase in PHASES[1:]}}
                     for n, size in sizes
                 ],
             }

@@ -97,15 +97,15 @@ class Output:
         return self.data.tobytes()
 
 
-def to_uint8(images: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+def to_uint8(unit: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Undo torchvision's ToTensor: 0…1 becomes 0…255, uint8 of the same shape.
 
     Raises:
         ContentsError: There is something else among them.
     """
-    if not (images.min() >= 0 and images.max() <= 1):  # nor is what is not a number
+    if not (unit.min() >= 0 and unit.max() <= 1):  # nor is what is not a number
         raise ContentsError("has values that are not within 0…1")
-    pixels: NDArray[np.uint8] = np.rint(images * BYTE).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(unit * BYTE).astype(np.uint8)
     return pixels
 
 

@@ -58,52 +58,54 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
 
 _requests = Counter(
     "bentoml_service_request",
-    "Requests that were answered",
+    "Requests answered",
     ["endpoint", "http_response_code", *BENTOMLS_LABELS],
 )
 _request_seconds = Histogram(
     "bentoml_service_request_duration_seconds",
-    "From a request's headers to the end of its answer",
+    "Seconds from a request's headers to the end of its response",
     ["endpoint", "http_response_code", *BENTOMLS_LABELS],
     buckets=SLOW,
 )
 _in_flight = Gauge(
     "bentoml_service_request_in_progress",
-    "Requests that are being read or answered",
+    "Requests in flight",
     list(BENTOMLS_LABELS),
     multiprocess_mode="livesum",
 )
-_predictions = Counter("qmnist_predictions", "Answers", ["model", "digit", "accepted"])
+_predictions = Counter("qmnist_predictions", "Predictions", ["model", "digit", "accepted"])
 _models = Gauge(
     "qmnist_models",
     "Workers that serve a model",
     ["model", "version", "provider"],
     multiprocess_mode="livesum",
 )
-_errors = Counter("qmnist_errors", "Errors that were answered, by their code", ["code"])
+_errors = Counter("qmnist_errors", "Error responses, by code", ["code"])
 _decode_seconds = Histogram(
-    "qmnist_decode_seconds", "From a picture's bytes to the network's pixels", buckets=FAST
+    "qmnist_decode_seconds", "Seconds from an image's bytes to pixels", buckets=FAST
 )
 _network_seconds = Histogram(
-    "qmnist_network_seconds", "Of one call of a network", ["model"], buckets=FAST
+    "qmnist_network_seconds", "Seconds of one call of a model", ["model"], buckets=FAST
 )
 _batch_size = Histogram(
-    "qmnist_batch_size", "Pictures in one call of a network", ["model"], buckets=SIZES
+    "qmnist_batch_size", "Batch size of one call of a model", ["model"], buckets=SIZES
 )
 _collector_seconds = Histogram(
-    "qmnist_collector_pause_seconds", "Of one run of Python's garbage collector", buckets=FAST
+    "qmnist_collector_pause_seconds",
+    "Seconds of one run of Python's garbage collector",
+    buckets=FAST,
 )
 
 
 class MeteredClassifier(Classifier):
     """A classifier whose calls are counted and timed."""
 
-    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+    def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Classify pictures, as `Classifier.predict` does."""
         started = time.perf_counter()
-        predictions = super().predict(images)
+        predictions = super().predict(pixels)
         self._seconds.observe(time.perf_counter() - started)
-        self._sizes.observe(len(images))
+        self._sizes.observe(len(pixels))
         return predictions
 
     @functools.cached_property

@@ -123,14 +123,14 @@ def test_a_refused_body_is_held_no_more(client: Client, kind: type[Refusal]) -> 
 @pytest.mark.parametrize(
     ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
 )
-def test_a_packed_body_is_unpacked(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+def test_a_compressed_body_is_decompressed(encoding: str, pack: Callable[[bytes], bytes]) -> None:
     packed = pack(b"x" * LIMIT)
     assert read(new_bodies(), Client(packed, encoding=encoding)) == b"x" * LIMIT
     pieces = [packed[i : i + 1] for i in range(len(packed))]
     assert read(new_bodies(), Client(*pieces, encoding=encoding)) == b"x" * LIMIT
 
 
-def test_a_packed_body_is_as_large_as_it_is_unpacked() -> None:
+def test_a_compressed_body_is_as_large_as_it_is_decompressed() -> None:
     bodies = new_bodies()
     client = Client(gzip.compress(bytes(100_000_000), 1), encoding="gzip")
     tracemalloc.start()
@@ -147,7 +147,7 @@ def test_a_packed_body_is_as_large_as_it_is_unpacked() -> None:
     [
         ([gzip.compress(b"x")[:-1]], "gzip", "too early"),
         ([b""], "gzip", "too early"),
-        ([b"this is no gzip"], "gzip", "not packed"),
+        ([b"this is no gzip"], "gzip", "not compressed"),
         ([gzip.compress(b"x") + b"y"], "gzip", "after its end"),
         ([gzip.compress(b"x"), b"y"], "gzip", "after its end"),
         ([b"x"], "br", "content encoding must be one of gzip, deflate"),

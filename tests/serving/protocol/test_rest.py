@@ -331,7 +331,7 @@ def test_elements_that_end_in_the_middle(asked: Client) -> None:
 
 def test_a_body_that_ends_too_early(asked: Client) -> None:
     assert "too early" in asked.error(gzip.compress(b"{}")[:-4], Content_Encoding="gzip")
-    assert "not packed" in asked.error(b"{}", Content_Encoding="gzip")
+    assert "not compressed" in asked.error(b"{}", Content_Encoding="gzip")
     sent: list[Message] = []
 
     async def run() -> None:
