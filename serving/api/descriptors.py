@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.responses import JSON, refuse
-from serving.api.schemas import Classification
 from serving.errors import Refusal
 
 
@@ -76,8 +75,8 @@ class PixelsInput(bentoml.IODescriptor):
         return ReadPixels.model_construct(requests=[pixels])
 
 
-class ClassificationOutput(bentoml.IODescriptor, RootModel[Classification]):
-    """What `/classify` answers."""
+class ClassificationOutput(bentoml.IODescriptor, RootModel[dict[str, Any]]):
+    """What `/classify` answers: `schemas.Classification`, whose references BentoML cannot read."""
 
     @classmethod
     async def to_http_response(cls, obj: Any, _serde: object) -> Response:  # noqa: ANN401

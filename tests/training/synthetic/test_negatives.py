@@ -23,7 +23,8 @@ def test_pictures_of_a_kind_are_all_different_and_the_same_every_time(
     first, second = (make(kind, 100, digits, Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, second)
     assert first.dtype == torch.uint8
-    assert len(first.flatten(1).unique(dim=0)) > 0.9 * len(first)
+    # Some noise is a square of ink, as it arrives.
+    assert len(first.flatten(1).unique(dim=0)) > 0.7 * len(first)
     if make is negatives.to_measure:
         assert len(first) == (20 * 52 if kind == "letters" else 100)
     else:
