@@ -20,12 +20,15 @@ MARKED = 102  # of 255: the strength at and above which a pixel belongs to a str
 # deep, as a share of the shorter side.
 EDGE, EDGE_DEPTH = 0.5, 0.15  # scans
 MOST_EDGES = 20
-EDGE_MARGIN = 0.02  # of the shorter side; what comes so near to the border comes in from it
+EDGE_MARGIN = 0.02  # of the shorter side; what is so near to the border is cut off: finger
+WHOLE = 0.4  # of the largest part's area: a digit beside what the border cuts off; scans
+POINTS = 200  # of an outline, about, between which distances are measured: for time
 SMALLEST = 0.08  # of the picture's longer side: a digit beside such an edge is larger
 DISC = 0.7  # a punched hole fills this share of its box: specks and holes
 
 # As shares of the digit's longest side.
 SPECK = 0.12  # what is smaller is a speck: specks and holes;
+DOT = 0.2  # or beside it a dot, or a comma: church records;
 TOUCHING = 0.06  # unless it is so near: church records
 NEAR = 0.25  # the strokes of one digit are no farther apart: church records
 APART = 0.1  # two digits are at least so far apart: pencil;
@@ -57,6 +60,11 @@ class Box:
     def longest(self) -> int:
         """The longer side, in pixels."""
         return max(self.width, self.height)
+
+    @property
+    def area(self) -> int:
+        """In pixels."""
+        return self.width * self.height
 
     def gap(self, other: "Box") -> int:
         """Return how far apart two boxes are, across or down, in pixels; below 0 they overlap."""
@@ -161,9 +169,12 @@ def one_digit(strokes: Strokes) -> tuple[list[Part], Box]:
     Raises:
         SeveralDigits: There is more than one.
     """
-    main = _main(strokes)
+    parts = _without_neighbours(strokes.parts, strokes.marked.shape)
+    if len(parts) < len(strokes.parts):
+        strokes.removed.append("edges")
+    main = _main(strokes, parts)
     chosen, box = [main], main.box
-    rest = [part for part in strokes.parts if part is not main]
+    rest = [part for part in parts if part is not main]
     others = [part for part in rest if _is_another(part.box, box) and not strokes.is_disc(part)]
     rest = [part for part in rest if part not in others]
     discs = [part for part in rest if strokes.is_disc(part)]
@@ -180,10 +191,10 @@ def one_digit(strokes: Strokes) -> tuple[list[Part], Box]:
     return chosen, box
 
 
-def _main(strokes: Strokes) -> Part:
-    largest = strokes.parts[0]
+def _main(strokes: Strokes, parts: list[Part]) -> Part:
+    largest = parts[0]
     if strokes.is_disc(largest):
-        for part in strokes.parts:
+        for part in parts:
             if not strokes.is_disc(part) and 2 * part.box.longest > largest.box.longest:
                 return part
     return largest
@@ -194,7 +205,9 @@ def _is_another(part: Box, digit: Box) -> bool:
 
 
 def _belongs(part: Box, digit: Box, is_disc: bool) -> bool:
-    near = NEAR if part.longest >= SPECK * digit.longest and not is_disc else TOUCHING
+    is_speck = part.longest < SPECK * digit.longest
+    is_dot = part.longest < DOT * digit.longest and part.beside(digit) >= 0
+    near = TOUCHING if is_speck or is_dot or is_disc else NEAR
     return part.gap(digit) <= near * digit.longest
 
 
@@ -219,43 +232,52 @@ def _find_parts(marked: Pixels) -> list[Part]:
 
 
 def _without_edges(parts: list[Part], shape: tuple[int, ...]) -> list[Part]:
-    """Leave out what comes in from the border: a scanner's edges, the table, a finger."""
+    """Leave out a scanner's edges and a frame's, which are along a side of the picture."""
+    along = [part for part in parts[:MOST_EDGES] if _along_a_side(part, shape)]
+    others = [part for part in parts if part not in along]
+    if not along or not others or others[0].box.longest < SMALLEST * max(shape):
+        return parts
+    return [part for part in parts if part in others or _apart(part, others[0]) < TOUCHING]
+
+
+def _without_neighbours(parts: list[Part], shape: tuple[int, ...]) -> list[Part]:
+    """Leave out what the picture's border cuts off beside a digit that is whole."""
     height, width = shape
     margin = 1 + round(EDGE_MARGIN * min(shape))
-    inside = Box(margin, margin, width - margin, height - margin)
-    outer = [part for part in parts if part.box.joined(inside) != inside][:MOST_EDGES]
-    along = [part for part in outer if _along_a_side(part, shape)]
-    digit = next((part for part in parts if part not in outer), None) or next(
-        (part for part in parts if part not in along), None
-    )
-    if not outer or digit is None or digit.box.longest < SMALLEST * max(shape):
-        return parts
-    away = np.ones(shape, np.uint8)
-    cv2.drawContours(away, [digit.outline], 0, 0, cv2.FILLED)
-    distance = cv2.distanceTransform(away, cv2.DIST_L2, 3)
+    largest = max(part.box.area for part in parts)
+    # A crop's digit may be as high as the picture.
+    for across, down in ((margin, margin), (1, 0)):
+        inside = Box(across, down, width - across, height - down)
+        whole = [part for part in parts if part.box.joined(inside) == inside]
+        if whole and max(part.box.area for part in whole) >= WHOLE * largest:
+            return whole
+    return parts
 
-    def is_edge(part: Part) -> bool:
-        x, y = part.outline[:, 0].T
-        apart = float(distance[y, x].min()) / digit.box.longest
-        if part in along:
-            return apart >= TOUCHING
-        # Or it may be the digit, and what is inside a piece of it.
-        return digit not in outer and part.box.longest <= 2 * digit.box.longest and apart >= APART
 
-    edges = [part for part in outer if part is not digit and is_edge(part)]
-    return [part for part in parts if part not in edges]
+def _apart(part: Part, digit: Part) -> float:
+    """Return how far the outline of a part is from a digit's, as a share of the digit's size."""
+    points = part.outline[:, 0].astype(np.float32)
+    others = digit.outline[:, 0].astype(np.float32)
+    points, others = (each[:: 1 + len(each) // POINTS] for each in (points, others))
+    distances = np.linalg.norm(points[:, None] - others, axis=2)
+    return float(distances.min()) / digit.box.longest
 
 
 def _along_a_side(part: Part, shape: tuple[int, ...]) -> bool:
+    """Whether a part is thin and at the border, or along most of a side."""
     height, width = shape
+    margin = 1 + round(EDGE_MARGIN * min(shape))
+    box = part.box
+    if min(box.right, box.bottom, width - box.left, height - box.top) <= margin:
+        return True
     x, y = part.outline[:, 0].T
     touching = [
-        (len(np.unique(along[across == side])), length)
-        for across, side, along, length in (
-            (x, 0, y, height),
-            (x, width - 1, y, height),
-            (y, 0, x, width),
-            (y, height - 1, x, width),
+        (len(np.unique(along[across < margin])), length)
+        for across, along, length in (
+            (x, y, height),
+            (width - 1 - x, y, height),
+            (y, x, width),
+            (height - 1 - y, x, width),
         )
     ]
     if not any(touched >= EDGE * length for touched, length in touching):

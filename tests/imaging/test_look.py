@@ -244,3 +244,23 @@ def test_a_photograph_is_decoded_at_a_reduced_scale(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(JpegImageFile, "load", note_size)
     assert likeness(see(photograph).pixels, see(drawn.on_paper(3)).pixels) > 0.95
     assert max(sizes[0]) <= 1000
+
+
+def test_of_a_crop_the_digit_in_the_middle_is_seen() -> None:
+    """Its neighbours are cut off by the border, and a dot follows it."""
+    row = Image.new("L", (840, 280), 255)
+    for place, digit in enumerate((8, 5, 9)):
+        row.paste(drawn.on_paper(digit), (250 * place, 0))
+    ImageDraw.Draw(row).ellipse((500, 225, 520, 245), fill=0)
+    crop = row.crop((170, 0, 590, 280))
+    alone = row.crop((265, 0, 495, 280))
+    assert likeness(see(crop).pixels, see(alone).pixels) > 0.95
+
+
+@pytest.mark.parametrize("x", [0, 5, 388])
+@pytest.mark.parametrize("shade", [0, 150])
+def test_a_frames_edge_beside_the_digit_is_none_of_it(x: int, shade: int) -> None:
+    sheet = drawn.on_paper(5, 400)
+    framed = sheet.copy()
+    ImageDraw.Draw(framed).rounded_rectangle((x, 3, x + 800, 900), 30, outline=shade, width=8)
+    assert likeness(see(framed).pixels, see(sheet).pixels) > 0.95
