@@ -6,6 +6,7 @@ digits, `reading` tells them apart.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 
@@ -13,7 +14,7 @@ from imaging.decoding import SIDE, Opened, Pixels, open_image, open_pages, open_
 from imaging.errors import NoDigit
 from imaging.form import is_form, to_form
 from imaging.ink import Ink, Polarity, find_ink
-from imaging.reading import find_digits
+from imaging.reading import Digit, find_digits
 from imaging.strokes import Box, Strokes, find_strokes, one_digit
 
 __all__ = [
@@ -92,22 +93,14 @@ def look_for_all(opened: Opened) -> list[list[Candidates]]:
         return [[[[as_sent]]]]
     ink, strokes = _ink_and_strokes(picture, size)
     removed = tuple(strokes.removed)
+
+    @cache  # a piece is part of several candidates
+    def view(digit: Digit) -> View:
+        box = _in_original(digit.box, picture, size)
+        return View(to_form(digit.ink), box, ink.polarity, removed)
+
     return [
-        [
-            [
-                [
-                    View(
-                        to_form(digit.ink),
-                        _in_original(digit.box, picture, size),
-                        ink.polarity,
-                        removed,
-                    )
-                    for digit in candidate
-                ]
-                for candidate in candidates
-            ]
-            for candidates in line
-        ]
+        [[list(map(view, candidate)) for candidate in candidates] for candidates in line]
         for line in find_digits(strokes)
     ]
 

@@ -7,7 +7,7 @@ only by what they look like then.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import ceil
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -21,11 +21,13 @@ TALL = 0.4  # of the tallest part's height: what counts for the digits' height; 
 WHOLE = 0.55  # a part of this height is a digit by itself: wide gaps; a lower one is
 CLOSE = 0.12  # a piece of the digit that it is so near to, or none
 SAME_LINE = 0.6  # how far above or below its neighbour a digit may be: a page of lines
-SINGLE = 1.0  # a narrower piece of ink is one digit: wide gaps
-NARROWEST, WIDEST = 0.4, 1.5  # of digits that touch, on average: touching
+SINGLE = 0.9  # a narrower piece of ink is one digit: wide gaps
+NARROWEST, WIDEST = 0.2, 1.4  # of digits that touch: touching
 MOST_TOUCHING = 8  # digits in one piece of ink, so that no picture costs more
 OUTLINE = 100  # points of an outline, about, between which distances are measured: for time
-CUT = 0.3  # of a digit's width: how far from an even share a cut may be: touching
+STEP = 0.12  # about so far apart are places where digits may be cut: touching
+CROSSED = 0.25  # of the height: cuts go through no more ink
+MOST_CUTS = 8  # in one piece of ink, those through the least ink; so that no picture costs more
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Glyph:
         self.box = self.box.joined(part.box)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Digit:
     """The ink of one digit, uint8 `[H, W]`, and its box in the picture."""
 
@@ -123,52 +125,88 @@ def _lines(glyphs: list[Glyph], height: float) -> list[list[Glyph]]:
 
 
 def _candidates(strokes: Strokes, glyph: Glyph, height: float) -> Candidates:
+    """Cut ink from top to bottom wherever digits may touch, and put the pieces together."""
     box = glyph.box
     ink = strokes.cut_out(glyph.parts, box)
-    width = box.width / max(height, box.height)
-    fewest = max(1, ceil(width / WIDEST))
-    most = min(max(fewest, int(width / NARROWEST)), MOST_TOUCHING)
-    if width < SINGLE or most == 1:
+    height = max(height, box.height)
+    if box.width < SINGLE * height:
         return [[Digit(ink, box)]]
     origin = max(0, box.left - 1), max(0, box.top - 1)
-    return [list(_cut(ink, origin, count)) for count in range(min(fewest, most), most + 1)]
+    rows, width = ink.shape
+    cuts = [np.zeros(rows, int), *_cuts(ink, height), np.full(rows, width)]
+    places = [float(cut.mean()) for cut in cuts]
+    pieces: dict[tuple[int, int], Digit] = {}
+    for first, last in combinations(range(len(cuts)), 2):
+        if NARROWEST * height <= places[last] - places[first] <= WIDEST * height:
+            piece = _piece(ink, cuts[first], cuts[last], origin)
+            if piece is not None:
+                pieces[first, last] = piece
+
+    def ways(first: int, left: int) -> Iterator[list[Digit]]:
+        if first == len(cuts) - 1:
+            yield []
+        for last in range(first + 1, len(cuts)) if left else ():
+            if (first, last) in pieces:
+                yield from ([pieces[first, last], *rest] for rest in ways(last, left - 1))
+
+    return sorted(ways(0, MOST_TOUCHING), key=len) or [[Digit(ink, box)]]
 
 
-def _cut(ink: Pixels, origin: tuple[int, int], count: int) -> Iterator[Digit]:
-    """Cut ink from top to bottom into digits of about the same width."""
-    height, width = ink.shape
-    pitch = width / count
-    columns = np.arange(width)
-    left = np.zeros(height, int)
-    for number in range(1, count + 1):
-        last = number == count
-        right = np.full(height, width) if last else _seam(ink, number * pitch, CUT * pitch)
-        piece = np.where((columns >= left[:, None]) & (columns < right[:, None]), ink, np.uint8(0))
-        left = right
-        strong = cv2.threshold(piece, MARKED, 1, cv2.THRESH_BINARY)[1]
-        x, y, across, down = cv2.boundingRect(strong)
-        if across:
-            x0, y0 = origin[0] + x, origin[1] + y
-            yield Digit(piece[y : y + down, x : x + across], Box(x0, y0, x0 + across, y0 + down))
+def _cuts(ink: Pixels, height: float) -> list[NDArray[np.int64]]:
+    """Find where digits may be cut, from the left: the columns of each cut, int `[H]`."""
+    step = max(1, round(STEP * height))
+    found = _seams(ink, np.arange(2 * step, ink.shape[1] - 2 * step, step), step)
+    rows = np.arange(len(ink))
+    crossed = [int(ink[rows, cut].sum()) for cut in found]
+    chosen: list[NDArray[np.int64]] = []
+    for place in np.argsort(crossed):
+        cut = found[place]
+        if crossed[place] <= CROSSED * 255 * height and all(
+            abs(cut.mean() - other.mean()) >= step for other in chosen
+        ):
+            chosen.append(cut)
+    return sorted(chosen[:MOST_CUTS], key=lambda cut: float(cut.mean()))
 
 
-def _seam(ink: Pixels, centre: float, reach: float) -> NDArray[np.int64]:
-    """Find the way from top to bottom that crosses the least ink, a column for each row.
+def _piece(
+    ink: Pixels, left: NDArray[np.int64], right: NDArray[np.int64], origin: tuple[int, int]
+) -> Digit | None:
+    columns = np.arange(ink.shape[1])
+    piece = np.where((columns >= left[:, None]) & (columns < right[:, None]), ink, np.uint8(0))
+    strong = cv2.threshold(piece, MARKED, 1, cv2.THRESH_BINARY)[1]
+    x, y, across, down = cv2.boundingRect(strong)
+    if not across:
+        return None
+    x0, y0 = origin[0] + x, origin[1] + y
+    return Digit(piece[y : y + down, x : x + across], Box(x0, y0, x0 + across, y0 + down))
 
-    The way moves by at most one column a row, as in Avidan and Shamir, Seam Carving for
+
+def _seams(ink: Pixels, centres: NDArray[np.int64], reach: int) -> list[NDArray[np.int64]]:
+    """Find the ways from top to bottom that cross the least ink, each near to a column.
+
+    A way moves by at most one column a row, as in Avidan and Shamir, Seam Carving for
     Content-Aware Image Resizing, 2007.
+
+    Args:
+        ink: uint8 `[H, W]`.
+        centres: int `[N]`, columns.
+        reach: How far from its column a way may be; within the ink for all of them.
+
+    Returns:
+        N ways, int `[H]`: a column for each row.
     """
-    first, last = max(0, int(centre - reach)), min(ink.shape[1], int(centre + reach) + 1)
-    cost = ink[:, first:last].astype(np.float64) + 1
+    columns = centres[:, None] + np.arange(-reach, reach + 1)
+    cost = ink[:, columns].astype(np.float64) + 1
     steps = np.zeros(cost.shape, int)
     for row in range(1, len(cost)):
-        above = np.pad(cost[row - 1], 1, constant_values=np.inf)
-        costs = np.stack([above[1:-1], above[:-2] + 1, above[2:] + 1])
+        above = np.pad(cost[row - 1], ((0, 0), (1, 1)), constant_values=np.inf)
+        costs = np.stack([above[:, 1:-1], above[:, :-2] + 1, above[:, 2:] + 1])
         best = costs.argmin(axis=0)
         steps[row] = np.array([0, -1, 1])[best]
         cost[row] += costs.min(axis=0)
-    way = np.zeros(len(cost), int)
-    way[-1] = cost[-1].argmin()
+    every = np.arange(len(centres))
+    ways = np.zeros(cost.shape[:2], int)
+    ways[-1] = cost[-1].argmin(axis=1)
     for row in range(len(cost) - 1, 0, -1):
-        way[row - 1] = way[row] + steps[row, way[row]]
-    return way + first
+        ways[row - 1] = ways[row] + steps[row, every, ways[row]]
+    return list((ways + columns[:, 0]).T)

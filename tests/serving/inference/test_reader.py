@@ -57,7 +57,7 @@ def test_a_broken_stroke_is_joined(classifier: Classifier) -> None:
 
 def test_touching_digits_are_parted(classifier: Classifier) -> None:
     sheet = Image.new("L", (260, 160), 255)
-    for x, digit in ((20, 6), (64, 8)):
+    for x, digit in ((20, 6), (70, 8)):
         drawing = np.asarray(drawn.on_paper(digit, 120))
         part = np.asarray(sheet)[20:140, x : x + 120]
         sheet.paste(Image.fromarray(np.minimum(part, drawing)), (x, 20))
