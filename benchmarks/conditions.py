@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from skimage import data
 from skimage.morphology import skeletonize
 
 Digit = NDArray[np.uint8]  # [28, 28], 255 is ink
@@ -465,3 +466,20 @@ def lines(
             np.maximum(part, ink, out=part)
             x += ink.shape[1] + space
         yield Line(encode(255 - 225 * sheet), "".join(str(labels[i]) for i in chosen))
+
+
+# Photographs that come with scikit-image, on which there is no digit.
+PHOTOGRAPHS = (
+    *("astronaut", "brick", "camera", "cat", "coffee", "coins", "grass", "gravel", "moon"),
+    "rocket",
+)
+
+
+def photographs(rng: Rng) -> Iterator[bytes]:
+    """Cut squares from photographs without a digit, without end."""
+    whole = [getattr(data, name)() for name in PHOTOGRAPHS]
+    while True:
+        photograph = whole[rng.integers(len(whole))]
+        side = rng.integers(100, min(photograph.shape[:2]) + 1)
+        top, left = (rng.integers(length - side + 1) for length in photograph.shape[:2])
+        yield encode(photograph[top : top + side, left : left + side], "JPEG", quality=85)

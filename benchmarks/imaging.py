@@ -4,7 +4,9 @@
 
 Makes every condition of `conditions.py` from QMNIST's validation digits, the same ones for each,
 and prints its accuracy beside the same digits' as QMNIST has them; strings of digits for `/read`;
-and times beside Pillow's own. No test digit is read. `--pictures` draws examples.
+photographs without a digit; and times beside Pillow's own. No test digit is read. `--pictures`
+draws examples. How much of other kinds is refused that are no digits says
+`python -m training refusal`.
 """
 
 import sys
@@ -37,7 +39,6 @@ from serving.settings import Provider
 from tests import drawn
 from training import dataset
 from training.recipes import STRONG
-from training.synthetic.negatives import LETTERS, LOOKALIKES, TEST_FONTS, glyphs
 
 MODELS = Path(__file__).parent.parent / "models"
 MAX_PIXELS = 40_000_000
@@ -71,7 +72,7 @@ def main(
     print_conditions(classifier, digits[chosen], labels[chosen])
     print_thickness(classifier, digits[chosen[: count // 4]], labels[chosen[: count // 4]])
     print_strings(classifier, digits, labels, strings)
-    print_letters(classifier)
+    print_photographs(classifier, count)
     print_times(digits[chosen[0]])
 
 
@@ -138,21 +139,14 @@ def _accepted(accepted: NDArray[np.bool_] | None) -> float:
     return 0.0 if accepted is None else float(accepted.mean())
 
 
-def print_letters(classifier: Classifier) -> None:
-    """Print what share of printed letters is refused, looked at as the service does."""
-    print("\n| 20 fonts' letters, 64 x 64 | refused |")
-    print("| --- | ---: |")
-    others = "".join(letter for letter in LETTERS if letter not in LOOKALIKES)
-    for name, characters in (("that look like no digit", others), ("that do", LOOKALIKES)):
-        pictures = glyphs(TEST_FONTS, characters).byte().numpy()
-        refused = 0
-        for picture in pictures:
-            view = _look(drawn.encode(picture))
-            if view is None:
-                refused += 1
-                continue
-            refused += not _accepted(classifier.predict(view.pixels[None]).accepted)
-        print(f"| {name}: `{characters}` | {refused / len(pictures):.1%} |")
+def print_photographs(classifier: Classifier, count: int) -> None:
+    """Print what share of photographs without a digit is refused."""
+    made = conditions.photographs(np.random.default_rng(SEED))
+    seen = [view.pixels for view in map(_look, islice(made, count)) if view is not None]
+    accepted = len(seen) * _accepted(classifier.predict(np.stack(seen)).accepted)
+    print("\n| squares of photographs without a digit | no digit, or several, found | refused |")
+    print("| --- | ---: | ---: |")
+    print(f"| {count:,} | {1 - len(seen) / count:.1%} | {1 - accepted / count:.1%} |")
 
 
 def print_strings(
