@@ -5,8 +5,7 @@
 
 Of the network alone, in one thread of the CPU and on the first GPU, with the pictures in memory as
 a request's would be, and as the service does it: it gives a batch to the CPU 256 pictures a call,
-because more take longer there, and to CUDA as a whole. `CUDA, bound` has inputs and outputs bound
-to memory that is there already (`run_with_iobinding`), which the service does not do.
+because more take longer there, and to CUDA as a whole.
 Exit code 1 if a probability of any model differs by more than 1e-5, or if CUDA cannot be used.
 """
 
@@ -28,7 +27,6 @@ from rich.progress import Progress
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from artifact import INPUT, OUTPUTS  # noqa: E402
 from benchmarks.tables import console, middle, table, write  # noqa: E402
 from serving.inference import artifacts  # noqa: E402
 from serving.inference.classifier import Classifier, ProviderError  # noqa: E402
@@ -68,20 +66,17 @@ def main(
             "batch": batch,
             **{name: statistics.median(found) for name, found in of.items()},
             "cuda_is": middle(of["cuda"], of["cpu"]),
-            "bound_is": middle(of["bound"], of["cuda"]),
         }
         for batch, of in speeds.items()
     ]
     table(
-        ["batch", "CPU, a second", "CUDA, a second", "CUDA is", "CUDA, bound", "bound is"],
+        ["batch", "CPU, a second", "CUDA, a second", "CUDA is"],
         [
             [
                 f"{row['batch']:,}",
                 f"{row['cpu']:,.0f}",
                 f"{row['cuda']:,.0f}",
                 f"{row['cuda_is']:.2f} x",
-                f"{row['bound']:,.0f}",
-                f"{row['bound_is']:.2f} x",
             ]
             for row in rows
         ],
@@ -108,10 +103,8 @@ def difference(cpu: Classifier, cuda: Classifier, images: NDArray[np.uint8]) -> 
 def measure(
     cpu: Classifier, cuda: Classifier, images: NDArray[np.uint8], rounds: int
 ) -> dict[int, dict[str, list[float]]]:
-    """Return pictures a second, of each batch and way, in each round."""
-    found: dict[int, dict[str, list[float]]] = {
-        batch: {"cpu": [], "cuda": [], "bound": []} for batch in BATCHES
-    }
+    """Return pictures a second, of each batch and provider, in each round."""
+    found: dict[int, dict[str, list[float]]] = {batch: {"cpu": [], "cuda": []} for batch in BATCHES}
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("batches", total=rounds * len(BATCHES))
         for _ in range(rounds):
@@ -119,7 +112,6 @@ def measure(
                 part = images[:batch]
                 of["cpu"].append(speed(partial(cpu.predict, part), batch))
                 of["cuda"].append(speed(partial(cuda.predict, part), batch))
-                of["bound"].append(speed(bound(cuda, part), batch))
                 progress.advance(task)
     return found
 
@@ -132,28 +124,6 @@ def speed(call: Callable[[], object], pictures: int) -> float:
         call()
         calls += 1
     return calls * pictures / seconds
-
-
-def bound(
-    classifier: Classifier, images: NDArray[np.uint8]
-) -> Callable[[], dict[str, NDArray[np.float32]]]:
-    """Return a call that classifies pictures by IO binding, each time to the same arrays."""
-    session = classifier._session  # noqa: SLF001  the service has no use for binding yet
-    outputs = {
-        node.name: np.empty((len(images), *node.shape[1:]), np.float32)
-        for node in session.get_outputs()
-        if node.name in OUTPUTS
-    }
-    binding = session.io_binding()
-    for name, array in outputs.items():
-        binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-
-    def call() -> dict[str, NDArray[np.float32]]:
-        binding.bind_cpu_input(INPUT, images)  # of each request they are at a new place
-        session.run_with_iobinding(binding)
-        return outputs
-
-    return call
 
 
 def card() -> str:

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 
-from artifact import OUTPUTS
 from benchmarks import gpu
 from serving.inference import artifacts
 from serving.inference.classifier import Classifier
@@ -33,15 +32,6 @@ def test_it_says_that_cuda_cannot_be_used() -> None:
     assert not done.stdout
 
 
-def test_binding_gives_the_same_answers(classifier: Classifier) -> None:
-    images, _ = drawn.digits(20, seed=11)
-    outputs = gpu.bound(classifier, images)()
-    assert sorted(outputs) == sorted(OUTPUTS)
-    expected = classifier.predict(images)
-    for name, found in outputs.items():
-        np.testing.assert_array_equal(found, getattr(expected, name))
-
-
 def test_a_difference_is_found(classifier: Classifier) -> None:
     other = Classifier(artifacts.load(COMMITTED_MODELS / "dropout"), Provider.CPU)
     images, _ = drawn.digits(20, seed=11)
@@ -49,12 +39,12 @@ def test_a_difference_is_found(classifier: Classifier) -> None:
     assert gpu.difference(classifier, other, images) > gpu.TOLERANCE
 
 
-def test_all_ways_are_measured(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_are_measured(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "SECONDS", 0.001)
     monkeypatch.setattr(gpu, "BATCHES", (1, 300))
     images = np.zeros((300, 28, 28), np.uint8)
     found = gpu.measure(classifier, classifier, images, rounds=2)
     assert list(found) == [1, 300]
-    for ways in found.values():
-        assert list(ways) == ["cpu", "cuda", "bound"]
-        assert all(len(speeds) == 2 and min(speeds) > 0 for speeds in ways.values())
+    for of in found.values():
+        assert list(of) == ["cpu", "cuda"]
+        assert all(len(speeds) == 2 and min(speeds) > 0 for speeds in of.values())
