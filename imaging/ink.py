@@ -87,10 +87,18 @@ def find_ink(picture: Pixels) -> Ink:
     paper = _find_paper(small, grey)
     marks = _marks(grey, paper)
     floor = round(max(CONTRAST, NOISE * noise))
-    level = _level(marks, floor)
-    strength = (np.arange(256) * (255 / level)).clip(0, 255).astype(np.uint8)
+    return Ink(levelled(marks, floor), paper.polarity)
+
+
+def levelled(marks: Pixels, floor: int) -> Pixels:
+    """Scale marks so that most of the ink has full strength; uint8 `[H, W]`.
+
+    Raises:
+        NoDigit: No mark is stronger than the floor.
+    """
+    strength = (np.arange(256) * (255 / _level(marks, floor))).clip(0, 255).astype(np.uint8)
     strength[:floor] = 0
-    return Ink(cv2.LUT(marks, strength), paper.polarity)
+    return cv2.LUT(marks, strength)
 
 
 def _shades(picture: Pixels) -> tuple[Pixels, Pixels]:

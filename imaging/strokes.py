@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from imaging.decoding import Pixels
 from imaging.errors import NoDigit, SeveralDigits
+from imaging.ink import levelled
 from imaging.lines import find_lines
 
+FAINTEST = 40  # of 255: weaker ink than this is none, once lines are gone
 MARKED = 102  # of 255: the strength at and above which a pixel belongs to a stroke
 
 # A scanner's edge lies along at least this share of one side of the picture, and is on average so
@@ -130,7 +132,7 @@ class Strokes:
         if min(box.width, box.height) < DISC * box.longest:
             return False
         inside = self.marked[box.top : box.bottom, box.left : box.right]
-        return cv2.countNonZero(inside) > DISC * inside.size
+        return cv2.countNonZero(inside) > DISC * box.area
 
 
 def find_strokes(strength: Pixels) -> Strokes:
@@ -149,6 +151,9 @@ def find_strokes(strength: Pixels) -> Strokes:
         kept = marked & ~lines
         fringe = cv2.dilate(lines, np.ones((3, 3), np.uint8)) & ~kept
         strength = np.where(fringe, np.uint8(0), strength)
+        if kept.any():  # pencil beside printer's ink
+            strength = levelled(strength, FAINTEST)
+            kept = cv2.threshold(strength, MARKED - 1, 1, cv2.THRESH_BINARY)[1]
         marked = kept
         removed.append("lines")
     parts = _find_parts(marked)
