@@ -21,13 +21,13 @@ TALL = 0.4  # of the tallest part's height: what counts for the digits' height; 
 WHOLE = 0.55  # a part of this height is a digit by itself: wide gaps; a lower one is
 CLOSE = 0.12  # a piece of the digit that it is so near to, or none
 SAME_LINE = 0.6  # how far above or below its neighbour a digit may be: a page of lines
-SINGLE = 0.9  # a narrower piece of ink is one digit: wide gaps
+SINGLE = 1.0  # a narrower piece of ink is one digit: wide gaps
 NARROWEST, WIDEST = 0.2, 1.4  # of digits that touch: touching
 MOST_TOUCHING = 8  # digits in one piece of ink, so that no picture costs more
 OUTLINE = 100  # points of an outline, about, between which distances are measured: for time
 STEP = 0.12  # about so far apart are places where digits may be cut: touching
 CROSSED = 0.25  # of the height: cuts go through no more ink
-MOST_CUTS = 8  # in one piece of ink, those through the least ink; so that no picture costs more
+MOST_CUTS = 6  # in one piece of ink, those through the least ink; so that no picture costs more
 
 
 @dataclass
