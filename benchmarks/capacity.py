@@ -6,19 +6,15 @@
 The threshold by which `deploy/kubernetes` scales on requests in flight is the last line of `flood`.
 """
 
-import http.client
-import socket
 import statistics
 import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import typer
@@ -45,58 +41,42 @@ app = typer.Typer(help="What one worker carries.")
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of picture, and how many of it a client sends."""
-
-    name: str
-    body: Body
-    count: int
-
-
 @app.command()
-def measure(rounds: Annotated[int, typer.Option(min=1)] = 3, json_file: JsonFile = None) -> None:
+def measure(rounds: int = 3, seconds: int = 3, json_file: JsonFile = None) -> None:
     """Measure what pictures of several sizes cost."""
     kinds = pictures()
-    found: dict[str, list[dict[str, float]]] = {kind.name: [] for kind in kinds}
-    starts: list[float] = []
-    at_rest: list[float] = []
-    with (
-        Progress(console=Console(stderr=True), transient=True) as progress,
-        ThreadPoolExecutor(CLIENTS) as clients,
-    ):
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("pictures", total=rounds * len(kinds))
         for _ in range(rounds):
-            for kind in kinds:
+            for name, body in kinds.items():
                 with running(ours(workers=1)) as up:
-                    starts.append(up.start_seconds)
-                    at_rest.append(up.memory())
+                    at_rest = up.memory()
                     (worker,) = up.process.children()
-                    ask(up.url, kind.body, kind.count)  # to warm up
-                    before = up.cpu_seconds()
-                    asked = [
-                        clients.submit(ask, up.url, kind.body, kind.count) for _ in range(CLIENTS)
-                    ]
-                    for each in asked:
-                        each.result()
-                    sent, received = on_the_wire(up.url, kind.body)
-                    found[kind.name].append(
+                    load(up, "/predict", body, CLIENTS, 1)  # to warm up
+                    loaded = load(up, "/predict", body, CLIENTS, seconds)
+                    carries = loaded.per_second / loaded.cores
+                    found[name].append(
                         {
-                            "cpu_ms": 1_000 * (up.cpu_seconds() - before) / CLIENTS / kind.count,
+                            "cpu_ms": 1_000 / carries,
+                            "carries": carries,
+                            "kb": len(body.content) / 1_000,
+                            "mbits": carries * len(body.content) * 8 / 1e6,
                             "peak_mb": peak_of(worker),
-                            "bytes_in": sent,
-                            "bytes_out": received,
+                            "start_seconds": up.start_seconds,
+                            "mb_at_rest": at_rest,
                         }
                     )
                 progress.advance(task)
+    rows: list[dict[str, Any]] = [
+        {"picture": name, **{key: statistics.median(r[key] for r in each) for key in each[0]}}
+        for name, each in found.items()
+    ]
     figures = {
         "rounds": rounds,
-        "start_seconds": statistics.median(starts),
-        "mb_at_rest": statistics.median(at_rest),
-        "rows": [
-            {"picture": name, **{key: statistics.median(r[key] for r in each) for key in each[0]}}
-            for name, each in found.items()
-        ],
+        "start_seconds": statistics.median(row["start_seconds"] for row in rows),
+        "mb_at_rest": statistics.median(row["mb_at_rest"] for row in rows),
+        "rows": rows,
     }
     show_measured(figures)
     write(json_file, figures)
@@ -104,21 +84,15 @@ def measure(rounds: Annotated[int, typer.Option(min=1)] = 3, json_file: JsonFile
 
 def show_measured(figures: dict[str, Any]) -> None:
     """Print what pictures cost."""
-    table(
-        ["picture", "CPU ms", "a core carries, /s", "kB in", "kB out", "Mbit/s in", "peak MB"],
-        [
-            [
-                row["picture"],
-                f"{row['cpu_ms']:.2f}",
-                f"{1_000 / row['cpu_ms']:,.0f}",
-                f"{row['bytes_in'] / 1_000:,.2f}",
-                f"{row['bytes_out'] / 1_000:,.2f}",
-                f"{row['bytes_in'] * 8 / 1e6 * 1_000 / row['cpu_ms']:,.0f}",
-                f"{row['peak_mb']:.0f}",
-            ]
-            for row in figures["rows"]
-        ],
-    )
+    columns = {
+        "picture": "{picture}",
+        "CPU ms": "{cpu_ms:.2f}",
+        "a core carries, /s": "{carries:,.0f}",
+        "kB": "{kb:,.2f}",
+        "Mbit/s": "{mbits:,.0f}",
+        "peak MB": "{peak_mb:.0f}",
+    }
+    table(columns, figures["rows"])
     console.print(
         f"\nFrom start to ready: {figures['start_seconds']:.1f} s. At rest all its processes have "
         f"{figures['mb_at_rest']:.0f} MB.",
@@ -129,24 +103,24 @@ def show_measured(figures: dict[str, Any]) -> None:
 @app.command()
 def flood(json_file: JsonFile = None) -> None:
     """See what a worker says of itself when it has too much to do."""
-    small, _, large = pictures()
-    cases = [(kind, clients) for kind in (small, large) for clients in (16, 256)]
+    small, _, large = pictures().items()
+    cases = [(*kind, clients) for kind in (small, large) for clients in (16, 256)]
     rows: list[dict[str, Any]] = []
     with (
         Progress(console=Console(stderr=True), transient=True) as progress,
         ThreadPoolExecutor(1) as pool,
     ):
         task = progress.add_task("floods", total=len(cases))
-        for kind, clients in cases:
+        for name, body, clients in cases:
             with running(ours(workers=1)) as up:
                 whole = SETTLING + COUNTING + ENDING
-                loading = pool.submit(load, f"{up.url}/predict", kind.body, clients, whole)
+                loading = pool.submit(load, up, "/predict", body, clients, whole)
                 time.sleep(SETTLING)
                 counts, probes = flooded(up.url)
                 found = loading.result()
             rows.append(
                 {
-                    "picture": kind.name,
+                    "picture": name,
                     "clients": clients,
                     **counts,
                     "p50": found.p50,
@@ -179,31 +153,17 @@ def flooded(url: str) -> tuple[dict[str, float], list[float]]:
 
 def show_flood(figures: dict[str, Any]) -> None:
     """Print what a worker says of itself, and the threshold that follows from it."""
-    table(
-        [
-            "picture",
-            "clients",
-            "answered/s",
-            "refused/s",
-            "in flight",
-            "busy",
-            "p50 ms",
-            "probe ms",
-        ],
-        [
-            [
-                row["picture"],
-                str(row["clients"]),
-                f"{row['answered']:,.0f}",
-                f"{row['refused']:,.0f}",
-                f"{row['in_flight']:.2f}",
-                f"{row['busy']:.2f}",
-                f"{row['p50']:,.1f}",
-                f"{row['probe_ms']:,.0f}",
-            ]
-            for row in figures["rows"]
-        ],
-    )
+    columns = {
+        "picture": "{picture}",
+        "clients": "{clients}",
+        "answered/s": "{answered:,.0f}",
+        "refused/s": "{refused:,.0f}",
+        "in flight": "{in_flight:.2f}",
+        "busy": "{busy:.2f}",
+        "p50 ms": "{p50:,.1f}",
+        "probe ms": "{probe_ms:,.0f}",
+    }
+    table(columns, figures["rows"])
     console.print(
         f"\n{100 * TARGET:.0f} % of the least in flight: {threshold(figures):.2f}.", highlight=False
     )
@@ -236,7 +196,7 @@ def counted(url: str) -> dict[str, float]:
     return found
 
 
-def pictures() -> list[Kind]:
+def pictures() -> dict[str, Body]:
     """Pictures that people send."""
     drawn = ROOT / "docs" / "seven.png"
     shades = np.asarray(Image.open(drawn).convert("L").resize((4_000, 3_000)), np.float64)
@@ -245,34 +205,11 @@ def pictures() -> list[Kind]:
     Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).convert("RGB").save(
         photograph, "JPEG", quality=85
     )
-    return [
-        Kind("a digit, 28 x 28, PNG", raw(), 1_000),
-        Kind("a drawing, 280 x 280, PNG", Body(drawn.read_bytes(), "image/png"), 300),
-        Kind("a photograph, 4000 x 3000, JPEG", Body(photograph.getvalue(), "image/jpeg"), 5),
-    ]
-
-
-def on_the_wire(url: str, body: Body) -> tuple[int, int]:
-    """Count the bytes of one request and of its answer."""
-    parts = urlsplit(url)
-    head = (
-        f"POST /predict HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n"
-        f"Content-Type: {body.content_type}\r\nContent-Length: {len(body.content)}\r\n\r\n"
-    )
-    request = head.encode("ascii") + body.content
-    with socket.create_connection((parts.hostname, parts.port or 0)) as connection:
-        connection.sendall(request)
-        received = sum(map(len, iter(lambda: connection.recv(10_000), b"")))
-    return len(request), received
-
-
-def ask(url: str, body: Body, count: int) -> None:
-    """Send requests, one after the other, on one connection."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc)
-    for _ in range(count):
-        connection.request("POST", "/predict", body.content, {"Content-Type": body.content_type})
-        connection.getresponse().read()
-    connection.close()
+    return {
+        "a digit, 28 x 28, PNG": raw(),
+        "a drawing, 280 x 280, PNG": Body(drawn.read_bytes(), "image/png"),
+        "a photograph, 4000 x 3000, JPEG": Body(photograph.getvalue(), "image/jpeg"),
+    }
 
 
 if __name__ == "__main__":

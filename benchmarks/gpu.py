@@ -69,23 +69,20 @@ def main(
         }
         for batch, of in speeds.items()
     ]
-    table(
-        ["batch", "CPU, a second", "CUDA, a second", "CUDA is"],
-        [
-            [
-                f"{row['batch']:,}",
-                f"{row['cpu']:,.0f}",
-                f"{row['cuda']:,.0f}",
-                f"{row['cuda_is']:.2f} x",
-            ]
-            for row in rows
-        ],
-    )
+    columns = {
+        "batch": "{batch:,}",
+        "CPU, a second": "{cpu:,.0f}",
+        "CUDA, a second": "{cuda:,.0f}",
+        "CUDA is": "{cuda_is:.2f} x",
+    }
+    table(columns, rows)
     console.print()
-    table(
-        ["probabilities differ by", "noise", "drawn digits"],
-        [[name, f"{of['noise']:.1e}", f"{of['drawn']:.1e}"] for name, of in apart.items()],
-    )
+    columns = {
+        "probabilities differ by": "{name}",
+        "noise": "{noise:.1e}",
+        "drawn digits": "{drawn:.1e}",
+    }
+    table(columns, [{"name": name, **of} for name, of in apart.items()])
     found = card()
     console.print(f"\n{model} on {found}", highlight=False)
     figures = {"card": found, "model": model, "rounds": rounds, "rows": rows, "differences": apart}

@@ -17,7 +17,6 @@ from typing import Any
 
 import bentoml
 import uvloop
-from rich.console import Console
 from starlette.types import ASGIApp, Message
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 # As in a worker, whose counters are files.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp()
 
+from benchmarks.tables import table  # noqa: E402
 from benchmarks.targets import picture  # noqa: E402
 from imaging import look, open_picture  # noqa: E402
 from serving.api import answers  # noqa: E402
@@ -32,7 +32,6 @@ from serving.service import DigitClassifier  # noqa: E402
 from serving.telemetry import metrics  # noqa: E402
 
 TIMES = 5_000
-console = Console(soft_wrap=True)
 
 
 async def main() -> None:
@@ -52,16 +51,16 @@ async def main() -> None:
             lambda: answers.predict(classifier, lambda: open_picture(png, 10**6), False)
         )
         ours = await timed_async(lambda: ask(gateway, png))
-    rows = [
-        ("the picture is opened, and decoded", opened),
-        ("imaging's look at it", looked - opened),
-        ("the network, in ONNX Runtime", network),
-        ("the answer's fields, and its counters", answered - looked - network),
-        ("gateway, limits, request, response", ours - answered),
-        ("in all, in our application", ours),
-    ]
-    for name, seconds in rows:
-        console.print(f"| {name:<37} | {1e6 * seconds:>6.0f} |", highlight=False, markup=False)
+    layers = {
+        "the picture is opened, and decoded": opened,
+        "imaging's look at it": looked - opened,
+        "the network, in ONNX Runtime": network,
+        "the answer's fields, and its counters": answered - looked - network,
+        "gateway, limits, request, response": ours - answered,
+        "in all, in our application": ours,
+    }
+    rows = [{"layer": layer, "us": 1e6 * seconds} for layer, seconds in layers.items()]
+    table({"layer": "{layer}", "µs": "{us:.0f}"}, rows)
 
 
 class started:  # noqa: N801  it is used as a function

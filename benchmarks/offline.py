@@ -4,13 +4,12 @@
 
 Pixels: digits in a file as QMNIST's and in a Parquet file, one process, beside ONNX Runtime alone
 on the same digits in memory. PNG files: a process a core, beside as many processes that only open
-and decode them with Pillow. A million digits: killed half-way and gone on with; the memory of all
-its processes together. Ray: the same pixels, whose rows must be the same. What is compared is run
-in turn, and ratios are medians over the rounds. A command's time is all of it, from start to end.
+and decode them with Pillow. A million digits: the memory of all processes together. Ray: the same
+pixels. What is compared is run in turn, and ratios are medians over the rounds. A command's time is
+all of it, from start to end.
 """
 
 import os
-import signal
 import statistics
 import struct
 import subprocess
@@ -30,13 +29,12 @@ import pyarrow.parquet as pq
 import typer
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.tables import table, write  # noqa: E402
+from benchmarks.tables import middle, table, write  # noqa: E402
 from serving.inference import artifacts  # noqa: E402
 from serving.inference.classifier import Classifier  # noqa: E402
 from serving.offline.idx import IMAGES  # noqa: E402
@@ -49,8 +47,6 @@ ROWS = 100_000  # a row group: DuckDB's are 122,880, and pyarrow's ten times as 
 ALONE = 1_024  # digits that ONNX Runtime alone is given at once, in calls of 256, which are fastest
 CORES = os.cpu_count() or 1
 PARQUET = "pixels.parquet"
-
-console = Console(soft_wrap=True)
 
 
 def main(
@@ -70,9 +66,16 @@ def main(
             _million(folder, digits, million),
             _ray(folder, pixels),
         ]
-    head = ["offline", "a second", "beside", "of it", "seconds", "peak MB"]
-    table(head, [[str(row[name]) for name in ("name", *head[1:])] for row in rows])
-    write(json, {str(row["name"]): row for row in rows})
+    columns = {
+        "offline": "{name}",
+        "a second": "{per_second:,.0f}",
+        "beside": "{beside}",
+        "of it": "{share}",
+        "seconds": "{seconds:.1f}",
+        "peak MB": "{peak}",
+    }
+    table(columns, rows)
+    write(json, {"rows": rows})
 
 
 def _pixels(
@@ -91,7 +94,7 @@ def _pixels(
                 classifier.predict(digits[start : start + ALONE])
             alone.append(count / (time.perf_counter() - started))
             ours.append(count / _label(source, folder / f"{source.name}-{number}", workers=1))
-        yield _row(f"pixels, one process: {name}", ours, alone, count)
+        yield _compared(f"pixels, one process: {name}", ours, alone, count)
 
 
 def _files(folder: Path, digits: NDArray[np.uint8], count: int, rounds: int) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def _files(folder: Path, digits: NDArray[np.uint8], count: int, rounds: int) -> 
             list(pool.map(_decode, parts))
             alone.append(count / (time.perf_counter() - started))
         ours.append(count / _label(source, folder / f"files-{number}", workers=CORES))
-    return _row(f"PNG files, {CORES} processes", ours, alone, count)
+    return _compared(f"PNG files, {CORES} processes", ours, alone, count)
 
 
 def _decode(paths: list[Path]) -> None:
@@ -119,65 +122,35 @@ def _decode(paths: list[Path]) -> None:
 
 
 def _million(folder: Path, digits: NDArray[np.uint8], count: int) -> dict[str, Any]:
-    source, output = folder / "million.parquet", folder / "million"
+    source = folder / "million.parquet"
     _write_parquet(source, digits, count)
-    first = _start(source, output, CORES)
-    while len(list(output.glob("part-*"))) < count // ROWS // 2:
-        if first.poll() is not None:
-            sys.exit(f"labelling {source} ended before it was half done")
-        time.sleep(0.01)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    before = {path.name: path.stat().st_mtime_ns for path in output.glob("part-*")}
     started = time.perf_counter()
-    peak = _peak(_start(source, output, CORES))
+    peak = _peak(_start(source, folder / "million", CORES))
     seconds = time.perf_counter() - started
-    after = {path.name: path.stat().st_mtime_ns for path in output.glob("part-*")}
-    rows = pq.read_table(output).num_rows
-    whole = folder / "whole"
-    started = time.perf_counter()
-    peak = max(peak, _peak(_start(source, whole, CORES)))
-    whole_seconds = time.perf_counter() - started
-    console.print(
-        f"killed after {len(before)} of {len(after)} parts; gone on with in {seconds:.1f} s, none "
-        f"of the {len(before)} written again: {before.items() <= after.items()}; {rows:,} rows; "
-        f"the same as of a run in one go: {pq.read_table(output).equals(pq.read_table(whole))}",
-        highlight=False,
-    )
-    return {
-        "name": f"{count:,} digits, {CORES} processes",
-        "a second": f"{count / whole_seconds:,.0f}",
-        "beside": "",
-        "of it": "",
-        "seconds": f"{whole_seconds:.1f}",
-        "peak MB": f"{peak / 1e6:.0f}",
-    }
+    name = f"{count:,} digits, {CORES} processes"
+    return _row(name, [count / seconds], count, peak=f"{peak / 1e6:.0f}")
 
 
 def _ray(folder: Path, count: int) -> dict[str, Any]:
-    output = folder / "ray"
-    seconds = _label(folder / PARQUET, output, CORES, "--engine", "ray")
-    same = pq.read_table(output).equals(pq.read_table(folder / f"{PARQUET}-0"))
-    console.print(f"Ray's rows are the same as the local ones: {same}", highlight=False)
-    return {
-        "name": f"pixels by Ray, {CORES} actors",
-        "a second": f"{count / seconds:,.0f}",
-        "beside": "",
-        "of it": "",
-        "seconds": f"{seconds:.1f}",
-        "peak MB": "",
-    }
+    seconds = _label(folder / PARQUET, folder / "ray", CORES, "--engine", "ray")
+    return _row(f"pixels by Ray, {CORES} actors", [count / seconds], count)
 
 
-def _row(name: str, ours: list[float], alone: list[float], count: int) -> dict[str, Any]:
-    share = statistics.median(a / b for a, b in zip(ours, alone, strict=True))
+def _compared(name: str, ours: list[float], alone: list[float], count: int) -> dict[str, Any]:
+    beside, share = f"{statistics.median(alone):,.0f}", f"{middle(ours, alone):.0%}"
+    return _row(name, ours, count, beside=beside, share=share)
+
+
+def _row(
+    name: str, ours: list[float], count: int, beside: str = "", share: str = "", peak: str = ""
+) -> dict[str, Any]:
     return {
         "name": name,
-        "a second": f"{statistics.median(ours):,.0f}",
-        "beside": f"{statistics.median(alone):,.0f}",
-        "of it": f"{100 * share:.0f} %",
-        "seconds": f"{count / statistics.median(ours):.1f}",
-        "peak MB": "",
+        "per_second": statistics.median(ours),
+        "beside": beside,
+        "share": share,
+        "seconds": count / statistics.median(ours),
+        "peak": peak,
     }
 
 

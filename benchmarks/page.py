@@ -61,8 +61,14 @@ def main(
             draw(page, number % 10, during, end)
             page.keyboard.press("Delete")
     rows = {"during the stroke": during, "at its end": end}
-    head = ["ms until the answer is shown", "median", "95th percentile", "longest", "answers"]
-    table(head, [[name, *figures(values)] for name, values in rows.items()])
+    columns = {
+        "ms until the answer is shown": "{name}",
+        "median": "{median:.0f}",
+        "95th percentile": "{highest:.0f}",
+        "longest": "{longest:.0f}",
+        "answers": "{answers}",
+    }
+    table(columns, [{"name": name, **figures(values)} for name, values in rows.items()])
     write(json, {name.replace(" ", "_"): values for name, values in rows.items()})
 
 
@@ -100,11 +106,14 @@ def last(page: Page) -> list[float]:
     return page.evaluate("window.shown.slice(-1)")  # type: ignore[no-any-return]
 
 
-def figures(values: list[float]) -> list[str]:
+def figures(values: list[float]) -> dict[str, float]:
     """Return what a row of the table says."""
-    highest = statistics.quantiles(values, n=20)[-1]
-    parts = (statistics.median(values), highest, max(values))
-    return [*(f"{part:.0f}" for part in parts), f"{len(values)}"]
+    return {
+        "median": statistics.median(values),
+        "highest": statistics.quantiles(values, n=20)[-1],
+        "longest": max(values),
+        "answers": len(values),
+    }
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
@@ -57,15 +57,30 @@ class Body:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a load came to: latencies in milliseconds."""
+    """What a load came to.
+
+    Attributes:
+        per_second: Requests a second.
+        p50: Milliseconds that half of the requests take at most.
+        p99: Milliseconds that all but one in a hundred take at most.
+        errors: Requests that failed, or were answered with an error.
+        cores: Seconds that the server's processes computed, a second.
+        memory: Megabytes that they have after the load.
+        peak_memory: Megabytes that they had at most.
+        start_seconds: Seconds from the server's start to its first answer.
+    """
 
     per_second: float
     p50: float
     p99: float
     errors: int
+    cores: float
+    memory: float
+    peak_memory: float
+    start_seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Server:
     """How a server is started; `{port}` in the command is replaced."""
 
@@ -152,24 +167,16 @@ def running(server: Server) -> Iterator[Running]:
             _stop(process)
 
 
-def load(url: str, body: Body, clients: int, seconds: int) -> Measured:
-    """Load a URL with so many clients, each on a connection of its own that is kept."""
+def load(server: Running, path: str, body: Body, clients: int, seconds: int) -> Measured:
+    """Load a server with so many clients, each on a connection of its own that is kept."""
+    before, began = server.cpu_seconds(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         script, content = Path(folder, "load.lua"), Path(folder, "body")
         script.write_text(LUA, encoding="utf-8")
         content.write_bytes(body.content)
+        options = ["-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
         done = subprocess.run(
-            [
-                wrk(),
-                "-t1",
-                f"-c{clients}",
-                f"-d{seconds}s",
-                "--timeout",
-                "30s",
-                "-s",
-                script,
-                url,
-            ],
+            [*wrk(), *options, server.url + path],
             env={
                 **os.environ,
                 "BODY": str(content),
@@ -181,39 +188,41 @@ def load(url: str, body: Body, clients: int, seconds: int) -> Measured:
             check=True,
         )
     found = json.loads(done.stdout.splitlines()[-1])
-    per_second = found["requests"] / found["seconds"]
-    return Measured(per_second, found["p50"], found["p99"], found["errors"])
-
-
-def medians(measured: list[Measured]) -> Measured:
-    """Return the medians of several loads, and all errors."""
-
-    def median(of: Callable[[Measured], float]) -> float:
-        return statistics.median(map(of, measured))
-
     return Measured(
-        median(lambda m: m.per_second),
-        median(lambda m: m.p50),
-        median(lambda m: m.p99),
-        sum(m.errors for m in measured),
+        found["requests"] / found["seconds"],
+        found["p50"],
+        found["p99"],
+        found["errors"],
+        cores=(server.cpu_seconds() - before) / (time.perf_counter() - began),
+        memory=server.memory(),
+        peak_memory=server.peak(),
+        start_seconds=server.start_seconds,
     )
 
 
-def wrk() -> str:
-    """Find wrk, or get Debian's without installing it."""
-    found = shutil.which("wrk")
-    if found:
-        return found
-    local = ROOT / ".venv-bench" / "wrk" / "usr" / "bin" / "wrk"
-    if not local.exists():
+def medians(measured: list[Measured]) -> dict[str, float]:
+    """Return the medians of several loads, by name, and all errors."""
+    each = list(map(asdict, measured))
+    found = {name: statistics.median(one[name] for one in each) for name in each[0]}
+    return {**found, "errors": sum(one["errors"] for one in each)}
+
+
+def wrk() -> list[str]:
+    """Find wrk, or get Debian's and the library that it needs, without installing them."""
+    if found := shutil.which("wrk"):
+        return [found]
+    folder = ROOT / ".venv-bench" / "wrk"
+    program = folder / "usr" / "bin" / "wrk"
+    if not program.exists():
         if not shutil.which("apt-get"):
             sys.exit("This benchmark wants wrk: brew install wrk, or your system's own way.")
-        folder = ROOT / ".venv-bench" / "wrk"
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "download", "--quiet", "wrk"], cwd=folder, check=True)
-        (package,) = folder.glob("wrk_*.deb")
-        subprocess.run(["dpkg", "-x", package, folder], check=True)
-    return str(local)
+        command = ["apt-get", "download", "--quiet", "wrk", "libluajit-5.1-2"]
+        subprocess.run(command, cwd=folder, check=True)
+        for package in folder.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", package, folder], check=True)
+    (libraries,) = folder.glob("usr/lib/*")
+    return ["env", f"LD_LIBRARY_PATH={libraries}", str(program)]
 
 
 def environment(name: str, *requirements: Path, python: str = sys.executable) -> Path:

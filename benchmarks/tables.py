@@ -7,14 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.servers import Measured
-
 console = Console(soft_wrap=True)
-
-
-def ratio(ours: list[Measured], theirs: list[Measured]) -> float:
-    """Divide our requests a second by theirs, round by round, and return the median."""
-    return middle([m.per_second for m in ours], [m.per_second for m in theirs])
 
 
 def middle(values: list[float], others: list[float]) -> float:
@@ -22,16 +15,23 @@ def middle(values: list[float], others: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(values, others, strict=True))
 
 
-def table(head: list[str], rows: list[list[str]]) -> None:
-    """Print a table that is at home in a terminal and in Markdown."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+def table(columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
+    """Print a table that is at home in a terminal and in Markdown.
 
-    def line(cells: list[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
+    Args:
+        columns: By its heading, what is in each, for `str.format` and the fields of a row.
+        rows: Their fields.
+    """
+    head = list(columns)
+    cells = [[text.format(**row) for text in columns.values()] for row in rows]
+    widths = [max(len(row[i]) for row in [head, *cells]) for i in range(len(head))]
+
+    def line(texts: list[str]) -> str:
+        first, *others = zip(texts, widths, strict=True)
         return " | ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in others)])
 
     rule = " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    for text in (line(head), rule, *map(line, rows)):
+    for text in (line(head), rule, *map(line, cells)):
         console.print(f"| {text} |", highlight=False, markup=False)
 
 

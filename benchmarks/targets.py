@@ -1,21 +1,43 @@
-"""What the benchmarks send, and to whom."""
+"""What the benchmarks send, to whom, and what comes of it, all in turn.
+
+Triton is the one that PyTriton brings, behind its own HTTP. NVIDIA's Python front end of its own,
+the wheels tritonserver and tritonfrontend, cannot be had from the package index: what is called
+tritonserver there only says so.
+"""
 
 import base64
 import json
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.servers import HOST, PEERS, Body, Server  # noqa: E402
+from benchmarks.servers import (  # noqa: E402
+    HOST,
+    PEERS,
+    Body,
+    Measured,
+    Server,
+    environment,
+    load,
+    running,
+)
+from benchmarks.tables import console  # noqa: E402
 from imaging import look, open_picture  # noqa: E402
 from serving import settings  # noqa: E402
 from serving.inference import artifacts  # noqa: E402
@@ -24,16 +46,48 @@ from serving.settings import Provider  # noqa: E402
 
 BOUNDARY = "a-boundary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
+HEADER = "Inference-Header-Content-Length"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
-    """One way to send a picture to one server."""
+    """So many clients that send one request to one server again and again.
+
+    Attributes:
+        pictures: In each request.
+    """
 
     name: str
     server: Server
     path: str
     body: Body
+    clients: int
+    pictures: int = 1
+
+
+def measure(
+    targets: list[Target], rounds: int, seconds: int
+) -> tuple[dict[Target, list[Measured]], list[float]]:
+    """Start each server anew in every round, and load it as each of its targets says.
+
+    Returns:
+        What came of each target, and the pictures a second of the network alone, given 1,024 at
+        once; both round by round.
+    """
+    found: dict[Target, list[Measured]] = {target: [] for target in targets}
+    network: list[float] = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("loads", total=rounds * len(targets))
+        for _ in range(rounds):
+            network.append(network_alone(1_024))
+            for server in dict.fromkeys(target.server for target in targets):
+                with running(server) as up:
+                    for target in (each for each in targets if each.server is server):
+                        load(up, target.path, target.body, target.clients, 1)  # to warm up
+                        loaded = load(up, target.path, target.body, target.clients, seconds)
+                        found[target].append(loaded)
+                        progress.advance(task)
+    return found, network
 
 
 def picture() -> bytes:
@@ -69,24 +123,64 @@ def tensor() -> Body:
     return Body(json.dumps({"inputs": [sent]}).encode(), "application/json")
 
 
-def fastapi(bin_folder: Path) -> Server:
+def numbers(size: int) -> Body:
+    """So many pictures as a tensor of numbers."""
+    sent = {**_tensor(size), "data": pixels(size).ravel().tolist()}
+    return Body(json.dumps({"inputs": [sent]}).encode(), "application/json")
+
+
+def binary(size: int) -> Body:
+    """So many pictures as bytes, by Triton's extension; the answer is to be binary, too."""
+    content = pixels(size).tobytes()
+    sent = {**_tensor(size), "parameters": {"binary_data_size": len(content)}}
+    request = {"inputs": [sent], "parameters": {"binary_data_output": True}}
+    head = json.dumps(request).encode()
+    return Body(head + content, "application/octet-stream", {HEADER: str(len(head))})
+
+
+def _tensor(size: int) -> dict[str, Any]:
+    return {"name": "images", "datatype": "UINT8", "shape": [size, 28, 28]}
+
+
+def pixels(size: int) -> NDArray[np.uint8]:
+    """So many times the picture's pixels; uint8 `[size, 28, 28]`."""
+    return np.repeat(np.asarray(Image.open(BytesIO(picture())))[None], size, axis=0)
+
+
+def peers_environment() -> Path:
+    """The environment of all peers but MLServer and Triton; its folder of programs."""
+    return environment(
+        ".venv-bench", ROOT / "requirements" / "serve.txt", PEERS / "requirements.txt"
+    )
+
+
+def fastapi() -> Server:
     """FastAPI on uvicorn, with uvloop and httptools."""
+    bin_folder = peers_environment()
     command = [str(bin_folder / "uvicorn"), "fastapi_app:app", "--host", HOST, "--port", "{port}"]
     return Server("FastAPI", [*command, "--no-access-log"], "/ready", PEERS)
 
 
-def bentoml_service(bin_folder: Path, module: str, name: str) -> Server:
-    """One of the BentoML services among the peers."""
-    command = [str(bin_folder / "python"), "-m", "bentoml", "serve", f"{module}:{name}"]
-    return Server(name, [*command, "--host", HOST, "--port", "{port}"], "/readyz", PEERS)
+def bentoml_plain() -> Server:
+    """BentoML, with a picture as its API's parameter."""
+    command = [str(peers_environment() / "python"), "-m", "bentoml", "serve", "bentoml_plain:Plain"]
+    command += ["--host", HOST, "--port", "{port}"]
+    return Server("BentoML", command, "/readyz", PEERS)
 
 
-def mlserver(environment: Path) -> Server:
+def litserve() -> Server:
+    """LitServe."""
+    command = [str(peers_environment() / "python"), str(PEERS / "litserve_app.py"), "{port}"]
+    return Server("LitServe", command, "/health", PEERS)
+
+
+def mlserver() -> Server:
     """MLServer, with its models in this process: parallel workers cost it more than they bring.
 
     By default it is in debug mode, which writes a line for each request; nobody else here does.
     """
-    folder = environment / "models"
+    bin_folder = environment(".venv-bench-mlserver", PEERS / "requirements-mlserver.txt")
+    folder = bin_folder.parent / "models"
     models = {"digits": "mlserver_model.Digits", "tensors": "mlserver_model.Tensors"}
     for name, implementation in models.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -101,16 +195,42 @@ def mlserver(environment: Path) -> Server:
     }
     (folder / "settings.json").write_text(json.dumps(settings))
     start = "MLSERVER_HTTP_PORT={port} MLSERVER_METRICS_PORT=0 exec "
-    command = ["sh", "-c", f"{start}{environment / 'bin' / 'mlserver'} start {folder}"]
+    command = ["sh", "-c", f"{start}{bin_folder / 'mlserver'} start {folder}"]
     return Server("MLServer", command, "/v2/models/tensors/ready", PEERS)
+
+
+def triton(python: Path) -> Server:
+    """Triton, as PyTriton has it: its server, and our classifier in a process of Python."""
+    bins = environment(
+        ".venv-bench-pytriton", PEERS / "requirements-pytriton.txt", python=str(python)
+    )
+    command = [str(bins / "python"), str(PEERS / "pytriton_app.py"), "{port}"]
+    return Server("Triton", command, "/v2/models/tensors/ready", PEERS)
+
+
+def triton_if_it_starts() -> Server | None:
+    """Triton with the system's Python, or none, and a line that says so."""
+    found = shutil.which("python3", path=os.defpath)
+    try:
+        if found:
+            server = triton(Path(found))
+            with running(server):
+                return server
+    except (subprocess.CalledProcessError, SystemExit):  # not installed, not started
+        pass
+    console.print(
+        f"Triton is left out: PyTriton does not start with {found or 'no Python'}; "
+        "--triton names another.\n",
+        highlight=False,
+    )
+    return None
 
 
 def network_alone(size: int) -> float:
     """Images a second of the network in this process, on one core."""
     chosen = settings.load()
     classifier = Classifier(artifacts.load(chosen.models / chosen.model), Provider.CPU)
-    images = np.repeat(np.asarray(Image.open(BytesIO(picture())))[None], size, axis=0)
-    times = []
+    images, times = pixels(size), []
     for _ in range(100):
         started = time.perf_counter()
         classifier.predict(images)
