@@ -83,7 +83,9 @@ def measure(
             for server in dict.fromkeys(target.server for target in targets):
                 with running(server) as up:
                     for target in (each for each in targets if each.server is server):
-                        load(up, target.path, target.body, target.clients, 1)  # to warm up
+                        warmed = load(up, target.path, target.body, target.clients, 1)
+                        if warmed.errors:
+                            sys.exit(f"{target.name} answers with errors")
                         loaded = load(up, target.path, target.body, target.clients, seconds)
                         found[target].append(loaded)
                         progress.advance(task)

@@ -6,6 +6,8 @@ import bentoml
 import work
 from PIL import Image
 
+from imaging import open_image
+
 
 @bentoml.service
 class Plain:
@@ -17,4 +19,4 @@ class Plain:
     @bentoml.api
     def predict(self, image: Image.Image) -> dict[str, Any]:
         """Find the digit in a picture."""
-        return work.find(self.classifier, image)
+        return work.find(self.classifier, open_image(image))
