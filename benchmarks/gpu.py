@@ -31,7 +31,7 @@ from benchmarks.tables import console, middle, table, write  # noqa: E402
 from serving.inference import artifacts  # noqa: E402
 from serving.inference.classifier import Classifier, ProviderError  # noqa: E402
 from serving.settings import Provider  # noqa: E402
-from tests import drawn  # noqa: E402
+from tests.pictures import drawn  # noqa: E402
 
 BATCHES = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384)
 DRAWN = 1_000

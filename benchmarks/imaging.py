@@ -2,7 +2,7 @@
 
     python benchmarks/imaging.py --data DIR [--pictures docs/imaging]
 
-Makes every condition of `conditions.py` from QMNIST's validation digits, the same ones for each,
+Makes every condition of `tests/pictures` from QMNIST's validation digits, the same ones for each,
 and prints its accuracy beside the same digits' as QMNIST has them; strings of digits for `/read`;
 photographs without a digit; and times beside Pillow's own. No test digit is read. `--pictures`
 draws examples. How much of other kinds is refused that are no digits says
@@ -29,14 +29,13 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import conditions
-from benchmarks.conditions import CONDITIONS, Condition
 from imaging import View, form, look, look_for_all, open_picture
 from imaging.errors import NoDigit, SeveralDigits
 from serving.inference import artifacts, reader
 from serving.inference.classifier import Classifier
 from serving.settings import Provider
-from tests import drawn
+from tests.pictures import conditions, drawn
+from tests.pictures.conditions import CONDITIONS, Condition
 from training import dataset
 from training.recipes import STRONG
 

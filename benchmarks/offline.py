@@ -39,7 +39,7 @@ from serving.inference import artifacts  # noqa: E402
 from serving.inference.classifier import Classifier  # noqa: E402
 from serving.offline.idx import IMAGES  # noqa: E402
 from serving.settings import Provider  # noqa: E402
-from tests import drawn  # noqa: E402
+from tests.pictures import drawn  # noqa: E402
 
 MODEL = "deeper"
 KINDS = 10_000  # different digits, which come again and again

@@ -14,7 +14,7 @@ from imaging.decoding import SIDE, Pixels
 INK_SIDE = 20  # the longest side of the ink's box
 OFF_CENTRE = 1.05  # pixels; MNIST's centres of mass lie up to 1 to the right and below
 
-# What breaks without each is the condition of `benchmarks/conditions.py` that is named after it.
+# What breaks without each is the condition of `tests/pictures/conditions.py` named after it.
 FINE = 80  # pixels: smaller ink is enlarged to this, so that strokes have a width to measure: 14 px
 EDGE_CENTRE, EDGE_STEEPNESS = 0.45, 2.5  # of the curve that makes enlarged edges sharp: 10 px
 

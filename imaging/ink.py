@@ -19,8 +19,8 @@ from imaging.errors import NoDigit
 THUMBNAIL = 64  # pixels, the longest side of the small picture in which the paper is looked at
 GREY = 10  # of 255; channels that differ by less are one, which saves time
 
-# After each, the condition of `benchmarks/conditions.py` that breaks without it, or the folder of
-# other people's pictures that `benchmarks/wild.py` was tried on.
+# After each, the condition of `tests/pictures/conditions.py` that breaks without it, or which
+# of the folders of other people's pictures that `benchmarks/wild.py` was tried on.
 ONE_SHADE = (
     0.5  # of the contrast: wide marks with stronger ones among them are shadows with an edge
 )

@@ -6,7 +6,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 
-from tests import drawn
+from tests.pictures import drawn
 
 PICTURES = {f"{digit}.png": drawn.encode(drawn.on_paper(digit, side=50)) for digit in range(3)}
 LONG = {"ä" * 60 + ".png": PICTURES["0.png"]}  # its name does not fit into a tar's header

@@ -24,7 +24,7 @@ from typing import IO, Protocol
 import httpx
 import pytest
 
-from tests import drawn
+from tests.pictures import drawn
 
 ROOT = Path(__file__).parent.parent
 COMMITTED_MODELS = ROOT / "models"

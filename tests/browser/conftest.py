@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from tests import drawn
 from tests.conftest import ROOT
-from tests.drawn import Points
+from tests.pictures import drawn
+from tests.pictures.drawn import Points
 
 # The system's, or else the one that tests/browser/install has unpacked.
 OWN = str(ROOT / ".chromium" / "chromium")

@@ -4,9 +4,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests import drawn
 from tests.browser.conftest import OpenPage, digit, draw, drop
 from tests.conftest import Server
+from tests.pictures import drawn
 
 SCHEMES = ("light", "dark")
 

@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import CDPSession, Page, Route, expect
 
 from tests.browser.conftest import OpenPage, digit, draw
-from tests.drawn import line
+from tests.pictures.drawn import line
 
 NOTHING = "Draw a digit, and the answer follows."
 

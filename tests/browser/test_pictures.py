@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests import drawn, gallery
 from tests.browser.conftest import OpenPage, digit, draw, drop
 from tests.conftest import KEYS, Server
+from tests.pictures import drawn, gallery
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 FOUR = drawn.encode(drawn.on_paper(4), "JPEG")

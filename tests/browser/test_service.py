@@ -6,9 +6,9 @@ import re
 import pytest
 from playwright.sync_api import FilePayload, Page, Route, expect
 
-from tests import drawn
 from tests.browser.conftest import OpenPage, digit, draw
 from tests.conftest import KEYS, ROOT, RunServer, Server
+from tests.pictures import drawn
 
 SEVERAL: list[FilePayload] = [
     {

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import httpx
 
 from serving.settings import Settings
-from tests import drawn
 from tests.conftest import (
     PATIENCE,
     ROOT,
@@ -28,6 +27,7 @@ from tests.conftest import (
     wait_until_ready,
 )
 from tests.deploy.manifests import composed, seconds
+from tests.pictures import drawn
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 CONFIGURATION = (ROOT / "deploy" / "Caddyfile").read_text(encoding="utf-8")

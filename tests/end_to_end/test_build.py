@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import drawn
 from tests.conftest import ROOT, StartServer
+from tests.pictures import drawn
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS, RunServer, Server, until
+from tests.pictures import drawn
 
 
 def test_models_lists_what_the_cards_say(server: str) -> None:

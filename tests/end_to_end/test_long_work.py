@@ -11,9 +11,9 @@ import tritonclient.grpc as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from tests import drawn
 from tests.archives import zipped
 from tests.conftest import PATIENCE, RunServer, Server, free_port, until
+from tests.pictures import drawn
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 MANY = 1_000

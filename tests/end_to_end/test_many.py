@@ -12,9 +12,9 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from imaging import look, open_picture
-from tests import drawn
 from tests.archives import tarred, zipped
 from tests.conftest import PATIENCE, RunServer
+from tests.pictures import drawn
 
 DIGITS = [3, 1, 4, 1, 5]
 PICTURES = [drawn.encode(drawn.on_paper(digit)) for digit in DIGITS]

@@ -25,8 +25,8 @@ import serving
 from serving.inference import artifacts
 from serving.inference.classifier import Classifier
 from serving.settings import Provider
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS, KEYS, Server
+from tests.pictures import drawn
 
 Tensors = dict[str, NDArray[Any]]
 

@@ -19,7 +19,6 @@ from tritonclient.utils import InferenceServerException
 from serving.inference import artifacts
 from serving.inference.classifier import Classifier, Predictions
 from serving.settings import Provider
-from tests import drawn
 from tests.conftest import (
     COMMITTED_MODELS,
     PATIENCE,
@@ -31,6 +30,7 @@ from tests.conftest import (
     is_ready,
     until,
 )
+from tests.pictures import drawn
 
 IMAGES, _ = drawn.digits(20, seed=3)
 KEY = [("x-api-key", "key")]  # of `strict`

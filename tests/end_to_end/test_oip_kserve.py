@@ -11,8 +11,8 @@ import pytest
 from serving.inference import artifacts
 from serving.inference.classifier import Classifier
 from serving.settings import Provider
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT, Server
+from tests.pictures import drawn
 
 PYTHON = ROOT / ".venv-kserve" / "bin" / "python"
 SCRIPT = Path(__file__).parent / "kserve_client.py"

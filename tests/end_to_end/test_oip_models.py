@@ -17,8 +17,8 @@ import pytest
 from serving.inference import artifacts
 from serving.inference.classifier import Classifier
 from serving.settings import Provider
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS, PATIENCE, RunServer, until
+from tests.pictures import drawn
 
 IMAGES, _ = drawn.digits(3, seed=9)
 PICTURE = drawn.encode(IMAGES[0])

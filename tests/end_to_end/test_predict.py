@@ -17,8 +17,8 @@ from PIL import Image
 
 from serving.offline.shards import Pixels
 from serving.offline.sources import find_shards
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS, StartServer
+from tests.pictures import drawn
 
 NAMES = ("baseline", "deeper", "dropout")
 SEVEN = drawn.encode(drawn.on_paper(7))

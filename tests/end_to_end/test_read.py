@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import drawn
-from tests.drawn import page
+from tests.pictures import drawn
+from tests.pictures.drawn import page
 
 
 def test_digits_are_read_with_their_boxes(server: str) -> None:

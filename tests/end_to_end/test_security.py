@@ -16,8 +16,8 @@ import bentoml
 import httpx
 import pytest
 
-from tests import drawn
 from tests.conftest import KEYS, ROOT, Server, until
+from tests.pictures import drawn
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 POSTS = ("/predict", "/predict_batch", "/read", "/classify")

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import drawn
 from tests.conftest import (
     COMMITTED_MODELS,
     STOP_SECONDS,
@@ -22,6 +21,7 @@ from tests.conftest import (
     until,
     wait_until_ready,
 )
+from tests.pictures import drawn
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 ASKED = 20  # times, so that every worker is among who answers

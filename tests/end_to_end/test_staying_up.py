@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests import drawn, odd
 from tests.conftest import (
     PATIENCE,
     STOP_SECONDS,
@@ -24,6 +23,7 @@ from tests.conftest import (
     is_ready,
     until,
 )
+from tests.pictures import drawn, odd
 
 SEVEN = drawn.encode(drawn.on_paper(7))
 CLIENTS = 16

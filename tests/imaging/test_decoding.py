@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from imaging import decoding
 from imaging.decoding import FORM_BEGIN, FORM_END, MAX_SCANS, decode_form, open_picture
 from imaging.errors import PictureTooLarge
-from tests import drawn
+from tests.pictures import drawn
 
 DIGITS, _ = drawn.digits(200, seed=5)
 HEAD = b"\x89PNG\r\n\x1a\n"

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from imaging import View, look, look_for_all, open_picture
-from tests import drawn
+from tests.pictures import drawn
 
 Line = tuple[tuple[int, int], tuple[int, int]]
 

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from benchmarks.conditions import CONDITIONS, Condition, pen
 from imaging import Polarity, View, look, open_picture
 from imaging.decoding import FORMATS
 from imaging.errors import NoDigit, NotAPicture, PictureTooLarge, SeveralDigits
 from serving.offline.shards import Pixels
 from serving.offline.sources import find_shards
-from tests import drawn
+from tests.pictures import drawn
+from tests.pictures.conditions import CONDITIONS, Condition, pen
 
 MAX_PIXELS = 40_000_000
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageFile
 
 from imaging import look, look_for_all, open_picture
 from imaging.errors import PictureError, PictureTooLarge
-from tests import drawn, odd
 from tests.conftest import ROOT
+from tests.pictures import drawn, odd
 
 MAX_PIXELS = 40_000_000
 SMALL = 100_000  # bytes
@@ -97,7 +97,7 @@ import re
 from pathlib import Path
 from imaging.errors import PictureError
 from imaging import look, open_picture
-from tests import odd
+from tests.pictures import odd
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 pictures = odd.bombs() | odd.shapes()

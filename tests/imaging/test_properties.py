@@ -13,7 +13,7 @@ from PIL import Image
 from imaging import View, look, open_picture
 from imaging.decoding import FORMATS
 from imaging.errors import PictureError
-from tests import drawn
+from tests.pictures import drawn
 
 # Pillow warns of metadata that it cannot read, and goes on to the picture.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -15,8 +15,8 @@ from serving.errors import TookTooLong, UnknownModel
 from serving.inference.classifier import Classifier
 from serving.service import INLINE_BYTES, DigitClassifier
 from serving.settings import Settings
-from tests import drawn
 from tests.conftest import PATIENCE
+from tests.pictures import drawn
 
 SMALL = drawn.encode(drawn.on_paper(7))
 MANY_PIXELS = drawn.encode(drawn.on_paper(7, side=400))

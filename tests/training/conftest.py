@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests import drawn
+from tests.pictures import drawn
 from training.dataset import Digits
 
 

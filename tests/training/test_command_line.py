@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests import drawn
 from tests.conftest import ROOT
+from tests.pictures import drawn
 from training import dataset, figures, torchscript
 from training.__main__ import main
 from training.export import onnx_predict

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.datasets import QMNIST
 
-from tests import drawn
+from tests.pictures import drawn
 from training import dataset
 from training.dataset import DatasetError, Digits
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT
+from tests.pictures import drawn
 from training import dataset, torchscript
 from training.card import Trained
 from training.dataset import Digits

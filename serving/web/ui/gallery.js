@@ -1,4 +1,4 @@
-// Pictures for a first click; the project draws them itself (tests/gallery.py).
+// Pictures for a first click; the project draws them itself (tests/pictures/gallery.py).
 
 import { make } from "./elements.js";
 

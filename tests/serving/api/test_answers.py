@@ -14,8 +14,8 @@ from serving.api import answers
 from serving.inference import artifacts
 from serving.inference.classifier import Classifier, Predictions
 from serving.settings import Provider
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS
+from tests.pictures import drawn
 
 SLOW = 0.05  # seconds
 SEVEN = drawn.encode(drawn.on_paper(7))

@@ -25,8 +25,8 @@ from serving.errors import (
 )
 from serving.settings import Settings
 from serving.tar_headers import LONGEST
-from tests import drawn
 from tests.archives import ARCHIVES, mutations, tarred, zipped
+from tests.pictures import drawn
 
 SETTINGS = Settings(
     max_batch=3, max_image_bytes=20_000, max_batch_bytes=50_000, max_image_pixels=90_000

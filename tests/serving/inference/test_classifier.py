@@ -19,8 +19,8 @@ from serving.inference.classifier import (
     choose_provider,
 )
 from serving.settings import Provider
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS
+from tests.pictures import drawn
 
 
 @pytest.fixture(params=["baseline", "deeper", "dropout"])

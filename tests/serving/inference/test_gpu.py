@@ -11,8 +11,8 @@ from benchmarks import gpu
 from serving.inference import artifacts
 from serving.inference.classifier import Classifier
 from serving.settings import Provider
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT
+from tests.pictures import drawn
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from serving.inference import artifacts
 from serving.inference.classifier import Classifier
 from serving.inference.reader import read
 from serving.settings import Provider
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS
-from tests.drawn import page
+from tests.pictures import drawn
+from tests.pictures.drawn import page
 
 MAX_PIXELS = 40_000_000
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from serving.inference import artifacts
 from serving.offline.labelling import Job
 from serving.settings import Provider
-from tests import drawn
 from tests.archives import tarred
 from tests.conftest import COMMITTED_MODELS
+from tests.pictures import drawn
 
 DAMAGED = drawn.encode(drawn.on_paper(3))[:200]
 

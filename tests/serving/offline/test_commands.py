@@ -26,8 +26,8 @@ from serving.offline.results import Format, Results
 from serving.offline.shards import Sample, Unreadable
 from serving.offline.sources import find_shards, names
 from serving.settings import Provider
-from tests import drawn
 from tests.conftest import COMMITTED_MODELS, ROOT
+from tests.pictures import drawn
 from tests.serving.offline.conftest import write_pixels, write_tar
 
 

@@ -14,8 +14,8 @@ import pytest
 from serving.offline.shards import Pixels, Sample, Shard, SourceError
 from serving.offline.sources import find_shards
 from serving.offline.tars import FILES
-from tests import drawn
 from tests.archives import TARS, mutations
+from tests.pictures import drawn
 from tests.serving.offline.conftest import DAMAGED, write_pixels, write_tar
 
 SEVEN = drawn.encode(drawn.on_paper(7))

@@ -23,7 +23,7 @@ from serving.api.gateway import Gateway, Started
 from serving.inference.repository import Repository
 from serving.protocol import inference, rest
 from serving.settings import Settings
-from tests import drawn
+from tests.pictures import drawn
 from tests.serving.asker import Asker
 
 IMAGES, LABELS = drawn.digits(70, seed=5)

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from imaging import look, open_picture
-from tests import drawn
+from tests.pictures import drawn
 from tests.training.conftest import drawn_digits
 from training.dataset import Digits
 from training.synthetic import arrival, negatives

@@ -1,7 +1,7 @@
 """Digits drawn by the project, for tests that need pictures and for people who have no data set.
 
-`python -m tests.drawn 7 seven.png` draws one as a person would: dark ink on white paper;
-`python -m tests.drawn 902/10 numbers.png` draws several, on two lines.
+`python -m tests.pictures.drawn 7 seven.png` draws one as a person would: dark ink on white paper;
+`python -m tests.pictures.drawn 902/10 numbers.png` draws several, on two lines.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The page's example pictures, `python -m tests.gallery`: drawn strokes on all kinds of paper."""
+"""The page's examples, `python -m tests.pictures.gallery`: drawn strokes on all kinds of paper."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from tests import drawn
+from tests.pictures import drawn
 
-FOLDER = Path(__file__).parent.parent / "serving" / "web" / "ui" / "gallery"
+FOLDER = Path(__file__).parents[2] / "serving" / "web" / "ui" / "gallery"
 SIDE = 224
 
 Ink = NDArray[np.float64]  # [SIDE, SIDE], 0…1
