@@ -6,11 +6,13 @@
 is, and the SHA-256 of the other two.
 """
 
+from enum import StrEnum
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict
 
 ONNX_FILE = "model.onnx"
 TORCHSCRIPT_FILE = "model.torchscript.pt"
@@ -30,18 +32,29 @@ class SplitResult(BaseModel):
     accuracy: float
 
 
+class Reason(StrEnum):
+    """Why an answer is not accepted."""
+
+    UNSURE = "unsure"
+    """Its confidence is below the threshold."""
+    ATYPICAL = "atypical"
+    """Its typicality is: what is no digit is no digit, however sure the answer."""
+
+
+# Of an answer that is not accepted even if it were sure; that would be, then; and that is.
+_REASONS = np.array([Reason.ATYPICAL, Reason.UNSURE, None], object)
+
+
 class Acceptance(BaseModel):
     """The thresholds at and above which an answer is accepted."""
 
     confidence: float
     typicality: float
 
-    # As float32, which the model's outputs are: so a number compares alone as it does in an array.
-    _least: tuple[float, float] = PrivateAttr()
-
-    def model_post_init(self, _: object) -> None:
-        """Round the thresholds as outputs are."""
-        self._least = float(np.float32(self.confidence)), float(np.float32(self.typicality))
+    @cached_property
+    def _least(self) -> tuple[float, float]:
+        """As float32, which outputs are: so a number compares alone as it does in an array."""
+        return float(np.float32(self.confidence)), float(np.float32(self.typicality))
 
     @overload
     def accepts(self, confidence: float, typicality: float) -> bool: ...
@@ -61,6 +74,26 @@ class Acceptance(BaseModel):
         """
         least_confidence, least_typicality = self._least
         return (confidence >= least_confidence) & (typicality >= least_typicality)
+
+    @overload
+    def reason(self, confidence: float, typicality: float) -> Reason | None: ...
+    @overload
+    def reason(
+        self, confidence: NDArray[np.float32], typicality: NDArray[np.float32]
+    ) -> list[Reason | None]: ...
+    def reason(self, confidence: Any, typicality: Any) -> Any:
+        """Tell why an answer is not accepted: `None` if it is; of N answers, N of these.
+
+        Args:
+            confidence: As of `accepts`.
+            typicality: As of `accepts`.
+        """
+        accepted = self.accepts(confidence, typicality)
+        if isinstance(accepted, np.ndarray):
+            return _REASONS[np.where(accepted, 2, self.accepts(np.inf, typicality))].tolist()
+        if accepted:
+            return None
+        return Reason.UNSURE if self.accepts(np.inf, typicality) else Reason.ATYPICAL
 
 
 class Calibration(BaseModel):

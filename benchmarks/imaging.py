@@ -10,7 +10,7 @@ draws examples. How much of other kinds is refused that are no digits says
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -165,8 +165,7 @@ def print_strings(
 
 
 def _read(classifier: Classifier, picture: bytes) -> str:
-    lines = reader.read(classifier, look_for_all(open_picture(picture, MAX_PIXELS)))
-    return "\n".join("".join(str(digit.digit) for digit in line) for line in lines)
+    return reader.text(reader.read(classifier, look_for_all(open_picture(picture, MAX_PIXELS))))
 
 
 def print_times(digit: NDArray[np.uint8]) -> None:
@@ -291,18 +290,14 @@ def draw_strings(
             boxes = ImageDraw.Draw(shown)
             for digit in (digit for found in lines for digit in found):
                 left, top, width, height = digit.view.box
-                colour = "green" if digit.accepted else "orange"
+                colour = "green" if digit.prediction.accepted else "orange"
                 boxes.rectangle((left, top, left + width, top + height), outline=colour, width=2)
             shown = ImageOps.contain(shown, (560, 92))
             sheet.paste(shown, (x * 700 + 8, y * 100 + 5))
-            text = "\n".join(_texts(lines))
+            text = reader.text(lines)
             colour = "green" if text == line.text else "red"
             pen.text((x * 700 + 580, y * 100 + 34), text, colour, ImageFont.load_default(20))
     sheet.save(folder / "read.png", optimize=True)
-
-
-def _texts(lines: list[list[reader.ReadDigit]]) -> Iterator[str]:
-    return ("".join(str(digit.digit) for digit in line) for line in lines)
 
 
 if __name__ == "__main__":

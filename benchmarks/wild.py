@@ -172,8 +172,8 @@ def read(classifier: Classifier, found: list[list[Candidates]] | str) -> Answer:
     if isinstance(found, str):
         return Answer(found, accepted=False)
     lines = reader.read(classifier, found)
-    text = "\n".join("".join(str(digit.digit) for digit in line) for line in lines)
-    return Answer(text, all(digit.accepted for line in lines for digit in line))
+    accepted = all(digit.prediction.accepted for line in lines for digit in line)
+    return Answer(reader.text(lines), accepted)
 
 
 def print_row(group: str, pictures: list[Labelled], system: str, answers: list[Answer]) -> None:

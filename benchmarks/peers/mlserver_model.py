@@ -35,7 +35,7 @@ class Tensors(MLModel):
         """Find the digits."""
         images = NumpyCodec.decode_input(payload.inputs[0])
         outputs = [
-            NumpyCodec.encode_output(name, values)
-            for name, (_, values) in work.outputs(self.classifier, images).items()
+            (StringCodec if datatype == "BYTES" else NumpyCodec).encode_output(name, values)
+            for name, (datatype, values) in work.outputs(self.classifier, images).items()
         ]
         return InferenceResponse(model_name=self.name, outputs=outputs)

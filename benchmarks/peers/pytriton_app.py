@@ -27,7 +27,9 @@ def infer(images: Any) -> dict[str, Any]:  # noqa: ANN401
         "probabilities": found.probabilities,
         "logits": found.logits,
         "confidence": found.confidences[:, None],
+        "typicality": found.typicality[:, None],
         "accepted": found.accepted[:, None],
+        "reason": np.array([reason or "" for reason in found.reasons], np.bytes_)[:, None],
     }
 
 
@@ -44,7 +46,9 @@ if __name__ == "__main__":
                 Tensor(name="probabilities", dtype=np.float32, shape=(10,)),
                 Tensor(name="logits", dtype=np.float32, shape=(10,)),
                 Tensor(name="confidence", dtype=np.float32, shape=(1,)),
+                Tensor(name="typicality", dtype=np.float32, shape=(1,)),
                 Tensor(name="accepted", dtype=np.bool_, shape=(1,)),
+                Tensor(name="reason", dtype=np.bytes_, shape=(1,)),
             ],
             config=ModelConfig(max_batch_size=1_024),
         )

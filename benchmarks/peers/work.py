@@ -35,7 +35,9 @@ def say(classifier: Classifier, prediction: Prediction) -> dict[str, Any]:
     return {
         "digit": prediction.digit,
         "confidence": round(prediction.confidence, 6),
+        "typicality": round(prediction.typicality, 6),
         "accepted": prediction.accepted,
+        "reason": prediction.reason,
         "probabilities": [round(probability, 6) for probability in prediction.probabilities],
         "model": classifier.card.name,
         "version": classifier.card.version,
@@ -52,5 +54,7 @@ def outputs(
         "probabilities": ("FP32", found.probabilities),
         "logits": ("FP32", found.logits),
         "confidence": ("FP32", found.confidences),
+        "typicality": ("FP32", found.typicality),
         "accepted": ("BOOL", found.accepted),
+        "reason": ("BYTES", np.array([reason or "" for reason in found.reasons], np.str_)),
     }

@@ -20,7 +20,7 @@ from serving.inference.classifier import Classifier, Prediction
 from serving.telemetry import metrics
 from serving.work import Allowance
 
-DECIMALS = 6  # of a probability
+DECIMALS = 6  # of a probability, and of typicality
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def predict(classifier: Classifier, open_picture: Open, explain: bool) -> schema
     view = decode(open_picture, look)
     (prediction,) = classifier.predict(view.pixels[None]).rows()
     _count(classifier, [prediction])
-    answer: schemas.Prediction = {**_digit(prediction), **_model(classifier)}  # type: ignore[typeddict-item]  # it need not have all
+    answer: schemas.Prediction = {**_predicted(prediction), **_model(classifier)}  # type: ignore[typeddict-item]  # it need not have all
     if explain:
         answer["explanation"] = _explanation(view)
     return answer
@@ -62,7 +62,7 @@ def predict_batch(
         names.append((picture.name, wrong))
     predictions = list(classifier.predict(np.stack(seen)).rows()) if seen else []
     _count(classifier, predictions)
-    digits = map(_digit, predictions)
+    digits = map(_predicted, predictions)
     return {
         "predictions": [
             {"name": name, "error": wrong} if wrong else {"name": name, **next(digits)}
@@ -76,11 +76,9 @@ def read(classifier: Classifier, open_picture: Open, explain: bool) -> schemas.R
     """Answer with all digits in a picture."""
     lines = reader.read(classifier, decode(open_picture, look_for_all))
     digits = [digit for line in lines for digit in line]
-    metrics.count_predictions(
-        classifier.card.name, ((digit.digit, digit.accepted) for digit in digits)
-    )
+    _count(classifier, [digit.prediction for digit in digits])
     return {
-        "text": "\n".join("".join(str(digit.digit) for digit in line) for line in lines),
+        "text": reader.text(lines),
         "digits": [_read_digit(digit, explain) for digit in digits],
         **_model(classifier),
     }
@@ -95,8 +93,9 @@ def classify(questions: list[Question]) -> list[schemas.Classification]:
     for classifier, places in by_model.items():
         asked = [questions[place][1] for place in places]
         predictions = classifier.predict(np.concatenate(asked) if len(asked) > 1 else asked[0])
-        digits, accepted = predictions.digits, predictions.accepted
+        digits, accepted, reasons = predictions.digits, predictions.accepted, predictions.reasons
         confidences = predictions.confidences.round(DECIMALS)
+        typicalities = predictions.typicality.round(DECIMALS)
         probabilities = predictions.probabilities.round(DECIMALS)
         metrics.count_many_predictions(classifier.card.name, digits, accepted)
         start = 0
@@ -105,7 +104,9 @@ def classify(questions: list[Question]) -> list[schemas.Classification]:
             answers[place] = {
                 "digits": digits[own],
                 "confidences": confidences[own],
+                "typicalities": typicalities[own],
                 "accepted": None if accepted is None else accepted[own],
+                "reasons": None if reasons is None else reasons[own],
                 "probabilities": probabilities[own],
                 **_model(classifier),
             }
@@ -124,18 +125,21 @@ def _digit(prediction: Prediction) -> schemas.FoundDigit:
     return {
         "digit": prediction.digit,
         "confidence": round(prediction.confidence, DECIMALS),
+        "typicality": round(prediction.typicality, DECIMALS),
         "accepted": prediction.accepted,
+        "reason": prediction.reason,
+    }
+
+
+def _predicted(prediction: Prediction) -> schemas.PredictedDigit:
+    return {
+        **_digit(prediction),
         "probabilities": [round(p, DECIMALS) for p in prediction.probabilities],
     }
 
 
 def _read_digit(digit: reader.ReadDigit, explain: bool) -> schemas.ReadDigit:
-    answer: schemas.ReadDigit = {
-        "digit": digit.digit,
-        "confidence": round(digit.confidence, DECIMALS),
-        "accepted": digit.accepted,
-        "box": digit.view.box,
-    }
+    answer: schemas.ReadDigit = {**_digit(digit.prediction), "box": digit.view.box}  # type: ignore[typeddict-item]  # as above
     if explain:
         answer["explanation"] = _explanation(digit.view)
     return answer

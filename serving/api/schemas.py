@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, GetPydanticSchema
 from typing_extensions import TypedDict  # pydantic takes Python's own from 3.12 on
 
-from artifact import Card
+from artifact import Card, Reason
 from imaging import Polarity
 from serving.settings import Provider
 
@@ -54,6 +54,13 @@ class FoundDigit(TypedDict):
 
     digit: Digit
     confidence: Annotated[float, Field(description="The digit's probability, 0…1.")]
+    typicality: Annotated[
+        float,
+        Field(
+            description="How much the picture looks like a digit at all: a score like a logit, "
+            "higher is more. The threshold is on the model's card."
+        ),
+    ]
     accepted: Annotated[
         bool | None,
         Field(
@@ -61,10 +68,22 @@ class FoundDigit(TypedDict):
             "the thresholds on the model's card; null if it has none."
         ),
     ]
+    reason: Annotated[
+        Reason | None,
+        Field(
+            description="Why it is not accepted: `unsure`, or `atypical` where the picture is not "
+            "enough of a digit, however sure the answer; else null."
+        ),
+    ]
+
+
+class PredictedDigit(FoundDigit):
+    """A digit, and how probable each would have been."""
+
     probabilities: Probabilities
 
 
-class Prediction(FoundDigit, ByModel):
+class Prediction(PredictedDigit, ByModel):
     """The digit in a picture."""
 
     explanation: Annotated[NotRequired[Explanation], Field(description="If it was asked for.")]
@@ -77,7 +96,7 @@ class ErrorDetail(TypedDict):
     message: Annotated[str, Field(description="A sentence for people.")]
 
 
-class NamedPrediction(FoundDigit):
+class NamedPrediction(PredictedDigit):
     """The digit in one of many pictures."""
 
     name: Annotated[str, Field(description="The file's, or the page's.")]
@@ -105,20 +124,23 @@ class Classification(ByModel):
         _in_json(list[float]),
         Field(description="Each digit's probability, 0…1."),
     ]
+    typicalities: Annotated[
+        NDArray[np.float32],
+        _in_json(list[float]),
+        Field(description="As of a single prediction."),
+    ]
     accepted: Annotated[
         NDArray[np.bool_] | None,
         _in_json(list[bool] | None),
         Field(description="As of a single prediction."),
     ]
+    reasons: Annotated[list[Reason | None] | None, Field(description="As of a single prediction.")]
     probabilities: Annotated[NDArray[np.float32], _in_json(list[Probabilities])]
 
 
-class ReadDigit(TypedDict):
+class ReadDigit(FoundDigit):
     """One of several digits in a picture."""
 
-    digit: Digit
-    confidence: Annotated[float, Field(description="The digit's probability, 0…1.")]
-    accepted: Annotated[bool | None, Field(description="As of a prediction.")]
     box: Box
     explanation: Annotated[NotRequired[Explanation], Field(description="If it was asked for.")]
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from artifact import INPUT, OUTPUTS, Acceptance
+from artifact import INPUT, OUTPUTS, Acceptance, Reason
 from serving.inference.artifacts import Artifact
 from serving.settings import Provider
 
@@ -50,14 +50,18 @@ class Prediction(NamedTuple):
     """What a model makes of one picture.
 
     Attributes:
-        probabilities: Of the digits 0 to 9.
+        typicality: How much it looks like a digit at all; higher is more.
         accepted: Whether confidence and typicality reach the thresholds on the model's card; `None`
             if it has none.
+        reason: Why it is not accepted, if it is not.
+        probabilities: Of the digits 0 to 9.
     """
 
     digit: int
     confidence: float
+    typicality: float
     accepted: bool | None
+    reason: Reason | None
     probabilities: list[float]
 
 
@@ -99,6 +103,16 @@ class Predictions:
             return None
         return self.acceptance.accepts(self.confidences, self.typicality)
 
+    @cached_property
+    def reasons(self) -> list[Reason | None] | None:
+        """Why each answer is not accepted, if it is not, N of them.
+
+        `None` if the model has no thresholds.
+        """
+        if self.acceptance is None:
+            return None
+        return self.acceptance.reason(self.confidences, self.typicality)
+
     def rows(self) -> Iterator[Prediction]:
         """Return each picture's prediction, in a fraction of the arrays' time if it is one."""
         acceptance = self.acceptance
@@ -106,8 +120,11 @@ class Predictions:
             self.probabilities.tolist(), self.typicality.tolist(), strict=True
         ):
             confidence = max(row)
-            accepted = None if acceptance is None else acceptance.accepts(confidence, typicality)
-            yield Prediction(row.index(confidence), confidence, accepted, row)
+            accepted = reason = None
+            if acceptance is not None:
+                reason = acceptance.reason(confidence, typicality)
+                accepted = reason is None
+            yield Prediction(row.index(confidence), confidence, typicality, accepted, reason, row)
 
 
 class Classifier:

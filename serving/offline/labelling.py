@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imaging import SIDE, look, open_picture
 from imaging.errors import PictureError
 from serving.inference.artifacts import Artifact
-from serving.inference.classifier import Classifier
+from serving.inference.classifier import Classifier, Predictions
 from serving.offline.shards import BATCH, TRANSIENT, Pixels, Shard
 from serving.settings import Provider
 
@@ -38,18 +38,11 @@ class Rows:
     """What was found in N pictures; where `errors` says what is wrong, the rest says nothing.
 
     Attributes:
-        digits: int64 `[N]`.
-        confidences: float32 `[N]`.
-        probabilities: float32 `[N, 10]`.
-        accepted: bool `[N]`; `None` where the model has no thresholds.
         errors: A sentence, by row.
     """
 
     paths: list[str]
-    digits: NDArray[np.int64]
-    confidences: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    accepted: NDArray[np.bool_] | None
+    predictions: Predictions
     errors: dict[int, str]
 
 
@@ -105,16 +98,13 @@ class Labeller:
             count.seconds += perf_counter() - started
             rows = Rows(
                 [path if path.isascii() else _in_utf8(path) for path in batch.paths],
-                predictions.digits,
-                predictions.confidences,
-                predictions.probabilities,
-                predictions.accepted,
+                predictions,
                 batch.errors,
             )
             count.rows += len(rows.paths)
             count.errors += len(rows.errors)
             labelled = (batch.labels >= 0) & (batch.labels < CLASSES)
-            found = rows.digits.copy()
+            found = predictions.digits.copy()
             found[list(rows.errors)] = REFUSED
             np.add.at(count.confusion, (batch.labels[labelled], found[labelled]), 1)
             yield rows

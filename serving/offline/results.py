@@ -20,7 +20,10 @@ from serving.offline.labelling import Rows
 from serving.offline.shards import is_hidden
 
 PLAN = "_plan.json"  # which readers of Parquet folders pass over, for its first letter
-HEAD = ("path", "digit", "confidence", "accepted", "error", *(f"p{i}" for i in range(10)))
+HEAD = (
+    *("path", "digit", "confidence", "typicality", "accepted", "reason", "error"),
+    *(f"p{i}" for i in range(10)),
+)
 
 
 class ResultsError(Exception):
@@ -111,7 +114,9 @@ def _write_parquet(file: IO[bytes], parts: Iterable[Rows]) -> None:
             "path": pa.string(),
             "digit": pa.int8(),
             "confidence": pa.float32(),
+            "typicality": pa.float32(),
             "accepted": pa.bool_(),
+            "reason": pa.string(),
             "probabilities": pa.list_(pa.float32(), 10),
             "error": pa.string(),
         }
@@ -122,16 +127,21 @@ def _write_parquet(file: IO[bytes], parts: Iterable[Rows]) -> None:
             wrong = np.zeros(len(rows.paths), bool)
             wrong[list(rows.errors)] = True
             mask = pa.array(wrong)
+            found = rows.predictions
             probabilities = pa.FixedSizeListArray.from_arrays(
-                rows.probabilities.ravel(), 10, mask=mask
+                found.probabilities.ravel(), 10, mask=mask
             )
             columns = [
                 pa.array(rows.paths, pa.string()),
-                pa.array(rows.digits.astype(np.int8), mask=wrong),
-                pa.array(rows.confidences, mask=wrong),
+                pa.array(found.digits.astype(np.int8), mask=wrong),
+                pa.array(found.confidences, mask=wrong),
+                pa.array(found.typicality, mask=wrong),
                 pa.nulls(len(wrong), pa.bool_())
-                if rows.accepted is None
-                else pa.array(rows.accepted, mask=wrong),
+                if found.accepted is None
+                else pa.array(found.accepted, mask=wrong),
+                pa.nulls(len(wrong), pa.string())
+                if found.reasons is None
+                else pa.array(found.reasons, pa.string(), mask=wrong),
                 probabilities,
                 pa.array([rows.errors.get(i) for i in range(len(wrong))], pa.string())
                 if rows.errors
@@ -145,15 +155,13 @@ def _write_csv(file: IO[bytes], parts: Iterable[Rows]) -> None:
     writer = csv.writer(text)
     writer.writerow(HEAD)
     for rows in parts:
-        accepted = [None] * len(rows.paths) if rows.accepted is None else rows.accepted.tolist()
-        for row, found in enumerate(
-            zip(rows.paths, rows.digits, rows.confidences, accepted, strict=True)
-        ):
-            path, digit, confidence, is_accepted = found
+        for row, (path, found) in enumerate(zip(rows.paths, rows.predictions.rows(), strict=True)):
             if row in rows.errors:
-                writer.writerow([path, "", "", "", rows.errors[row], *[""] * 10])
+                writer.writerow([path, *[""] * 5, rows.errors[row], *[""] * 10])
                 continue
-            said = "" if is_accepted is None else str(is_accepted).lower()
-            probabilities = [f"{p:.6f}" for p in rows.probabilities[row]]
-            writer.writerow([path, digit, f"{confidence:.6f}", said, "", *probabilities])
+            numbers = (found.confidence, found.typicality, *found.probabilities)
+            confidence, typicality, *probabilities = (f"{number:.6f}" for number in numbers)
+            accepted = "" if found.accepted is None else str(found.accepted).lower()
+            answer = [found.digit, confidence, typicality, accepted, found.reason]
+            writer.writerow([path, *answer, "", *probabilities])
     text.detach()

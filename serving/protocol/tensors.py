@@ -43,8 +43,11 @@ DIGIT = TensorSpec("digit", "INT64", (-1,))
 PROBABILITIES = TensorSpec("probabilities", "FP32", (-1, CLASSES))
 LOGITS = TensorSpec("logits", "FP32", (-1, CLASSES))
 CONFIDENCE = TensorSpec("confidence", "FP32", (-1,))
-ACCEPTED = TensorSpec("accepted", "BOOL", (-1,))  # if the model has thresholds
-OUTPUTS = (DIGIT, PROBABILITIES, LOGITS, CONFIDENCE, ACCEPTED)
+TYPICALITY = TensorSpec("typicality", "FP32", (-1,))
+ACCEPTED = TensorSpec("accepted", "BOOL", (-1,))
+REASON = TensorSpec("reason", "BYTES", (-1,))
+OUTPUTS = (DIGIT, PROBABILITIES, LOGITS, CONFIDENCE, TYPICALITY, ACCEPTED, REASON)
+OF_THRESHOLDS = (ACCEPTED, REASON)  # only of models that have some
 
 # The protocol's metadata have no place for what a tensor's numbers mean; these stand beside them.
 PROPERTIES = {
@@ -56,7 +59,9 @@ PROPERTIES = {
     "probabilities": "Of the digits 0 to 9, calibrated.",
     "logits": "What the probabilities are made of.",
     "confidence": "The likeliest digit's probability.",
+    "typicality": "How much the picture looks like a digit at all; a score, higher is more.",
     "accepted": "Whether confidence and typicality reach the thresholds on the model's card.",
+    "reason": "Why it is not accepted, unsure or atypical; empty where it is.",
 }
 
 DTYPES: dict[str, DTypeLike] = {"UINT8": np.uint8, "FP32": np.dtype("<f4")}
@@ -209,7 +214,7 @@ def _classes(spec: TensorSpec, output: RequestedOutput) -> int | None:
 def outputs_of(model: Classifier) -> dict[str, TensorSpec]:
     """Return the outputs that a model has."""
     has_thresholds = model.card.calibration.acceptance is not None
-    return {spec.name: spec for spec in OUTPUTS if spec is not ACCEPTED or has_thresholds}
+    return {spec.name: spec for spec in OUTPUTS if spec not in OF_THRESHOLDS or has_thresholds}
 
 
 # What each output is of the predictions.
@@ -218,7 +223,9 @@ _VALUES: dict[TensorSpec, Callable[[Predictions], Any]] = {
     PROBABILITIES: lambda found: found.probabilities,
     LOGITS: lambda found: found.logits,
     CONFIDENCE: lambda found: found.confidences,
+    TYPICALITY: lambda found: found.typicality,
     ACCEPTED: lambda found: found.accepted,
+    REASON: lambda found: [(reason or "").encode() for reason in found.reasons or ()],
 }
 
 
@@ -226,7 +233,7 @@ def output_of(spec: TensorSpec, classes: int | None, predictions: Predictions) -
     """Return an output of the predictions, or of its values the largest `classes`."""
     values = _VALUES[spec](predictions)
     if classes is None:
-        return Output(spec.name, spec.datatype, list(values.shape), values)
+        return Output(spec.name, spec.datatype, [len(values), *spec.shape[1:]], values)
     # As Triton writes them: "value:index", the largest first.
     best = np.argsort(-values, axis=1, kind="stable")[:, :classes]
     texts = [

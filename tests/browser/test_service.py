@@ -38,7 +38,9 @@ def answer_otherwise(page: Page, model: str, **changes: object) -> None:
 
 
 def test_where_models_disagree(page: Page) -> None:
-    answer_otherwise(page, "baseline", digit=1, confidence=0.612345, accepted=False)
+    answer_otherwise(
+        page, "baseline", digit=1, confidence=0.612345, accepted=False, reason="unsure"
+    )
     draw(page, digit(7))
     expect(page.locator("#agreement")).to_have_text(
         "They disagree: baseline says 1; deeper and dropout say 7."
@@ -54,7 +56,7 @@ def test_where_models_disagree(page: Page) -> None:
 
 
 def test_what_does_not_look_like_a_digit(page: Page) -> None:
-    answer_otherwise(page, "deeper", confidence=0.99, accepted=False)
+    answer_otherwise(page, "deeper", confidence=0.5, accepted=False, reason="atypical")
     draw(page, digit(7))
     expect(page.locator("#verdict")).to_have_text("Not accepted: this does not look like a digit.")
 

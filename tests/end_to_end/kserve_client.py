@@ -39,7 +39,12 @@ def request(
 def outputs(response: Any) -> dict[str, Any]:  # noqa: ANN401
     assert response.id == ID
     assert response.model_name == MODEL
-    return {output.name: output.as_numpy().tolist() for output in response.outputs}
+    return {output.name: values(output) for output in response.outputs}
+
+
+def values(output: Any) -> list[Any]:  # noqa: ANN401
+    found: list[Any] = output.as_numpy().tolist()
+    return [each.decode() if isinstance(each, bytes) else each for each in found]
 
 
 async def ask_over_rest(url: str, images: NDArray[np.uint8]) -> dict[str, Any]:

@@ -12,8 +12,13 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from imaging import look, open_picture
+from serving.inference import artifacts
+from serving.inference.classifier import Classifier
+from serving.offline.labelling import Count, Job, Labeller
+from serving.offline.sources import find_shards
+from serving.settings import Provider
 from tests.archives import tarred, zipped
-from tests.conftest import PATIENCE, RunServer
+from tests.conftest import COMMITTED_MODELS, PATIENCE, RunServer
 from tests.pictures import drawn
 
 DIGITS = [3, 1, 4, 1, 5]
@@ -31,7 +36,7 @@ def small(run_server: RunServer) -> Iterator[str]:
 
 def single(server: str, picture: bytes) -> dict[str, object]:
     answer: dict[str, object] = httpx.post(f"{server}/predict", content=picture).json()
-    return {key: answer[key] for key in ("digit", "confidence", "accepted", "probabilities")}
+    return {key: answer[key] for key in answer if key not in ("model", "version")}
 
 
 def test_a_form_of_pictures_is_answered_as_each_alone(server: str) -> None:
@@ -41,10 +46,9 @@ def test_a_form_of_pictures_is_answered_as_each_alone(server: str) -> None:
     assert [p.pop("name") for p in answer["predictions"]] == [f"{i}.png" for i in range(5)]
     for prediction, picture in zip(answer["predictions"], PICTURES, strict=True):
         alone = single(server, picture)
-        assert prediction.pop("probabilities") == pytest.approx(
-            alone.pop("probabilities"), abs=2e-6
-        )
-        assert prediction.pop("confidence") == pytest.approx(alone.pop("confidence"), abs=2e-6)
+        for name in ("probabilities", "confidence"):
+            assert prediction.pop(name) == pytest.approx(alone.pop(name), abs=2e-6)
+        assert prediction.pop("typicality") == pytest.approx(alone.pop("typicality"), rel=1e-4)
         assert prediction == alone
 
 
@@ -109,7 +113,8 @@ def test_what_is_no_batch_is_said(server: str, body: bytes, status: int, code: s
 def classified(response: httpx.Response) -> list[int]:
     assert response.status_code == 200, response.text
     answer = response.json()
-    assert len(answer["digits"]) == len(answer["confidences"]) == len(answer["accepted"])
+    lists = ("confidences", "typicalities", "accepted", "reasons")
+    assert {len(answer[name]) for name in lists} == {len(answer["digits"])}
     for digit, confidence, probabilities in zip(
         answer["digits"], answer["confidences"], answer["probabilities"], strict=True
     ):
@@ -171,6 +176,45 @@ def batches(client: httpx.Client) -> tuple[float, float]:
         for kind in ("count", "sum")
     )
     return count, total
+
+
+def test_every_way_in_says_the_same_of_why_not(server: str, tmp_path: Path) -> None:
+    """Of one answer that is accepted, one that is unsure, and one that is atypical."""
+    artifact = artifacts.load(COMMITTED_MODELS / "deeper")
+    candidates, _ = drawn.digits(500, seed=11)
+    predictions = Classifier(artifact, Provider.CPU).predict(candidates)
+    assert predictions.reasons is not None
+    reasons = [None, "unsure", "atypical"]
+    chosen = [predictions.reasons.index(reason) for reason in reasons]  # type: ignore[arg-type]
+    images, typicalities = candidates[chosen], predictions.typicality[chosen]
+    files = {f"{i}.png": drawn.encode(image) for i, image in enumerate(images)}
+
+    singles = [httpx.post(f"{server}/predict", content=file).json() for file in files.values()]
+    read = [httpx.post(f"{server}/read", content=file).json() for file in files.values()]
+    batch = httpx.post(f"{server}/predict_batch", content=zipped(files)).json()
+    for answers in (singles, batch["predictions"], [each["digits"][0] for each in read]):
+        found = [(each["accepted"], each["reason"]) for each in answers]
+        assert found == [(True, None), (False, "unsure"), (False, "atypical")]
+        scores = [each["typicality"] for each in answers]
+        assert scores == pytest.approx(typicalities, rel=1e-4)
+
+    classified = httpx.post(f"{server}/classify", content=images.tobytes(), headers=RAW).json()
+    assert classified["reasons"] == reasons
+    assert classified["typicalities"] == pytest.approx(typicalities, rel=1e-4)
+
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [3, 28, 28]}
+    inputs = [{**tensor, "data": images.ravel().tolist()}]
+    answer = httpx.post(f"{server}/v2/models/deeper/infer", json={"inputs": inputs}).json()
+    outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+    assert outputs["reason"] == ["", "unsure", "atypical"]
+    assert outputs["typicality"] == pytest.approx(typicalities, rel=1e-4)
+
+    for name, file in files.items():
+        (tmp_path / name).write_bytes(file)
+    job = Job(artifact, Provider.CPU, max_image_bytes=10**6, max_image_pixels=10**6)
+    (shard,) = find_shards(str(tmp_path))
+    (rows,) = Labeller(job).label(shard, Count())
+    assert rows.predictions.reasons == reasons
 
 
 def test_requests_that_are_batched_get_their_own_answers_and_errors(server: str) -> None:

@@ -32,7 +32,7 @@ Tensors = dict[str, NDArray[Any]]
 
 COUNT = 64
 MODELS = ("baseline", "deeper", "dropout")
-OUTPUTS = ("digit", "probabilities", "logits", "confidence", "accepted")
+OUTPUTS = ("digit", "probabilities", "logits", "confidence", "typicality", "accepted", "reason")
 IMAGES, LABELS = drawn.digits(COUNT, seed=21)
 UNIT = (IMAGES / 255).astype(np.float32)
 FILES = [drawn.encode(image) for image in IMAGES]
@@ -72,12 +72,15 @@ def expected(classifiers: dict[str, Classifier]) -> dict[str, Tensors]:
 def all_outputs(classifier: Classifier) -> Tensors:
     predictions = classifier.predict(IMAGES)
     assert predictions.accepted is not None
+    assert predictions.reasons is not None
     return {
         "digit": predictions.digits,
         "probabilities": predictions.probabilities,
         "logits": predictions.logits,
         "confidence": predictions.confidences,
+        "typicality": predictions.typicality,
         "accepted": predictions.accepted,
+        "reason": np.array([(reason or "").encode() for reason in predictions.reasons], np.object_),
     }
 
 
@@ -122,11 +125,15 @@ def check(found: Any, expected: Tensors, *, binary: bool = True) -> None:  # noq
         assert values.shape == expected[name].shape, name
         parameters = found.get_output(name).get("parameters", {})
         assert ("binary_data_size" in parameters) == binary
-        assert (
-            np.array_equal(values, expected[name])
-            if binary
-            else np.allclose(values, expected[name], atol=1e-6)
-        ), name
+        same = np.array_equal if binary else same_in_json
+        assert same(values, expected[name]), name
+
+
+def same_in_json(values: NDArray[Any], expected: NDArray[Any]) -> bool:
+    """Compare an output that came in JSON, where bytes are text."""
+    if expected.dtype == object:
+        return [text.encode() for text in values] == expected.tolist()
+    return np.allclose(values, expected, atol=1e-6)
 
 
 def refused(call: Callable[..., Any], *arguments: object, **named: object) -> tuple[str, str]:
@@ -571,7 +578,7 @@ def test_the_protocols_client_infers(
         assert [output.name for output in answer.outputs] == list(OUTPUTS)
         for output in answer.outputs:
             values = np.array(output.data.dict()["__root__"]).reshape(output.shape)
-            assert np.allclose(values, expected["deeper"][output.name], atol=1e-6), output.name
+            assert same_in_json(values, expected["deeper"][output.name]), output.name
 
 
 def test_the_protocols_client_is_told_what_was_wrong(oip: OpenInferenceClient) -> None:

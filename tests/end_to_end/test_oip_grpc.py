@@ -71,6 +71,12 @@ def expected() -> Predictions:
     return classifier.predict(IMAGES)
 
 
+def in_bytes(found: Predictions) -> list[bytes]:
+    """Why answers are not accepted, as the output `reason` says it."""
+    assert found.reasons is not None
+    return [(reason or "").encode() for reason in found.reasons]
+
+
 def tensor(name: str, datatype: str, values: Any) -> Any:  # noqa: ANN401
     return triton.InferInput(name, list(values.shape), datatype).set_data_from_numpy(values)
 
@@ -122,8 +128,10 @@ def test_every_input_has_the_same_answer(client: Any, expected: Predictions) -> 
         assert np.array_equal(answer.as_numpy("probabilities"), expected.probabilities)
         assert np.array_equal(answer.as_numpy("logits"), expected.logits)
         assert np.array_equal(answer.as_numpy("confidence"), expected.confidences)
+        assert np.array_equal(answer.as_numpy("typicality"), expected.typicality)
         assert expected.accepted is not None
         assert np.array_equal(answer.as_numpy("accepted"), expected.accepted)
+        assert answer.as_numpy("reason").tolist() == in_bytes(expected)
 
 
 def test_pictures_are_answered(client: Any) -> None:  # noqa: ANN401
@@ -140,6 +148,7 @@ def test_typed_contents_are_answered_in_kind(stub: Any, expected: Predictions) -
     assert np.array_equal(np.float32(outputs["logits"].fp32_contents), expected.logits.ravel())
     assert expected.accepted is not None
     assert list(outputs["accepted"].bool_contents) == expected.accepted.tolist()
+    assert list(outputs["reason"].bytes_contents) == in_bytes(expected)
 
     request = service_pb2.ModelInferRequest(model_name="deeper")
     sent = request.inputs.add(name="images_fp32", datatype="FP32", shape=[1, 28, 28])

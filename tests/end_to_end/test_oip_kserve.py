@@ -25,12 +25,15 @@ def expected() -> dict[str, Any]:
     """What the model makes of the digits, without a server."""
     found = Classifier(artifacts.load(COMMITTED_MODELS / "deeper"), Provider.CPU).predict(IMAGES)
     assert found.accepted is not None
+    assert found.reasons is not None
     return {
         "digit": found.digits,
         "probabilities": found.probabilities,
         "logits": found.logits,
         "confidence": found.confidences,
+        "typicality": found.typicality,
         "accepted": found.accepted,
+        "reason": np.array([reason or "" for reason in found.reasons]),
     }
 
 

@@ -65,7 +65,10 @@ def test_the_raw_body_and_the_form_are_answered_alike(server: str) -> None:
     ).json()
     form = httpx.post(f"{server}/predict", files={"image": ("7.png", SEVEN, "image/png")}).json()
     assert raw == form
-    assert list(raw) == ["digit", "confidence", "accepted", "probabilities", "model", "version"]
+    assert list(raw) == [
+        *("digit", "confidence", "typicality", "accepted", "reason", "probabilities"),
+        *("model", "version"),
+    ]
     assert raw["digit"] == 7
     assert raw["confidence"] == max(raw["probabilities"]) == raw["probabilities"][7]
     assert sum(raw["probabilities"]) == pytest.approx(1, abs=1e-5)

@@ -23,7 +23,7 @@ def test_digits_are_read_with_their_boxes(server: str) -> None:
     assert (boxes[3:, 1] > boxes[:3, 1].max() + 80).all()
     for digit in answer["digits"]:
         assert 0 < digit["confidence"] <= 1
-        assert digit["accepted"] in (True, False)
+        assert digit["accepted"] is (digit["reason"] is None)
         assert "explanation" not in digit
 
 

@@ -30,14 +30,13 @@ export function verdict({ digits }, card) {
       ? `${digits.length} digits, all accepted.`
       : `${digits.length} digits, ${accepted} of them accepted.`;
   }
-  const [{ accepted, confidence }] = digits;
+  const [{ accepted, confidence, reason }] = digits;
   const sure = percent(confidence).replace(">", "more than");
   if (accepted === null) return `Sure to ${sure}. This model accepts and refuses nothing.`;
   if (accepted) return `Accepted: sure to ${sure}.`;
+  if (reason === "atypical") return "Not accepted: this does not look like a digit.";
   const wanted = card.calibration.acceptance.confidence;
-  return confidence < wanted
-    ? `Not accepted: sure to ${sure} only, and ${percent(wanted)} is wanted.`
-    : "Not accepted: this does not look like a digit.";
+  return `Not accepted: sure to ${sure} only, and ${percent(wanted)} is wanted.`;
 }
 
 /** What was done to the picture before the network saw it. */

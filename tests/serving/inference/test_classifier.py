@@ -7,14 +7,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from artifact import Acceptance
 from serving.inference import artifacts
 from serving.inference.artifacts import Artifact
 from serving.inference.classifier import (
     LARGEST_CALL,
     Classifier,
     ContractError,
-    Predictions,
     ProviderError,
     choose_provider,
 )
@@ -47,7 +45,7 @@ def test_predictions_hold_together(artifact: Artifact) -> None:
 
 
 def test_an_answer_is_accepted_at_the_thresholds_and_above(artifact: Artifact) -> None:
-    images, _ = drawn.digits(200, seed=11)
+    images, _ = drawn.digits(500, seed=11)
     predictions = Classifier(artifact, Provider.CPU).predict(images)
     thresholds = artifact.card.calibration.acceptance
     assert thresholds is not None
@@ -56,28 +54,24 @@ def test_an_answer_is_accepted_at_the_thresholds_and_above(artifact: Artifact) -
     assert predictions.accepted is not None
     assert np.array_equal(predictions.accepted, sure & typical)
     assert 0.5 < predictions.accepted.mean() < 1
-
-
-@pytest.mark.parametrize("threshold", [0.9, 0.95, 0.99, 0.8765432])
-def test_at_its_threshold_an_answer_is_accepted_alone_as_among_others(threshold: float) -> None:
-    probabilities = np.zeros((1, 10), np.float32)
-    probabilities[0, 3] = threshold
-    typicality = np.array([threshold], np.float32)
-    acceptance = Acceptance(confidence=threshold, typicality=threshold)
-    predictions = Predictions(probabilities, probabilities, typicality, acceptance)
-    assert predictions.accepted is not None
-    assert predictions.accepted.tolist() == [True]
-    assert [row.accepted for row in predictions.rows()] == [True]
+    expected = [
+        None if is_sure and is_typical else "unsure" if is_typical else "atypical"
+        for is_sure, is_typical in zip(sure, typical, strict=True)
+    ]
+    assert predictions.reasons == expected
+    assert set(expected) == {None, "unsure", "atypical"}
 
 
 def test_rows_say_what_the_arrays_say(artifact: Artifact) -> None:
-    images, _ = drawn.digits(50, seed=11)
+    images, _ = drawn.digits(500, seed=11)
     predictions = Classifier(artifact, Provider.CPU).predict(images)
     rows = list(predictions.rows())
     assert predictions.accepted is not None
     assert [row.digit for row in rows] == predictions.digits.tolist()
     assert [row.confidence for row in rows] == predictions.confidences.tolist()
+    assert [row.typicality for row in rows] == predictions.typicality.tolist()
     assert [row.accepted for row in rows] == predictions.accepted.tolist()
+    assert [row.reason for row in rows] == predictions.reasons
     assert [row.probabilities for row in rows] == predictions.probabilities.tolist()
 
 
@@ -85,7 +79,9 @@ def test_without_thresholds_nothing_is_said_of_acceptance(artifact: Artifact) ->
     calibration = artifact.card.calibration.model_copy(update={"acceptance": None})
     card = artifact.card.model_copy(update={"calibration": calibration})
     images, _ = drawn.digits(5, seed=11)
-    assert Classifier(replace(artifact, card=card), Provider.CPU).predict(images).accepted is None
+    predictions = Classifier(replace(artifact, card=card), Provider.CPU).predict(images)
+    assert predictions.accepted is predictions.reasons is None
+    assert {(row.accepted, row.reason) for row in predictions.rows()} == {(None, None)}
 
 
 def test_a_picture_gets_the_same_answer_alone_and_in_a_batch(artifact: Artifact) -> None:

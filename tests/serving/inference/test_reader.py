@@ -4,7 +4,7 @@ from PIL import Image, ImageDraw
 
 from imaging import look_for_all, open_picture
 from imaging.errors import NoDigit
-from serving.inference import artifacts
+from serving.inference import artifacts, reader
 from serving.inference.classifier import Classifier
 from serving.inference.reader import read
 from serving.settings import Provider
@@ -22,10 +22,7 @@ def classifier() -> Classifier:
 
 def text(classifier: Classifier, sheet: Image.Image) -> str:
     image = open_picture(drawn.encode(sheet), MAX_PIXELS)
-    return "\n".join(
-        "".join(str(digit.digit) for digit in line)
-        for line in read(classifier, look_for_all(image))
-    )
+    return reader.text(read(classifier, look_for_all(image)))
 
 
 @pytest.mark.parametrize("line", ["7", "90210", "0123456789"])
@@ -97,4 +94,5 @@ def test_a_digit_of_qmnist_is_read_as_it_is(classifier: Classifier) -> None:
     (line,) = read(classifier, look_for_all(image))
     (digit,) = line
     assert np.array_equal(digit.view.pixels, pixels)
-    assert digit.confidence == pytest.approx(classifier.predict(pixels[None]).confidences[0])
+    (alone,) = classifier.predict(pixels[None]).rows()
+    assert digit.prediction == alone

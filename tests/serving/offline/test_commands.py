@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from imaging import look, open_picture
 from serving.__main__ import main
@@ -108,26 +109,34 @@ def test_every_picture_gets_a_row(folder: Path, tmp_path: Path, job: Job) -> Non
     assert [row["error"] for row in rows[:4]] == [None] * 4
     assert "damaged" in str(rows[4]["error"])
     assert "not a picture" in str(rows[5]["error"])
-    assert rows[5]["probabilities"] is rows[5]["accepted"] is None
+    answers = ("confidence", "typicality", "accepted", "reason", "probabilities")
+    assert [rows[5][name] for name in answers] == [None] * 5
     classifier = Classifier(job.artifact, Provider.CPU)
     for row in rows[:4]:
         view = look(open_picture(Path(str(row["path"])).read_bytes(), job.max_image_pixels))
-        expected = classifier.predict(view.pixels[None])
-        assert row["probabilities"] == pytest.approx(expected.probabilities[0], abs=1e-6)
-        assert row["confidence"] == pytest.approx(expected.confidences[0], abs=1e-6)
+        (expected,) = classifier.predict(view.pixels[None]).rows()
+        for name in ("probabilities", "confidence"):
+            assert row[name] == pytest.approx(getattr(expected, name), abs=1e-6)
+        assert row["typicality"] == pytest.approx(expected.typicality, rel=1e-4)
+        assert (row["accepted"], row["reason"]) == (expected.accepted, expected.reason)
 
 
 def test_csv_has_the_same(folder: Path, tmp_path: Path) -> None:
+    for i, image in enumerate(drawn.digits(70, seed=5)[0]):  # of which some are not accepted
+        Image.fromarray(image).save(folder / f"{i}.png")
     assert run("label", folder, tmp_path / "parquet").returncode == 0
     assert run("label", folder, tmp_path / "csv", "--format", "csv").returncode == 0
     with (tmp_path / "csv" / "part-000000.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    assert {row["reason"] for row in rows} == {"", "unsure", "atypical"}
     for row, expected in zip(rows, labelled(tmp_path / "parquet"), strict=True):
         assert row["path"] == expected["path"]
         assert row["error"] == (expected["error"] or "")
         assert row["digit"] == ("" if expected["digit"] is None else str(expected["digit"]))
         assert row["accepted"] == {True: "true", False: "false", None: ""}[expected["accepted"]]  # type: ignore[index]
+        assert row["reason"] == (expected["reason"] or "")
         if isinstance(expected["probabilities"], list):
+            assert float(row["typicality"]) == pytest.approx(expected["typicality"], abs=1e-6)
             found = [float(row[f"p{i}"]) for i in range(10)]
             assert found == pytest.approx(expected["probabilities"], abs=1e-6)
 
@@ -335,7 +344,8 @@ def test_of_models_without_thresholds_nothing_is_accepted(folder: Path, tmp_path
     (shard,) = find_shards(str(folder))
     Results(str(tmp_path / "out"), Format.PARQUET).prepare("deeper", "1", names([shard]))
     Results(str(tmp_path / "out"), Format.PARQUET).write(0, Labeller(job).label(shard, Count()))
-    assert [row["accepted"] for row in labelled(tmp_path / "out")] == [None] * 6
+    rows = labelled(tmp_path / "out")
+    assert [(row["accepted"], row["reason"]) for row in rows] == [(None, None)] * 6
 
 
 @pytest.mark.parametrize(

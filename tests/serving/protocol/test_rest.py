@@ -122,10 +122,14 @@ def test_every_way_in_has_the_same_answer(asked: Client) -> None:
             ("probabilities", expected.probabilities),
             ("logits", expected.logits),
             ("confidence", expected.confidences),
+            ("typicality", expected.typicality),
         ):
             assert np.array_equal(np.float32(found[name]["data"]), values.ravel()), name
         assert expected.accepted is not None
         assert found["accepted"]["data"] == expected.accepted.tolist()
+        assert expected.reasons is not None
+        assert found["reason"]["data"] == [reason or "" for reason in expected.reasons]
+        assert found["reason"]["shape"] == [5]
 
 
 def test_pictures_are_answered(asked: Client) -> None:
@@ -402,13 +406,14 @@ def test_while_it_drains_it_is_not_ready() -> None:
     assert asked.request("GET", "/v2/health/live").json() == {"live": True}
 
 
-def test_a_model_without_thresholds_does_not_say_what_it_accepts(asked: Client) -> None:
+@pytest.mark.parametrize("name", ["accepted", "reason"])
+def test_a_model_without_thresholds_does_not_say_what_it_accepts(asked: Client, name: str) -> None:
     card = asked.repository.get("baseline").card
     card.calibration.acceptance, kept = None, card.calibration.acceptance
     try:
         described = asked.request("GET", "/v2/models/baseline").json()
-        assert "accepted" not in [output["name"] for output in described["outputs"]]
-        wanted = [{"name": "accepted"}]
+        assert name not in [output["name"] for output in described["outputs"]]
+        wanted = [{"name": name}]
         response = asked.request(
             "POST", "/v2/models/baseline/infer", json=request(images(), outputs=wanted)
         )
