@@ -132,7 +132,7 @@ def check(found: Any, expected: Tensors, *, binary: bool = True) -> None:  # noq
 def same_in_json(values: NDArray[Any], expected: NDArray[Any]) -> bool:
     """Compare an output that came in JSON, where bytes are text."""
     if expected.dtype == object:
-        return [text.encode() for text in values] == expected.tolist()
+        return bool(np.array_equal([text.encode() for text in values], expected))
     return np.allclose(values, expected, atol=1e-6)
 
 

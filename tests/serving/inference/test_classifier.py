@@ -80,7 +80,8 @@ def test_without_thresholds_nothing_is_said_of_acceptance(artifact: Artifact) ->
     card = artifact.card.model_copy(update={"calibration": calibration})
     images, _ = drawn.digits(5, seed=11)
     predictions = Classifier(replace(artifact, card=card), Provider.CPU).predict(images)
-    assert predictions.accepted is predictions.reasons is None
+    assert predictions.accepted is None
+    assert predictions.reasons is None
     assert {(row.accepted, row.reason) for row in predictions.rows()} == {(None, None)}
 
 
