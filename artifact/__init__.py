@@ -41,7 +41,7 @@ class Reason(StrEnum):
     """Its typicality is: what is no digit is no digit, however sure the answer."""
 
 
-# Of an answer that is not accepted even if it were sure; that would be, then; and that is.
+# 0 where not even a sure answer would be accepted, 1 where one would, 2 where this one is.
 _REASONS = np.array([Reason.ATYPICAL, Reason.UNSURE, None], object)
 
 
@@ -90,7 +90,8 @@ class Acceptance(BaseModel):
         """
         accepted = self.accepts(confidence, typicality)
         if isinstance(accepted, np.ndarray):
-            return _REASONS[np.where(accepted, 2, self.accepts(np.inf, typicality))].tolist()
+            typical = self.accepts(np.inf, typicality)
+            return _REASONS[np.where(accepted, 2, typical)].tolist()
         if accepted:
             return None
         return Reason.UNSURE if self.accepts(np.inf, typicality) else Reason.ATYPICAL

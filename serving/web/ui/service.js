@@ -45,8 +45,8 @@ export function address(endpoint, model) {
 /**
  * Reads a picture, of one digit or of several.
  *
- * Returns {endpoint, text, digits: [{digit, confidence, accepted, reason, explanation, …}]}; of one digit
- * there are `probabilities`, of several the `box` of each.
+ * Returns {endpoint, text, digits: [{digit, confidence, accepted, reason, explanation, …}]}; of one
+ * digit there are `probabilities`, of several the `box` of each.
  */
 export async function read(picture, model, signal) {
   const post = (endpoint) =>
