@@ -35,7 +35,7 @@ DIGIT = 0.08  # smaller things are no digits
 
 CORNER = 0.12  # of a tilted frame's sides, within which its corners are
 LONGER = 1.1  # times the digits' height, or what ends at two such lines
-OVERLAID = 2.5  # times a line's strength: what is stronger is not the line
+STROKE = 1.5  # times a line's thickness: ink that is thicker is a stroke; all at once
 MOST = 200  # found, several for each line
 
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows and columns of pixels
@@ -199,12 +199,11 @@ def _straight(strength: Pixels) -> Iterator[Line]:
             middle, thickness = _fitted(rows[part], columns[part], pieces, thick)
             band = _band(middle, columns[part], reach + ceil(thickness / 2), height)
             pieces[band] = 0
-            on_line = strength[band] * thin[band]
-            if not on_line.any():
+            # Where ink is thicker than the line, a stroke lies on it or crosses it.
+            thicker = np.ones((ceil(STROKE * thickness) + 1, 1), np.uint8)
+            own = (thin & ~cv2.morphologyEx(faint, cv2.MORPH_OPEN, thicker))[band] > 0
+            if not own.any():
                 continue
-            # Where ink is darker than the line, it lies on it.
-            darkest = OVERLAID * np.median(on_line[on_line > 0])
-            own = (on_line > 0) & (on_line <= darkest)
             rows_of_band, columns_of_band = np.broadcast_arrays(*band)
             yield Line(
                 (rows_of_band[own], columns_of_band[own]),
