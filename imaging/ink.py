@@ -24,6 +24,7 @@ GREY = 10  # of 255; channels that differ by less are one, which saves time
 ONE_SHADE = (
     0.5  # of the contrast: wide marks with stronger ones among them are shadows with an edge
 )
+SHEET = 0.3  # a sheet of paper fills at least this share of the picture: wide gaps
 STRAIGHT = (
     0.93  # a sheet's outline fills this share of its hull; what is cropped to its ink does not
 )
@@ -221,6 +222,7 @@ def _find_sheet(small: Pixels, marked: Pixels) -> Pixels | None:
     corners = cv2.approxPolyDP(hull, CORNERS * cv2.arcLength(hull, True), True)
     if (
         len(corners) != 4
+        or area < SHEET * marked.size
         or area < STRAIGHT * cv2.contourArea(hull)
         or not STRAIGHT < cv2.contourArea(corners) / area < 1 / STRAIGHT
     ):
