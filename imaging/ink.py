@@ -19,15 +19,12 @@ from imaging.errors import NoDigit
 THUMBNAIL = 64  # pixels, the longest side of the small picture in which the paper is looked at
 GREY = 10  # of 255; channels that differ by less are one, which saves time
 
-# After each, the condition of `tests/pictures/conditions.py` that breaks without it, or which
-# of the folders of other people's pictures that `benchmarks/wild.py` was tried on.
-ONE_SHADE = (
-    0.5  # of the contrast: wide marks with stronger ones among them are shadows with an edge
-)
+# After each, what breaks without it: a condition of `tests/pictures/conditions.py`, strings of
+# `benchmarks/imaging.py`, or what other people's pictures show (`benchmarks/wild.py`).
+EVEN = 0.2  # of the contrast: paper that spreads more is uneven: refusal of noise
+ONE_SHADE = 0.5  # of the contrast: marks so much weaker are shade: shadow with an edge
 SHEET = 0.3  # a sheet of paper fills at least this share of the picture: wide gaps
-STRAIGHT = (
-    0.93  # a sheet's outline fills this share of its hull; what is cropped to its ink does not
-)
+STRAIGHT = 0.93  # of its hull, and of its corners' quadrilateral, is a sheet: cropped to its ink
 BLANK = 0.6  # of a sheet is blank: in a form's cell
 STEP = 0.6  # of the contrast with what is around it: how sharply a sheet ends; all at once
 CORNERS = 0.04  # of the outline's length: what is nearer to a line between corners is on it
@@ -191,6 +188,9 @@ def _even_shade(small: Pixels, marked: Pixels, on_dark: bool) -> int | None:
         return shade if on_dark else 255 - shade
     shade = int(paper[len(paper) // 2])
     contrast = int(ink[len(ink) // 2]) - shade
+    spread = np.sort(cv2.absdiff(paper, np.full_like(paper, shade)), axis=None)
+    if DEVIATIONS * spread[len(spread) // 2] > EVEN * contrast:
+        return None
     # Where light falls on a part of the picture only, the ink is beyond what seems paper, or
     # stronger than what seems ink.
     if shade - int(paper[len(paper) // 200]) > ONE_SHADE * contrast:

@@ -5,9 +5,10 @@ Whether a wide piece of ink is one digit or several that touch is not decided he
 only by what they look like then.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from operator import itemgetter
 
 import cv2
 import numpy as np
@@ -24,7 +25,6 @@ SAME_LINE = 0.6  # how far above or below its neighbour a digit may be: a page o
 SINGLE = 1.0  # a narrower piece of ink is one digit: wide gaps
 NARROWEST, WIDEST = 0.2, 1.4  # of digits that touch: touching
 MOST_TOUCHING = 8  # digits in one piece of ink, so that no picture costs more
-OUTLINE = 100  # points of an outline, about, between which distances are measured: for time
 STEP = 0.12  # about so far apart are places where digits may be cut: touching
 CROSSED = 0.25  # of the height: cuts go through no more ink
 MOST_CUTS = 6  # in one piece of ink, those through the least ink; so that no picture costs more
@@ -83,29 +83,18 @@ def _height(parts: list[Part]) -> float:
 
 def _joined(parts: list[Part], height: float) -> list[Glyph]:
     """Join the strokes of each digit: small pieces to what they are nearest to."""
-    glyphs: list[Glyph] = []
-    for part in sorted(parts, key=lambda part: part.box.height, reverse=True):
-        whole = part.box.height >= WHOLE * height
-        nearest = min(glyphs, key=lambda glyph: _apart(part, glyph.parts), default=None)
-        if not whole and nearest and _apart(part, nearest.parts) <= CLOSE * height:
-            nearest.add(part)
-        elif whole:
-            glyphs.append(Glyph([part], part.box))
+    glyphs = [Glyph([part], part.box) for part in parts if part.box.height >= WHOLE * height]
+    pieces = [part for part in parts if part.box.height < WHOLE * height]
+    for piece in sorted(pieces, key=lambda part: part.box.height, reverse=True):
+        near = [
+            (min(map(piece.apart, glyph.parts)), glyph)
+            for glyph in glyphs
+            if piece.box.gap(glyph.box) <= CLOSE * height  # which is quick to tell
+        ]
+        apart, nearest = min(near, key=itemgetter(0), default=(np.inf, None))
+        if nearest is not None and apart <= CLOSE * height:
+            nearest.add(piece)
     return glyphs
-
-
-def _apart(part: Part, others: Iterable[Part]) -> float:
-    """Return the smallest distance between outlines, in pixels."""
-    outline = _thinned(part)
-    return min(
-        float(np.sqrt(np.square(outline[:, None] - _thinned(other)).sum(axis=2).min()))
-        for other in others
-    )
-
-
-def _thinned(part: Part) -> NDArray[np.int32]:
-    outline = part.outline[:, 0]
-    return outline[:: max(1, len(outline) // OUTLINE)]
 
 
 def _lines(glyphs: list[Glyph], height: float) -> list[list[Glyph]]:

@@ -5,6 +5,7 @@ OpenCV's contours and morphology are the fastest there are on bytes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ EDGE, EDGE_DEPTH = 0.5, 0.15  # scans
 MOST_EDGES = 20
 EDGE_MARGIN = 0.02  # of the shorter side; what is so near to the border is cut off: finger
 WHOLE = 0.4  # of the largest part's area: a digit beside what the border cuts off; scans
-POINTS = 200  # of an outline, about, between which distances are measured: for time
+POINTS = 100  # of an outline, about, between which distances are measured: for time
 SMALLEST = 0.08  # of the picture's longer side: a digit beside such an edge is larger
 DISC = 0.7  # a punched hole fills this share of its box: specks and holes
 
@@ -97,6 +98,14 @@ class Part:
 
     outline: NDArray[np.int32]
     box: Box
+
+    @cached_property
+    def _points(self) -> NDArray[np.float32]:
+        return self.outline[:: 1 + len(self.outline) // POINTS, 0].astype(np.float32)
+
+    def apart(self, other: "Part") -> float:
+        """Return how far the outlines of two parts are from each other, in pixels."""
+        return float(np.linalg.norm(self._points[:, None] - other._points, axis=2).min())  # noqa: SLF001
 
 
 @dataclass
@@ -242,7 +251,8 @@ def _without_edges(parts: list[Part], shape: tuple[int, ...]) -> list[Part]:
     others = [part for part in parts if part not in along]
     if not along or not others or others[0].box.longest < SMALLEST * max(shape):
         return parts
-    return [part for part in parts if part in others or _apart(part, others[0]) < TOUCHING]
+    near = TOUCHING * others[0].box.longest
+    return [part for part in parts if part in others or part.apart(others[0]) < near]
 
 
 def _without_neighbours(parts: list[Part], shape: tuple[int, ...]) -> list[Part]:
@@ -257,15 +267,6 @@ def _without_neighbours(parts: list[Part], shape: tuple[int, ...]) -> list[Part]
         if whole and max(part.box.area for part in whole) >= WHOLE * largest:
             return whole
     return parts
-
-
-def _apart(part: Part, digit: Part) -> float:
-    """Return how far the outline of a part is from a digit's, as a share of the digit's size."""
-    points = part.outline[:, 0].astype(np.float32)
-    others = digit.outline[:, 0].astype(np.float32)
-    points, others = (each[:: 1 + len(each) // POINTS] for each in (points, others))
-    distances = np.linalg.norm(points[:, None] - others, axis=2)
-    return float(distances.min()) / digit.box.longest
 
 
 def _along_a_side(part: Part, shape: tuple[int, ...]) -> bool:

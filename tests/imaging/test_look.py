@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from imaging import Polarity, View, look, open_picture
+from imaging import Polarity, View, look, look_for_all, open_picture
 from imaging.decoding import FORMATS
 from imaging.errors import NoDigit, NotAPicture, PictureTooLarge, SeveralDigits
 from serving.offline.shards import Pixels
 from serving.offline.sources import find_shards
 from tests.pictures import drawn
-from tests.pictures.conditions import CONDITIONS, Condition, pen
+from tests.pictures.conditions import CONDITIONS, Condition, lines, pen
 
 MAX_PIXELS = 40_000_000
 
@@ -264,3 +264,12 @@ def test_a_frames_edge_beside_the_digit_is_none_of_it(x: int, shade: int) -> Non
     framed = sheet.copy()
     ImageDraw.Draw(framed).rounded_rectangle((x, 3, x + 800, 900), 30, outline=shade, width=8)
     assert likeness(see(framed).pixels, see(sheet).pixels) > 0.95
+
+
+def test_no_digit_of_a_row_is_taken_for_a_sheet_of_paper() -> None:
+    digits, labels = drawn.digits(500, seed=5)
+    rows = lines(digits, labels, np.random.default_rng(2), (0.3, 1.2))
+    for row in islice(rows, 225, 230):  # in the 227th, one has four corners and is blank inside
+        found = look_for_all(open_picture(row.picture, 10**6))
+        polarities = {view.polarity for line in found for piece in line for view in piece[0]}
+        assert polarities == {Polarity.DARK_ON_LIGHT}, row.text
