@@ -73,13 +73,12 @@ class Line:
 
     def at(self, others: list["Line"], near: int) -> NDArray[np.bool_]:
         """Say of each end whether it is at one of some lines, bool `[2]`."""
-        found = np.zeros(2, np.bool_)
-        for other in others:
-            if other.along != self.along:
-                first, last = other.ends
-                share = (self.ends - first) @ (last - first) / np.square(last - first).sum()
-                nearest = first + share.clip(0, 1)[:, None] * (last - first)
-                found |= abs(nearest - self.ends).max(axis=1) <= near
+        across = np.array([other.ends for other in others if other.along != self.along])
+        first, last = across.reshape(-1, 2, 2).transpose(1, 0, 2)
+        ends = self.ends[:, None]
+        share = ((ends - first) * (last - first)).sum(axis=2) / np.square(last - first).sum(axis=1)
+        nearest = first + share.clip(0, 1)[:, :, None] * (last - first)
+        found: NDArray[np.bool_] = (abs(nearest - ends).max(axis=2) <= near).any(axis=1)
         return found
 
 
