@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from imaging import View, look, look_for_all, open_picture
 from tests.pictures import drawn
@@ -70,6 +70,19 @@ def test_a_line_that_the_digit_touches_or_crosses_is_no_ink(digit: int) -> None:
     for y in (top + 1, top + height // 2, top + height - 1):
         line = ((0, SIDE // 2 + y), (2 * SIDE, SIDE // 2 + y))
         assert_alike(written(digit, [line]), bare)
+
+
+@pytest.mark.parametrize("digit", [1, 4])
+def test_a_stroke_along_a_line_of_squared_paper_is_ink(digit: int) -> None:
+    strokes = [stroke * 100 + 190 for stroke in drawn.STROKES[digit]]
+    side = 2 * SIDE
+    bare = Image.fromarray(255 - drawn.paint(strokes, (side, side), 8))
+    upright = int((np.asarray(bare) < 128).sum(axis=0).argmax())
+    squared = Image.new("L", bare.size, 255)
+    for place in range(-side, side, 90):
+        ImageDraw.Draw(squared).line((upright + place, 0, upright + place, side), 130, 2)
+        ImageDraw.Draw(squared).line((0, 10 + place, side, 10 + place), 130, 2)
+    assert_alike(ImageChops.darker(squared, bare), bare)
 
 
 @pytest.mark.parametrize("digit", range(10))
