@@ -127,8 +127,8 @@ $(FAST)/installed: requirements/test.txt
 $(DEV)/installed: requirements/dev.txt
 $(KSERVE)/installed: requirements/kserve.txt
 
-# A stamp that is newer than its lock file says that there is nothing to install. What is imported is
-# compiled then; to compile all of PyTorch here would take a third longer.
+# A stamp newer than its lock file means that there is nothing to install. Python compiles a module
+# when it is first imported; pip would compile all of PyTorch.
 %/installed:
 	$(PYTHON) -m venv --clear $*
 	$*/bin/python -m pip install --quiet --no-compile --require-hashes --only-binary :all: -r $<
