@@ -19,6 +19,7 @@ from training.export import ExportError, export, onnx_predict
 from training.fit import CheckpointError, fit, start_run
 from training.recipes import RECIPES, TYPICALITY, NetworkName, RecipeName
 from training.report import ReportError, write_report
+from training.synthetic.pictures import KINDS, make_pictures
 from training.synthetic.rejection import measure_rejection
 from training.synthetic.typicality import fit_typicality
 
@@ -52,27 +53,29 @@ def fit_command(
     ] = False,
 ) -> None:
     """Train a network, or all three, and write `models/<name>/` and the result."""
-    where = _device(device)
+    where, checkpoints = _device(device), runs / "checkpoints"
     train, test = dataset.load(data, "train"), dataset.load(data, "test")
     names: tuple[NetworkName, ...] = get_args(NetworkName) if network == "all" else (network,)
     for name in names:
         how, title = RECIPES[recipe][name], f"{recipe}-{name}-{seed}"
         splits = dataset.splits(train, test, how.validation)
+        learned = splits["train"]
+        if how.pictures is not None:
+            made = make_pictures(how.pictures, learned, cache=checkpoints, console=console)
+            learned = dataset.joined(learned, made)
         with start_run(runs, title, console) as run:
             fitted, history = fit(
                 name,
                 how,
-                splits["train"],
+                learned,
                 splits.get("validation"),
                 seed=seed,
                 device=where,
                 run=run,
-                checkpoint=runs / "checkpoints" / f"{title}.pt",
+                checkpoint=checkpoints / f"{title}.pt",
                 resume=resume,
             )
-            typicality = fit_typicality(
-                TYPICALITY, splits["train"], cache=runs / "checkpoints", console=console
-            )
+            typicality = fit_typicality(TYPICALITY, learned, cache=checkpoints, console=console)
             trained = Trained(name, fitted, how, history, seed, where.type)
             card, evaluations = export(trained, typicality, models, splits)
             for split, evaluation in card["evaluation"].items():
@@ -124,6 +127,19 @@ def samples(
     """Draw nine random digits with their labels."""
     figures.draw_samples(dataset.load(data, split), seed, output)
     console.print(f"wrote {output}")
+
+
+@app.command()
+def sheets(
+    data: Data = Path("data"),
+    seed: Seed = 0,
+    output: Annotated[Path, typer.Option(help="Where the PNG files go.")] = Path("docs/recipe"),
+) -> None:
+    """Draw some of the pictures that are made to learn from, a sheet a kind."""
+    digits = dataset.load(data, "train")
+    for kind in KINDS:
+        figures.draw_sheet(kind, digits, seed, output / f"{kind}.png")
+        console.print(f"wrote {output / kind}.png")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """QMNIST, through torchvision, as uint8 tensors in memory; and how it is split."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,6 +53,16 @@ class Digits:
         for tensor in (self.images, self.labels, self.writers):
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def joined(*parts: Digits) -> Digits:
+    """Join some digits, in this order."""
+    return Digits(
+        *(
+            torch.cat([getattr(part, field.name) for part in parts])
+            for field in dataclasses.fields(Digits)
+        )
+    )
 
 
 def load(root: Path, split: Literal["train", "test"]) -> Digits:

@@ -13,15 +13,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from training.card import Result, replacing_file
 from training.dataset import Digits
 from training.evaluation import Bin, Predict, calibration_error, confusion
+from training.networks import CLASSES
 from training.recipes import NetworkName, RecipeName
+from training.synthetic.pictures import Kind, make_picture
 
 ROWS = 3
 COLUMNS = 3
 MISTAKES_A_ROW = 12
+SHEET_COLUMNS = 8
+SHEET_CELL, SHEET_GAP = 56, 4  # pixels
 
 
 def draw(digits: Digits, rows: torch.Tensor, titles: list[str], path: Path) -> Figure:
@@ -56,6 +61,25 @@ def draw_predictions(digits: Digits, predict: Predict, seed: int, path: Path) ->
         for guess, label in zip(predicted, digits.labels[rows].tolist(), strict=True)
     ]
     return draw(digits, rows, titles, path)
+
+
+def draw_sheet(kind: Kind, digits: Digits, seed: int, path: Path) -> Image.Image:
+    """Draw made pictures, a row a digit, each beside what the networks see of it."""
+    rng = np.random.default_rng(seed)
+    step = SHEET_CELL + SHEET_GAP
+    sheet = Image.new("L", (2 * SHEET_COLUMNS * step, CLASSES * step), 128)
+    for digit in range(CLASSES):
+        rows = torch.nonzero(digits.labels == digit)[:, 0]
+        for column in range(SHEET_COLUMNS):
+            copied = digits.images[rows[rng.integers(len(rows))]].numpy()
+            picture, pixels = make_picture(kind, digit, copied, rng)
+            cells = [picture] if pixels is None else [picture, 255 - pixels]
+            for place, cell in enumerate(cells):
+                fitted = ImageOps.contain(Image.fromarray(cell), (SHEET_CELL, SHEET_CELL))
+                sheet.paste(fitted, ((2 * column + place) * step, digit * step))
+    with replacing_file(path) as file:
+        sheet.save(file, "PNG", optimize=True)
+    return sheet
 
 
 def draw_curves(

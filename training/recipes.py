@@ -62,6 +62,17 @@ class Muon:
 
 
 @dataclass(frozen=True)
+class PicturesRecipe:
+    """Which pictures are made for the networks to learn from, beside QMNIST's own digits."""
+
+    # For each digit of QMNIST so many pictures of each kind.
+    for_each: Mapping[str, float] = field(
+        default_factory=lambda: {"sent": 2.0, "written": 2.0, "printed": 1.0}
+    )
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How one network is trained."""
 
@@ -73,6 +84,7 @@ class Recipe:
     validation: float = 0.0  # the share of the training writers whose digits are held out
     warmup: float | None = None  # share of all steps; then linearly to zero. None: constant
     augmentation: Augmentation | None = None
+    pictures: PicturesRecipe | None = None  # None: QMNIST's digits alone
     made_together: int = 4  # batches, whose random numbers are drawn at once
 
 

@@ -30,7 +30,7 @@ def arrive(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.b
         bool `[N]`.
     """
     chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
-    found = (map if len(pictures) <= ALONE else _processes().map)(_look, chunks)
+    found = (map if len(pictures) <= ALONE else processes().map)(_look, chunks)
     pixels, which = zip(*found, strict=True) if chunks else ((), ())
     return (
         np.concatenate([np.empty((0, SIDE, SIDE), np.uint8), *pixels]),
@@ -39,7 +39,8 @@ def arrive(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.b
 
 
 @cache
-def _processes() -> ProcessPoolExecutor:
+def processes() -> ProcessPoolExecutor:
+    """Give the processes that pictures are made and looked at in, one a core."""
     pool = ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))
     atexit.register(pool.shutdown, cancel_futures=True)
     return pool

@@ -1,0 +1,93 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from artifact import ONNX_FILE
+from tests.training.conftest import drawn_digits
+from training.dataset import Digits
+from training.evaluation import predict_all
+from training.export import onnx_predict
+from training.recipes import PicturesRecipe
+from training.synthetic import pens, pictures, styles
+from training.synthetic.pictures import KINDS, Kind, make_picture, make_pictures
+
+FEW = PicturesRecipe({"sent": 1.0, "written": 0.5, "printed": 0.25})
+MODEL = Path(__file__).parents[3] / "models" / "deeper" / ONNX_FILE
+
+
+def make(cache: Path, recipe: PicturesRecipe = FEW) -> Digits:
+    return make_pictures(recipe, drawn_digits(40, seed=1), cache=cache, console=Console(quiet=True))
+
+
+def test_the_same_recipe_makes_the_same_pictures_and_another_seed_others(tmp_path: Path) -> None:
+    made, again = make(tmp_path / "one"), make(tmp_path / "other")
+    assert torch.equal(made.images, again.images)
+    assert torch.equal(made.labels, again.labels)
+    others = make(tmp_path / "one", replace(FEW, seed=1))
+    assert made.images.shape != others.images.shape or not torch.equal(made.images, others.images)
+
+
+def test_pictures_are_as_many_as_asked_for_but_for_those_whose_digit_is_not_found(
+    tmp_path: Path,
+) -> None:
+    made = make(tmp_path)
+    assert 0.8 * 70 < len(made) <= 70
+    assert made.images.shape == (len(made), 28, 28)
+    assert made.images.dtype == torch.uint8
+    assert set(made.writers.tolist()) == {-1}
+
+
+def test_pictures_are_made_once_and_anew_where_the_code_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(tmp_path)
+    (kept,) = tmp_path.iterdir()
+    written = kept.stat().st_mtime_ns
+    assert torch.equal(make(tmp_path).images, made.images)
+    assert kept.stat().st_mtime_ns == written
+    monkeypatch.setattr(pictures, "_code", lambda: "other")
+    make(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_made_pictures_are_of_the_digit_that_they_are_said_to_be(kind: Kind) -> None:
+    digits = drawn_digits(200, seed=2)
+    rng = np.random.default_rng(3)
+    seen, labels = [], []
+    for image, label in zip(digits.images.numpy(), digits.labels.tolist(), strict=True):
+        _, pixels = make_picture(kind, label, image, rng)
+        if pixels is not None:
+            seen.append(pixels)
+            labels.append(label)
+    answers = predict_all(onnx_predict(MODEL), torch.from_numpy(np.stack(seen))).digits
+    assert (answers == labels).mean() > 0.85
+
+
+def test_digits_are_written_in_all_ways_and_as_high_as_asked_for() -> None:
+    rng = np.random.default_rng(4)
+    for digit, ways in styles.WAYS.items():
+        written = [styles.write(digit, rng) for _ in range(30 * len(ways))]
+        assert len({tuple(len(stroke) for stroke in strokes) for strokes in written}) > 1
+        for strokes in written:
+            ink = pens.draw(strokes, rng, 60)
+            assert ink.dtype == np.uint8
+            assert ink.max() == 255
+            assert 40 < len(ink) < 100
+
+
+def test_a_picture_in_which_something_else_is_found_is_not_learned_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digits = drawn_digits(1, seed=5)
+    picture = np.full((60, 60), 255, np.uint8)
+    picture[20:40, 28:32] = 0
+    for box, found in (((28, 20, 4, 20), True), ((2, 2, 10, 20), False)):
+        monkeypatch.setattr(pictures, "on_paper", lambda *_, box=box: (picture, box))
+        rng = np.random.default_rng(0)
+        _, pixels = make_picture("sent", 1, digits.images[0].numpy(), rng)
+        assert (pixels is not None) is found

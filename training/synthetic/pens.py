@@ -1,0 +1,74 @@
+"""Ink: strokes drawn with a pen, and QMNIST's digits as large and as thick as wanted.
+
+Ink is uint8 `[H, W]`, the share of each pixel that is covered, 255 for all of it; without a margin.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.synthetic.styles import Rng, Stroke
+
+Ink = NDArray[np.uint8]
+
+FINER = 3  # times as finely as the result is drawn
+FRACTION = 3  # bits behind the point, of coordinates given to OpenCV
+
+
+def draw(strokes: list[Stroke], rng: Rng, height: int) -> Ink:
+    """Draw strokes, `height` pixels high without the pen's width, with a pen chosen at random."""
+    scale = height * FINER
+    width = scale * np.exp(rng.uniform(np.log(0.025), np.log(0.2)))
+    pressure, nib = rng.uniform(0, 0.35), rng.uniform(0, 0.5) * (rng.random() < 0.25)
+    angle = rng.uniform(0, np.pi)
+    points = np.concatenate(strokes) * scale
+    top_left = points.min(axis=0) - width
+    columns, rows = np.ceil(points.max(axis=0) + width - top_left).astype(int)
+    canvas = np.zeros((rows, columns), np.uint8)
+    for stroke in strokes:
+        corners = stroke * scale - top_left
+        steps = np.diff(corners, axis=0)
+        along = np.linspace(0, 1, len(steps))
+        press = 1 + pressure * np.sin(2 * np.pi * (rng.uniform(0.5, 2) * along + rng.random()))
+        across = np.abs(np.sin(np.arctan2(steps[:, 1], steps[:, 0]) - angle))
+        widths = np.maximum(width * press * (1 - nib * (1 - across)), 1)
+        fine = np.rint(corners * 2**FRACTION).astype(int)
+        for start, end, thick in zip(fine[:-1], fine[1:], widths.round().astype(int), strict=True):
+            cv2.line(canvas, start, end, 255, int(thick), cv2.LINE_8, FRACTION)
+    size = (max(1, round(columns / FINER)), max(1, round(rows / FINER)))
+    return cropped(cv2.resize(canvas, size, interpolation=cv2.INTER_AREA))
+
+
+def copied(digit: NDArray[np.uint8], rng: Rng, height: int) -> Ink:
+    """Draw a digit of QMNIST, uint8 `[28, 28]`, `height` pixels high, thicker or thinner."""
+    box = cropped(digit)
+    scale = height / box.shape[0]
+    size = (max(1, round(box.shape[1] * scale)), height)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    smooth = (
+        cv2.resize(
+            np.pad(box, 2),
+            (size[0] + round(4 * scale), height + round(4 * scale)),
+            interpolation=how,
+        ).astype(np.float32)
+        / 255
+    )
+    edge = rng.uniform(0.25, 0.7)  # where ink ends: the lower, the thicker
+    sharp = max(scale, 0.5 / min(edge, 1 - edge))  # no ink stays none, and full ink full
+    return cropped(np.clip(((smooth - edge) * sharp + 0.5) * 255, 0, 255).astype(np.uint8))
+
+
+def worn(ink: Ink, rng: Rng) -> Ink:
+    """Take some of the ink away: a dry pen's grain, or dots."""
+    cells = max(2, round(max(ink.shape) / rng.uniform(1, 6)))
+    grain = cv2.resize(rng.random((cells, cells), np.float32), ink.shape[::-1])
+    kept = np.clip((grain - rng.uniform(0.1, 0.45)) * rng.uniform(2, 8) + 0.5, 0, 1)
+    left: Ink = (ink * kept).astype(np.uint8)
+    return left
+
+
+def cropped(ink: Ink) -> Ink:
+    """Cut off what is around ink."""
+    x, y, width, height = cv2.boundingRect(ink)
+    box: Ink = ink[y : y + height, x : x + width]
+    return box

@@ -1,0 +1,166 @@
+"""Digits as people send them: QMNIST's, digits written in other ways, and printed ones.
+
+Each is put on paper and arrives through `imaging`, as the service shows it to the networks.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+import imaging
+from imaging import SIDE, look, open_image
+from imaging.errors import PictureError
+from training.card import replacing_file
+from training.dataset import Digits
+from training.recipes import PicturesRecipe
+from training.synthetic import fonts, pens, styles
+from training.synthetic.arrival import processes
+from training.synthetic.paper import Box, Picture, on_paper
+from training.synthetic.pens import Ink
+from training.synthetic.styles import Rng
+
+Kind = Literal["sent", "written", "printed"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+CHUNK = 500
+HEIGHTS = 12, 160  # pixels of a digit in its picture, from the least to the most
+WORN = 0.12  # the share drawn with a dry pen
+OVERLAP = 0.5  # of the box found with the digit's; with less, something else was found
+
+
+def make_pictures(
+    recipe: PicturesRecipe, digits: Digits, *, cache: Path, console: Console
+) -> Digits:
+    """Make all pictures of a recipe, and keep them; the same digits and code give the same ones.
+
+    Args:
+        recipe: How many of which.
+        digits: QMNIST's, of which copies are sent.
+        cache: The folder where they are kept.
+        console: Where the progress is shown.
+
+    Returns:
+        Pixels as they arrived, of those in which the digit meant is found. Their writers and
+        series are -1.
+    """
+    identity = json.dumps({"digits": digits.sha256(), "code": _code(), **asdict(recipe)})
+    path = cache / f"pictures-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.npz"
+    if not path.exists():
+        images, labels = _make(recipe, digits, console)
+        with replacing_file(path) as unfinished:
+            np.savez(unfinished, images=images, labels=labels)
+    kept = np.load(path)
+    nobody = torch.full((len(kept["labels"]),), -1)
+    return Digits(
+        torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"]), nobody, nobody
+    )
+
+
+def make_picture(
+    kind: Kind, digit: int, copied: NDArray[np.uint8], rng: Rng
+) -> tuple[Picture, NDArray[np.uint8] | None]:
+    """Make a picture of a digit, and let it arrive.
+
+    Args:
+        kind: Which kind.
+        digit: 0…9.
+        copied: One of that digit in QMNIST, uint8 `[28, 28]`, for the kind that copies it.
+        rng: All that is left to chance.
+
+    Returns:
+        The picture, uint8 `[H, W]`; and its pixels, uint8 `[28, 28]`, 255 is ink, or None where
+        something else than the digit is found in it.
+    """
+    low, high = np.log(HEIGHTS)
+    height = round(np.exp(rng.uniform(low, high)))
+    ink = _ink(kind, digit, copied, rng, height)
+    if rng.random() < WORN:
+        ink = pens.worn(ink, rng)
+
+    def other() -> Ink:
+        drawn: Kind = "printed" if kind == "printed" else "written"
+        return _ink(drawn, int(rng.integers(10)), copied, rng, height)
+
+    picture, box = on_paper(ink, other, rng)
+    try:
+        view = look(open_image(Image.fromarray(picture)))
+    except PictureError:
+        return picture, None
+    return picture, view.pixels if _overlap(view.box, box) >= OVERLAP else None
+
+
+def _ink(kind: Kind, digit: int, copied: NDArray[np.uint8], rng: Rng, height: int) -> Ink:
+    match kind:
+        case "sent":
+            return pens.copied(copied, rng, height)
+        case "written":
+            return pens.draw(styles.write(digit, rng), rng, height)
+        case "printed":
+            return fonts.printed(str(digit), rng, height)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """The intersection of two boxes over their union, 0…1."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(0, width) * max(0, height)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """What a process is to make: pictures of these digits, by random numbers of this seed."""
+
+    kind: Kind
+    digits: NDArray[np.int64]
+    copied: NDArray[np.uint8]
+    seed: tuple[int, ...]
+
+
+def _make(
+    recipe: PicturesRecipe, digits: Digits, console: Console
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    images, labels = digits.images.numpy(), digits.labels.numpy()
+    orders = []
+    for number, kind in enumerate(KINDS):
+        rng = np.random.default_rng((recipe.seed, number))
+        count = round(recipe.for_each[kind] * len(digits))
+        rows = np.concatenate(
+            [rng.permutation(len(digits)) for _ in range(-(-count // len(digits)))]
+        )[:count]
+        orders += [
+            _Order(kind, labels[some], images[some], (recipe.seed, number, part))
+            for part, some in enumerate(np.split(rows, range(CHUNK, count, CHUNK)))
+        ]
+    made = track(processes().map(_fill, orders), "pictures", len(orders), console=console)
+    pixels, meant = zip(*made, strict=True)
+    return np.concatenate(pixels), np.concatenate(meant)
+
+
+def _fill(order: _Order) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    rng = np.random.default_rng(order.seed)
+    seen = [
+        make_picture(order.kind, int(digit), copied, rng)[1]
+        for digit, copied in zip(order.digits, order.copied, strict=True)
+    ]
+    found = [pixels for pixels in seen if pixels is not None]
+    which = np.array([pixels is not None for pixels in seen], np.bool_)
+    return np.array(found, np.uint8).reshape(-1, SIDE, SIDE), order.digits[which]
+
+
+@cache
+def _code() -> str:
+    """Fingerprint of the code that makes pictures, and of that which looks at them."""
+    folders = Path(__file__).parent, Path(imaging.__file__).parent
+    files = sorted(path for folder in folders for path in folder.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
