@@ -1,27 +1,27 @@
 """Pictures that are not digits, made by the project.
 
-They come in two sets: one to learn from, one to be measured on. The letters are of other fonts
-(half of them of the family of the first set's), the scribbles are drawn in another way, the halves
-are of other digits, and the random numbers are others everywhere.
+They come in two sets: one to learn from, one to be measured on. The letters are of other families
+of fonts, the scribbles are drawn in another way, the halves are of other digits, and the random
+numbers are others everywhere.
 """
 
 import math
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Literal, get_args
 
-import matplotlib as mpl
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Generator, Tensor
 
 from training.dataset import SIDE, Digits
 from training.recipes import TYPICALITY
+from training.synthetic import fonts
 from training.synthetic.arrival import arrive
+from training.synthetic.fonts import Face
 
 Kind = Literal["letters", "halves", "noise", "scribbles", "textures"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -30,21 +30,12 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Scribble = Callable[[np.random.Generator], NDArray[np.float64]]
 
 CANVAS = 64  # pixels along a side of most pictures
+LARGEST = 44  # of these, the height or the width of a character
 CHUNK = 1_000
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LOOKALIKES = "OolISsZzBbgq"  # digits in shape
 DIGITS = "0123456789"
-
-# Fonts that come with matplotlib.
-FIT_FONTS = ("DejaVuSans", "DejaVuSerif-Italic")
-TEST_FONTS = (
-    *("DejaVuSans-Bold", "DejaVuSans-BoldOblique", "DejaVuSans-Oblique", "DejaVuSansMono"),
-    *("DejaVuSansMono-Oblique", "DejaVuSansMono-Bold", "DejaVuSansMono-BoldOblique"),
-    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-BoldItalic", "STIXGeneral"),
-    *("STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta", "cmb10", "cmmi10"),
-    *("cmr10", "cmss10", "cmti10", "cmtt10"),
-)
 
 
 def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
@@ -54,8 +45,8 @@ def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) 
         uint8 `[M, 28, 28]`, those of `count` pictures in which the service finds one digit.
     """
     if kind == "letters":
-        plain = glyphs(FIT_FONTS, LETTERS)
-        chosen = torch.randint(len(plain), (count,), generator=generator)
+        plain, likely = _letters_to_learn_from()
+        chosen = likely.multinomial(count, replacement=True, generator=generator)
         distorted = [_distorted(plain[rows], generator) for rows in chosen.split(CHUNK)]
         pictures = torch.cat([in_bytes(some) for some in distorted])
     else:
@@ -65,15 +56,16 @@ def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) 
 
 
 def to_measure(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
-    """Make pictures for the evaluation, uint8 `[N, S, S]`; of the letters, each in each font."""
+    """Make pictures for the evaluation, uint8 `[N, S, S]`; of the letters, each in each face."""
     if kind == "letters":
         return printed(LETTERS)
     return _made(kind, count, digits, generator, scribble=_spline)
 
 
 def printed(characters: str) -> Tensor:
-    """Draw each character in each font of the evaluation, uint8 `[N, 64, 64]`."""
-    return in_bytes(glyphs(TEST_FONTS, characters))
+    """Draw each character in each face of the evaluation, uint8 `[N, 64, 64]`."""
+    faces = fonts.faces(held_out=True)
+    return torch.stack([_large(character, face) for face in faces for character in characters])
 
 
 def in_bytes(pictures: Tensor) -> Tensor:
@@ -97,23 +89,28 @@ def _made(
 
 
 @cache
-def glyphs(fonts: tuple[str, ...], characters: str) -> Tensor:
-    """Draw each character in each font, as large as fits: float32 `[N, 64, 64]`, 255 is ink."""
-    drawn = [_glyph(font, character) for font in fonts for character in characters]
-    return torch.from_numpy(np.stack(drawn)).float()
+def _letters_to_learn_from() -> tuple[Tensor, Tensor]:
+    """Draw each letter in each face, float32 `[N, 64, 64]`; and how likely each is, float32 `[N]`.
+
+    A family is no likelier for having more faces.
+    """
+    families = fonts.families(held_out=False)
+    faces = [(face, 1 / len(family)) for family in families for face in family]
+    plain = [_large(letter, face) for face, _ in faces for letter in LETTERS]
+    likely = [share for _, share in faces for _ in LETTERS]
+    return torch.stack(plain).float(), torch.tensor(likely)
 
 
-def _glyph(font: str, character: str) -> NDArray[np.uint8]:
-    folder = Path(mpl.get_data_path(), "fonts", "ttf")
-    typeface = ImageFont.truetype(folder / f"{font}.ttf", 40)
-    image = Image.new("L", (96, 96))
-    ImageDraw.Draw(image).text((24, 24), character, fill=255, font=typeface)
-    image = image.crop(image.getbbox())
-    scale = 44 / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    canvas = Image.new("L", (CANVAS, CANVAS))
-    canvas.paste(image.resize(size), ((CANVAS - size[0]) // 2, (CANVAS - size[1]) // 2))
-    return np.asarray(canvas)
+def _large(character: str, face: Face) -> Tensor:
+    """Draw a character amid a picture, as large as fits: uint8 `[64, 64]`, 255 is ink."""
+    drawn = fonts.draw(character, face, LARGEST)
+    if drawn.shape[1] > LARGEST:
+        drawn = fonts.draw(character, face, round(LARGEST**2 / drawn.shape[1]))
+    height, width = drawn.shape
+    top, left = (CANVAS - height) // 2, (CANVAS - width) // 2
+    picture = torch.zeros(CANVAS, CANVAS, dtype=torch.uint8)
+    picture[top : top + height, left : left + width] = torch.from_numpy(drawn.copy())
+    return picture
 
 
 def _distorted(pictures: Tensor, generator: Generator) -> Tensor:

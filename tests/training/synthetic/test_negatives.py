@@ -9,7 +9,7 @@ from imaging import look, open_picture
 from tests.pictures import drawn
 from tests.training.conftest import drawn_digits
 from training.dataset import Digits
-from training.synthetic import arrival, negatives
+from training.synthetic import arrival, fonts, negatives
 from training.synthetic.arrival import arrive
 from training.synthetic.negatives import KINDS, Kind
 
@@ -26,7 +26,7 @@ def test_pictures_of_a_kind_are_all_different_and_the_same_every_time(
     # Some noise is a square of ink, as it arrives.
     assert len(first.flatten(1).unique(dim=0)) > 0.7 * len(first)
     if make is negatives.to_measure:
-        assert len(first) == (20 * 52 if kind == "letters" else 100)
+        assert len(first) == (23 * 52 if kind == "letters" else 100)
     else:
         assert first.shape[1:] == (28, 28)
         assert 0 < len(first) <= 100  # in the others, nothing is found
@@ -51,11 +51,13 @@ def test_many_pictures_arrive_in_processes_as_one_by_one(monkeypatch: pytest.Mon
         assert np.array_equal(found, expected)
 
 
-def test_the_fonts_to_measure_on_are_others() -> None:
-    fitted = negatives.glyphs(negatives.FIT_FONTS, "aQ").flatten(1)
-    measured = negatives.glyphs(negatives.TEST_FONTS, "aQ").flatten(1)
-    assert len(measured) == 2 * 20
-    assert torch.cdist(fitted, measured).min() > 255
+def test_each_character_is_drawn_once_in_each_face_held_out() -> None:
+    pictures = negatives.printed("aW1").flatten(1)
+    assert len(pictures.unique(dim=0)) == len(pictures) == 3 * len(fonts.faces(held_out=True))
+    assert torch.equal(negatives.printed("W").flatten(1), pictures[1::3])
+    for picture in negatives.printed("lW"):
+        rows, columns = picture.amax(1).count_nonzero(), picture.amax(0).count_nonzero()
+        assert 43 <= max(rows, columns) <= 45
 
 
 def test_halves_are_of_two_classes() -> None:
