@@ -141,10 +141,11 @@ class TypicalityRecipe:
     shares: Mapping[str, float] = field(
         default_factory=lambda: {
             "letters": 0.20,
-            "halves": 0.50,
+            "halves": 0.45,
             "noise": 0.05,
-            "scribbles": 0.14,
+            "scribbles": 0.13,
             "textures": 0.11,
+            "charts": 0.06,
         }
     )
     upright: tuple[str, ...] = ("letters", "halves")  # the others are turned and mirrored

@@ -5,6 +5,7 @@ There is no torch in here, which a process that only looks at pictures need not 
 
 import atexit
 import multiprocessing
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 
@@ -15,15 +16,18 @@ from PIL import Image
 from imaging import SIDE, look, open_image
 from imaging.errors import PictureError
 
+# uint8 [H, W] each, of any sizes, or [N, S, S] of one
+Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+
 CHUNK = 1_000  # pictures that a process looks at in one go
 ALONE = 5_000  # so many take less time than to start processes
 
 
-def arrive(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def arrive(pictures: Pictures) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Let pictures arrive; 100,000 take some 45 seconds on two cores.
 
     Args:
-        pictures: uint8 `[N, S, S]`, dark on light or light on dark.
+        pictures: N of them, dark on light or light on dark.
 
     Returns:
         uint8 `[M, 28, 28]`, 255 is ink, of those in which one digit is found; and which these are,
@@ -46,7 +50,7 @@ def processes() -> ProcessPoolExecutor:
     return pool
 
 
-def _look(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _look(pictures: Pictures) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     seen = list(map(_look_at_one, pictures))
     found = [pixels for pixels in seen if pixels is not None]
     return (

@@ -1,8 +1,8 @@
 """Pictures that are not digits, made by the project.
 
 They come in two sets: one to learn from, one to be measured on. The letters are of other families
-of fonts, the scribbles are drawn in another way, the halves are of other digits, and the random
-numbers are others everywhere.
+of fonts, the scribbles are drawn in another way, the halves are of other digits, the charts have
+other layouts, and the random numbers are others everywhere.
 """
 
 import math
@@ -19,11 +19,11 @@ from torch import Generator, Tensor
 
 from training.dataset import SIDE, Digits
 from training.recipes import TYPICALITY
-from training.synthetic import fonts
-from training.synthetic.arrival import arrive
+from training.synthetic import charts, fonts
+from training.synthetic.arrival import Pictures, arrive
 from training.synthetic.fonts import Face
 
-Kind = Literal["letters", "halves", "noise", "scribbles", "textures"]
+Kind = Literal["letters", "halves", "noise", "scribbles", "textures", "charts"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # A source of random numbers -> the points of a stroke, float64 [M, 2]
@@ -35,6 +35,7 @@ CHUNK = 1_000
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LOOKALIKES = "OolISsZzBbgq"  # digits in shape
+PLAIN_LETTERS = "".join(letter for letter in LETTERS if letter not in LOOKALIKES)
 DIGITS = "0123456789"
 
 
@@ -44,28 +45,38 @@ def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) 
     Returns:
         uint8 `[M, 28, 28]`, those of `count` pictures in which the service finds one digit.
     """
+    pictures: Pictures
     if kind == "letters":
         plain, likely = _letters_to_learn_from()
         chosen = likely.multinomial(count, replacement=True, generator=generator)
         distorted = [_distorted(plain[rows], generator) for rows in chosen.split(CHUNK)]
-        pictures = torch.cat([in_bytes(some) for some in distorted])
+        pictures = torch.cat([in_bytes(some) for some in distorted]).numpy()
+    elif kind == "charts":
+        pictures = charts.to_learn_from(count, _numbers(generator))
     else:
-        pictures = _made(kind, count, digits, generator, scribble=_walk)
-    pixels, _ = arrive(pictures.numpy())
+        pictures = _made(kind, count, digits, generator, scribble=_walk).numpy()
+    pixels, _ = arrive(pictures)
     return torch.from_numpy(pixels)
 
 
-def to_measure(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
-    """Make pictures for the evaluation, uint8 `[N, S, S]`; of the letters, each in each face."""
+def to_measure(kind: Kind, count: int, digits: Digits, generator: Generator) -> Pictures:
+    """Make pictures for the evaluation; of the letters, each but the lookalikes in each face."""
     if kind == "letters":
-        return printed(LETTERS)
-    return _made(kind, count, digits, generator, scribble=_spline)
+        return printed(PLAIN_LETTERS)
+    if kind == "charts":
+        return charts.to_measure(count, _numbers(generator))
+    return _made(kind, count, digits, generator, scribble=_spline).numpy()
 
 
-def printed(characters: str) -> Tensor:
+def printed(characters: str) -> NDArray[np.uint8]:
     """Draw each character in each face of the evaluation, uint8 `[N, 64, 64]`."""
     faces = fonts.faces(held_out=True)
-    return torch.stack([_large(character, face) for face in faces for character in characters])
+    drawn = [_large(character, face) for face in faces for character in characters]
+    return torch.stack(drawn).numpy()
+
+
+def _numbers(generator: Generator) -> np.random.Generator:
+    return np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
 
 
 def in_bytes(pictures: Tensor) -> Tensor:
@@ -259,7 +270,7 @@ def _shuffled(pictures: Tensor, count: int, generator: Generator) -> Tensor:
 
 def _paint(count: int, generator: Generator, path: Scribble) -> Tensor:
     """Paint scribbles: one to three strokes, whose points `path` makes, with pens of any width."""
-    rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+    rng = _numbers(generator)
     scribbles = np.zeros((count, CANVAS, CANVAS), np.uint8)
     for scribble in scribbles:
         image = Image.new("L", (CANVAS, CANVAS))

@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from artifact import Acceptance
 from training.dataset import Digits
 from training.evaluation import Outputs, Predict, auroc, predict_all
 from training.recipes import REJECTION
 from training.synthetic import negatives
-from training.synthetic.arrival import arrive
+from training.synthetic.arrival import Pictures, arrive
 from training.synthetic.negatives import KINDS
 
 
@@ -27,12 +27,13 @@ def measure_rejection(
         outputs: What the model made of them.
 
     Returns:
-        For each kind how many pictures there were; how many were refused, and of these in how many
-        already no digit, or several, were found; and the areas under the ROC curves between them
-        and the digits, by typicality and by confidence.
+        For each kind, for the letters that are digits in shape and for printed digits: how many
+        pictures there were; how many were refused, and of these in how many already no digit, or
+        several, were found; and the areas under the ROC curves between them and the digits, by
+        typicality and by confidence.
     """
     generator = Generator().manual_seed(REJECTION.seed)
-    pictures: dict[str, Tensor] = {
+    pictures: dict[str, Pictures] = {
         kind: negatives.to_measure(kind, REJECTION.count, digits, generator) for kind in KINDS
     }
     pictures["lookalikes"] = negatives.printed(negatives.LOOKALIKES)
@@ -42,9 +43,9 @@ def measure_rejection(
 
 
 def _rejection(
-    pictures: Tensor, predict: Predict, acceptance: Acceptance, digits: Outputs
+    pictures: Pictures, predict: Predict, acceptance: Acceptance, digits: Outputs
 ) -> dict[str, Any]:
-    pixels, found = arrive(pictures.numpy())
+    pixels, found = arrive(pictures)
     unseen = int((~found).sum())
     typicality = confidence = np.empty(0, np.float32)
     refused = unseen

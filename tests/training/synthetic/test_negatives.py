@@ -3,33 +3,58 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import Generator, Tensor
+from numpy.typing import NDArray
+from torch import Generator
 
 from imaging import look, open_picture
 from tests.pictures import drawn
 from tests.training.conftest import drawn_digits
-from training.dataset import Digits
-from training.synthetic import arrival, fonts, negatives
+from training.synthetic import arrival, charts, fonts, negatives
 from training.synthetic.arrival import arrive
 from training.synthetic.negatives import KINDS, Kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("make", [negatives.to_learn_from, negatives.to_measure])
-def test_pictures_of_a_kind_are_all_different_and_the_same_every_time(
-    make: Callable[[Kind, int, Digits, Generator], Tensor], kind: Kind
-) -> None:
+def test_pictures_to_learn_from_are_all_different_and_the_same_every_time(kind: Kind) -> None:
     digits = drawn_digits(200, seed=1)
-    first, second = (make(kind, 100, digits, Generator().manual_seed(3)) for _ in range(2))
+    first, second = (
+        negatives.to_learn_from(kind, 100, digits, Generator().manual_seed(3)) for _ in range(2)
+    )
     assert torch.equal(first, second)
     assert first.dtype == torch.uint8
+    assert first.shape[1:] == (28, 28)
+    assert 0 < len(first) <= 100  # in the others, nothing is found
     # Some noise is a square of ink, as it arrives.
     assert len(first.flatten(1).unique(dim=0)) > 0.7 * len(first)
-    if make is negatives.to_measure:
-        assert len(first) == (23 * 52 if kind == "letters" else 100)
-    else:
-        assert first.shape[1:] == (28, 28)
-        assert 0 < len(first) <= 100  # in the others, nothing is found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_to_measure_are_all_different_and_the_same_every_time(kind: Kind) -> None:
+    digits = drawn_digits(200, seed=1)
+    first, second = (
+        negatives.to_measure(kind, 100, digits, Generator().manual_seed(3)) for _ in range(2)
+    )
+    assert all(map(np.array_equal, first, second))
+    assert len(first) == (23 * 40 if kind == "letters" else 100)
+    assert {picture.dtype for picture in first} == {np.dtype(np.uint8)}
+    assert len({picture.tobytes() for picture in first}) > 0.7 * len(first)
+
+
+def test_letters_that_are_digits_in_shape_are_counted_apart() -> None:
+    assert sorted(negatives.PLAIN_LETTERS + negatives.LOOKALIKES) == sorted(negatives.LETTERS)
+
+
+@pytest.mark.parametrize("make", [charts.to_learn_from, charts.to_measure])
+def test_charts_are_dark_on_light_and_of_many_sizes(
+    make: Callable[[int, np.random.Generator], list[NDArray[np.uint8]]],
+) -> None:
+    made = make(50, np.random.default_rng(1))
+    assert all(100 <= side <= 480 for chart in made for side in chart.shape)
+    assert len({chart.shape for chart in made}) > 40
+    assert np.mean([np.median(chart) > 200 for chart in made]) > 0.9
+    assert all(chart.min() < 128 for chart in made)
+    _, found = arrive(made)
+    assert found.mean() > 0.5
 
 
 def test_pictures_arrive_as_the_service_sees_them() -> None:
@@ -52,11 +77,11 @@ def test_many_pictures_arrive_in_processes_as_one_by_one(monkeypatch: pytest.Mon
 
 
 def test_each_character_is_drawn_once_in_each_face_held_out() -> None:
-    pictures = negatives.printed("aW1").flatten(1)
+    pictures = torch.from_numpy(negatives.printed("aW1")).flatten(1)
     assert len(pictures.unique(dim=0)) == len(pictures) == 3 * len(fonts.faces(held_out=True))
-    assert torch.equal(negatives.printed("W").flatten(1), pictures[1::3])
+    assert torch.equal(torch.from_numpy(negatives.printed("W")).flatten(1), pictures[1::3])
     for picture in negatives.printed("lW"):
-        rows, columns = picture.amax(1).count_nonzero(), picture.amax(0).count_nonzero()
+        rows, columns = picture.any(1).sum(), picture.any(0).sum()
         assert 43 <= max(rows, columns) <= 45
 
 

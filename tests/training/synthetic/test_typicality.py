@@ -57,7 +57,7 @@ def test_it_tells_new_digits_from_other_pictures(
     kind: Kind, network: Typicality, digits: Digits
 ) -> None:
     made = negatives.to_measure(kind, 300, digits, Generator().manual_seed(9))
-    pixels, found = arrive(made.numpy())
+    pixels, found = arrive(made)
     unseen = np.full((~found).sum(), -np.inf, np.float32)
     others = np.append(unseen, scores(network, torch.from_numpy(pixels)))
     area = auroc(scores(network, digits.images), others)
