@@ -102,7 +102,7 @@ class Calibration(BaseModel):
 
     temperature: float
     acceptance: Acceptance | None
-    """`None` where no digits were held out to fit it on."""
+    """`None` where no digits were held out to fit it on; then typicality is 0, too."""
 
 
 class Card(BaseModel):

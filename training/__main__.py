@@ -75,7 +75,9 @@ def fit_command(
                 checkpoint=checkpoints / f"{title}.pt",
                 resume=resume,
             )
-            typicality = fit_typicality(TYPICALITY, learned, cache=checkpoints, console=console)
+            typicality = None
+            if "validation" in splits:  # or no threshold could be set on it
+                typicality = fit_typicality(TYPICALITY, learned, cache=checkpoints, console=console)
             trained = Trained(name, fitted, how, history, seed, where.type)
             card, evaluations = export(trained, typicality, models, splits)
             for split, evaluation in card["evaluation"].items():

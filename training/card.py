@@ -72,7 +72,7 @@ def describe(
         "architecture": _architecture(trained.network),
         "training": {
             "recipe": asdict(trained.recipe),
-            "typicality": asdict(TYPICALITY),
+            "typicality": asdict(TYPICALITY) if acceptance else None,
             "calibration": asdict(CALIBRATION),
             "seed": trained.seed,
             "device": trained.device,

@@ -70,6 +70,14 @@ class ServedNetwork(nn.Module):
         return logits, (logits / self.temperature).softmax(1), self.typicality(pixels)
 
 
+class NoTypicality(nn.Module):
+    """Stands in for typicality where no threshold is set on it: 0 for every picture."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return float32 `[N]` for pixels, float32 `[N, 784]`."""
+        return pixels.new_zeros(pixels.shape[0])
+
+
 def fold_normalisation(network: nn.Module) -> nn.Module:
     """Copy a network so that it takes pixels of 0…255 in place of normalised ones.
 
@@ -86,13 +94,14 @@ def fold_normalisation(network: nn.Module) -> nn.Module:
 
 @reproducible()
 def export(
-    trained: Trained, typicality: nn.Module, models: Path, splits: Mapping[str, Digits]
+    trained: Trained, typicality: nn.Module | None, models: Path, splits: Mapping[str, Digits]
 ) -> tuple[dict[str, Any], dict[str, Evaluation]]:
     """Write `models/<name>/`, all of it or nothing.
 
     Args:
         trained: What to write.
-        typicality: The module of that name in `ServedNetwork`.
+        typicality: The module of that name in `ServedNetwork`; `None` where no digits were held
+            out to set its threshold on.
         models: The folder of all artifacts.
         splits: The digits to evaluate on, by the name of their split: `train`, the one the
             network was fitted on, perhaps `validation`, on which temperature and thresholds are
@@ -106,7 +115,7 @@ def export(
     """
     validation, test = splits.get("validation"), headline(splits)
     temperature = 1.0 if validation is None else _temperature(trained.network, validation)
-    served = ServedNetwork(trained.network, temperature, typicality).eval()
+    served = ServedNetwork(trained.network, temperature, typicality or NoTypicality()).eval()
     version = _version(served)
     with replacing(models / trained.name) as folder:
         torchscript.save(served, folder / TORCHSCRIPT_FILE)

@@ -63,10 +63,9 @@ def _few_to_refuse() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def fitted(drawn_root: Path, drawn_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def fitted(drawn_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """A network of the notebook, trained by the shortest command."""
     folder = tmp_path_factory.mktemp("fitted")
-    share_typicality(drawn_models / ".runs", folder)
     done = run("fit", "deeper", "--recipe", "notebook", "--data", drawn_root, folder=folder)
     assert done.code == 0, done.error
     return done

@@ -209,7 +209,15 @@ def test_without_validation_digits_nothing_is_accepted_or_refused(drawn_models: 
     card = read_card(drawn_models / "baseline")
     assert card["calibration"] == {"temperature": 1.0, "acceptance": None}
     assert card["rejection"] is None
+    assert card["training"]["typicality"] is None
     assert "accepted" not in card["evaluation"]["test"]
+
+
+def test_without_a_threshold_on_it_no_typicality_is_learned(
+    drawn_models: Path, splits: dict[str, Digits]
+) -> None:
+    outputs = onnx_predict(drawn_models / "baseline" / "model.onnx")(splits["test"].images)
+    assert not outputs.typicality.any()
 
 
 @pytest.mark.parametrize("name", NAMES)
