@@ -59,10 +59,11 @@ def fit_command(
     for name in names:
         how, title = RECIPES[recipe][name], f"{recipe}-{name}-{seed}"
         splits = dataset.splits(train, test, how.validation)
-        learned = splits["train"]
+        learned = typical = splits["train"]
         if how.pictures is not None:
             made = make_pictures(how.pictures, learned, cache=checkpoints, console=console)
-            learned = dataset.joined(learned, made)
+            typical = dataset.joined(learned, made)
+            learned = dataset.joined(*[learned] * how.pictures.as_it_is, made)
         with start_run(runs, title, console) as run:
             fitted, history = fit(
                 name,
@@ -77,7 +78,7 @@ def fit_command(
             )
             typicality = None
             if "validation" in splits:  # or no threshold could be set on it
-                typicality = fit_typicality(TYPICALITY, learned, cache=checkpoints, console=console)
+                typicality = fit_typicality(TYPICALITY, typical, cache=checkpoints, console=console)
             trained = Trained(name, fitted, how, history, seed, where.type)
             card, evaluations = export(trained, typicality, models, splits)
             for split, evaluation in card["evaluation"].items():

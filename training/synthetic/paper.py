@@ -32,11 +32,11 @@ def on_paper(ink: Ink, other: Callable[[], Ink], rng: Rng) -> tuple[Picture, Box
     sheet[y : y + height, x : x + width] = ink
     thick = max(1, round(height * np.exp(rng.uniform(np.log(0.01), np.log(0.05)))))
     around = _Around(sheet, (x, y, width, height), thick, rng)
-    if rng.random() < 0.25:
+    if rng.random() < 0.3:
         around.lines()
-    for _ in range(rng.choice(3, p=[0.78, 0.15, 0.07])):
+    for _ in range(rng.choice(3, p=[0.7, 0.2, 0.1])):
         around.neighbour(other())
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         around.dots()
     picture = _developed(sheet, around.printed, rng)
     return picture, (x, y, width, height)
@@ -68,7 +68,7 @@ class _Around:
         x, y, width, height = self._box
         rows, columns = self._sheet.shape
         rng = self._rng
-        gap = np.exp(rng.uniform(np.log(0.04), np.log(0.4), 4)) * height
+        gap = np.exp(rng.uniform(np.log(0.02), np.log(0.4), 4)) * height
         touching = rng.random(4) < 0.1
         left, right, top, bottom = np.where(touching, -0.03 * height, gap)
         sides = [
@@ -92,7 +92,8 @@ class _Around:
                 cv2.LINE_AA,
             )
         if rng.random() < 0.2:  # dotted
-            self.printed[:, :: max(3, 3 * self._thick)] = 0
+            step = max(3, 3 * self._thick)
+            self.printed[::step] = self.printed[:, ::step] = 0
 
     def neighbour(self, ink: Ink) -> None:
         """Draw a part of another digit, cut off by the picture's edge."""

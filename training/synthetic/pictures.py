@@ -35,7 +35,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 CHUNK = 500
 HEIGHTS = 12, 160  # pixels of a digit in its picture, from the least to the most
 WORN = 0.12  # the share drawn with a dry pen
-OVERLAP = 0.5  # of the box found with the digit's; with less, something else was found
+OVERLAP = 0.4  # of the box found with the digit's; with less, something else was found
 
 
 def make_pictures(
@@ -134,7 +134,7 @@ def _make(
     orders = []
     for number, kind in enumerate(KINDS):
         rng = np.random.default_rng((recipe.seed, number))
-        count = round(recipe.for_each[kind] * len(digits))
+        count = round(getattr(recipe, kind) * len(digits))
         rows = np.concatenate(
             [rng.permutation(len(digits)) for _ in range(-(-count // len(digits)))]
         )[:count]
@@ -161,6 +161,7 @@ def _fill(order: _Order) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 @cache
 def _code() -> str:
     """Fingerprint of the code that makes pictures, and of that which looks at them."""
-    folders = Path(__file__).parent, Path(imaging.__file__).parent
-    files = sorted(path for folder in folders for path in folder.glob("*.py"))
+    names = ("fonts", "paper", "pens", "pictures", "styles")
+    files = [Path(__file__).with_name(f"{name}.py") for name in names]
+    files += sorted(Path(imaging.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

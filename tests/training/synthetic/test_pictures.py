@@ -15,7 +15,7 @@ from training.recipes import PicturesRecipe
 from training.synthetic import pens, pictures, styles
 from training.synthetic.pictures import KINDS, Kind, make_picture, make_pictures
 
-FEW = PicturesRecipe({"sent": 1.0, "written": 0.5, "printed": 0.25})
+FEW = PicturesRecipe(sent=1.0, written=0.5, printed=0.25)
 MODEL = Path(__file__).parents[3] / "models" / "deeper" / ONNX_FILE
 
 
