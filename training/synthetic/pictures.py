@@ -5,7 +5,8 @@ Each is put on paper and arrives through `imaging`, as the service shows it to t
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,7 +22,7 @@ import imaging
 from imaging import SIDE, look, open_image
 from imaging.errors import PictureError
 from training.card import replacing_file
-from training.dataset import Digits
+from training.dataset import Digits, joined
 from training.recipes import PicturesRecipe
 from training.synthetic import fonts, pens, styles
 from training.synthetic.arrival import processes
@@ -53,17 +54,8 @@ def make_pictures(
         Pixels as they arrived, of those in which the digit meant is found. Their writers and
         series are -1.
     """
-    identity = json.dumps({"digits": digits.sha256(), "code": _code(), **asdict(recipe)})
-    path = cache / f"pictures-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.npz"
-    if not path.exists():
-        images, labels = _make(recipe, digits, console)
-        with replacing_file(path) as unfinished:
-            np.savez(unfinished, images=images, labels=labels)
-    kept = np.load(path)
-    nobody = torch.full((len(kept["labels"]),), -1)
-    return Digits(
-        torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"]), nobody, nobody
-    )
+    kinds = [kind for kind in KINDS if getattr(recipe, kind) > 0]
+    return joined(*(_of_a_kind(kind, recipe, digits, cache, console) for kind in kinds))
 
 
 def make_picture(
@@ -127,24 +119,37 @@ class _Order:
     seed: tuple[int, ...]
 
 
-def _make(
-    recipe: PicturesRecipe, digits: Digits, console: Console
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _of_a_kind(
+    kind: Kind, recipe: PicturesRecipe, digits: Digits, cache: Path, console: Console
+) -> Digits:
+    count = round(getattr(recipe, kind) * len(digits))
+    identity = [kind, count, recipe.seed, digits.sha256(), _code()]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    path = cache / f"{kind}-{digest[:12]}.npz"
+    if not path.exists():
+        orders = _orders(kind, count, recipe.seed, digits)
+        made = processes().map(_fill, orders)
+        parts = track(made, f"{kind} digits", len(orders), console=console, transient=True)
+        images, labels = map(np.concatenate, zip(*parts, strict=True))
+        with replacing_file(path) as unfinished:
+            np.savez(unfinished, images=images, labels=labels)
+    kept = np.load(path)
+    nobody = torch.full((len(kept["labels"]),), -1)
+    return Digits(
+        torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"]), nobody, nobody
+    )
+
+
+def _orders(kind: Kind, count: int, seed: int, digits: Digits) -> list[_Order]:
     images, labels = digits.images.numpy(), digits.labels.numpy()
-    orders = []
-    for number, kind in enumerate(KINDS):
-        rng = np.random.default_rng((recipe.seed, number))
-        count = round(getattr(recipe, kind) * len(digits))
-        rows = np.concatenate(
-            [rng.permutation(len(digits)) for _ in range(-(-count // len(digits)))]
-        )[:count]
-        orders += [
-            _Order(kind, labels[some], images[some], (recipe.seed, number, part))
-            for part, some in enumerate(np.split(rows, range(CHUNK, count, CHUNK)))
-        ]
-    made = track(processes().map(_fill, orders), "pictures", len(orders), console=console)
-    pixels, meant = zip(*made, strict=True)
-    return np.concatenate(pixels), np.concatenate(meant)
+    number = KINDS.index(kind)
+    rng = np.random.default_rng((seed, number))
+    times = math.ceil(count / len(digits))
+    rows = np.concatenate([rng.permutation(len(digits)) for _ in range(times)])[:count]
+    return [
+        _Order(kind, labels[some], images[some], (seed, number, part))
+        for part, some in enumerate(np.split(rows, range(CHUNK, count, CHUNK)))
+    ]
 
 
 def _fill(order: _Order) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
