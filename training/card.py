@@ -27,6 +27,9 @@ from training.recipes import CALIBRATION, TYPICALITY, NetworkName, Recipe, Recip
 
 LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy")
 
+DROPOUT_OFF = (
+    "It was trained with dropout off, so its activations are what sets it apart from deeper."
+)
 DECIMALS = 4  # of what the card has for charts
 OF_FILES = ("details", "sizes", "files")  # of a card, what a result does not keep
 
@@ -69,7 +72,7 @@ def describe(
     return {
         "name": trained.name,
         "version": version,
-        "architecture": _architecture(trained.network),
+        "architecture": architecture(trained.network),
         "training": {
             "recipe": asdict(trained.recipe),
             "typicality": asdict(TYPICALITY) if acceptance else None,
@@ -120,10 +123,14 @@ def put_rejection(rejection: dict[str, dict[str, Any]], path: Path, results: Pat
             result.save(results)
 
 
-def _architecture(network: nn.Module) -> dict[str, Any]:
+def architecture(network: nn.Module) -> dict[str, Any]:
+    """Say what a network is made of, as it was trained."""
     layers = [module for module in network.children() if isinstance(module, nn.Linear)]
+    summary = (type(network).__doc__ or "").strip()
+    if any(isinstance(module, nn.Dropout) and module.p == 0 for module in network.children()):
+        summary += " " + DROPOUT_OFF
     return {
-        "summary": (type(network).__doc__ or "").strip(),
+        "summary": summary,
         "layers": [layers[0].in_features, *(layer.out_features for layer in layers)],
         "parameters": sum(p.numel() for p in network.parameters()),
     }

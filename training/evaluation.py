@@ -84,11 +84,13 @@ class Evaluation:
         labels: int64 `[N]`.
         outputs: What the model returned.
         acceptance: The model's thresholds, if it has any.
+        temperature: What its logits were divided by.
     """
 
     labels: NDArray[np.int64]
     outputs: Outputs
     acceptance: Acceptance | None
+    temperature: float
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -130,7 +132,7 @@ class Evaluation:
             "correct": self.correct,
             "total": self.total,
             "accuracy": self.accuracy,
-            "calibration_error": calibration_error(self.reliability),
+            **confidence_scores(self.outputs.probabilities, self.labels),
             "errors_by_class": [
                 {"digit": digit, "errors": int(wrong), "total": int(count)}
                 for digit, (wrong, count) in enumerate(zip(errors, counts, strict=True))
@@ -140,15 +142,22 @@ class Evaluation:
             accepted = self.acceptance.accepts(self.outputs.confidence, self.outputs.typicality)
             described["accepted"] = int(accepted.sum())
             described["accepted_correct"] = int((accepted & self.right).sum())
+            untempered = without_temperature(self.outputs.probabilities, self.temperature)
+            described["without_temperature"] = confidence_scores(untempered, self.labels)
         return described
 
 
 def evaluate_splits(
-    predict: Predict, splits: Mapping[str, Digits], acceptance: Acceptance | None
+    predict: Predict,
+    splits: Mapping[str, Digits],
+    acceptance: Acceptance | None,
+    temperature: float,
 ) -> dict[str, Evaluation]:
     """Evaluate a model on several splits, by name."""
     return {
-        name: Evaluation(digits.labels.numpy(), predict_all(predict, digits.images), acceptance)
+        name: Evaluation(
+            digits.labels.numpy(), predict_all(predict, digits.images), acceptance, temperature
+        )
         for name, digits in splits.items()
     }
 
@@ -197,6 +206,57 @@ def calibration_error(bins: list[Bin]) -> float:
     """
     total = sum(b.count for b in bins)
     return sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / total
+
+
+def negative_log_likelihood(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """How unlikely the labels are by a model's probabilities: the mean over N pictures, in nats.
+
+    Args:
+        probabilities: float32 `[N, 10]`.
+        labels: int64 `[N]`.
+    """
+    of_label = probabilities[np.arange(len(labels)), labels]
+    # What float32 rounds to 0 counts as the least that it can hold, or one picture would be all.
+    least = np.finfo(np.float32).tiny
+    return float(-np.log(np.maximum(of_label, least), dtype=np.float64).mean())
+
+
+def brier_score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """How far probabilities are from 1 for the label and 0 for the others: squared, 0…2.
+
+    Summed over the classes and averaged over N pictures, as in Brier, Verification of forecasts
+    expressed in terms of probability, 1950.
+
+    Args:
+        probabilities: float32 `[N, 10]`.
+        labels: int64 `[N]`.
+    """
+    distances = probabilities - np.eye(CLASSES)[labels]
+    return float((distances**2).sum(axis=1).mean())
+
+
+def confidence_scores(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+) -> dict[str, float]:
+    """Three measures of whether probabilities are what they say; of each, less is better."""
+    right: NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
+    return {
+        "calibration_error": calibration_error(reliability(probabilities.max(axis=1), right)),
+        "negative_log_likelihood": negative_log_likelihood(probabilities, labels),
+        "brier_score": brier_score(probabilities, labels),
+    }
+
+
+def without_temperature(
+    probabilities: NDArray[np.float32], temperature: float
+) -> NDArray[np.float32]:
+    """What probabilities would be if the logits had not been divided by a temperature.
+
+    The softmax of logits is that of `temperature` times the logarithms of the probabilities.
+    """
+    tempered = probabilities.astype(np.float64) ** temperature
+    untempered: NDArray[np.float32] = tempered / tempered.sum(axis=1, keepdims=True)
+    return untempered.astype(np.float32)
 
 
 def fit_temperature(

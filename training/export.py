@@ -126,7 +126,7 @@ def export(
         acceptance = rejection = None
         if validation is not None:
             acceptance = fit_acceptance(CALIBRATION, predict_all(predict, validation.images))
-        evaluations = evaluate_splits(predict, splits, acceptance)
+        evaluations = evaluate_splits(predict, splits, acceptance, temperature)
         if acceptance is not None:
             outputs = evaluations[test].outputs
             rejection = measure_rejection(predict, acceptance, splits[test], outputs)

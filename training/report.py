@@ -145,8 +145,9 @@ def _learning(source: Source) -> str:
     curves = {network: r.history.validation_accuracies for network, r in source.served.items()}
     last = len(curves["baseline"])
     epochs = sorted({1, min(10, last), min(100, last), last})
+    total = source.served["baseline"].card["evaluation"]["validation"]["total"]
     rows = [
-        [f"`{network}`", *(percent(curve[epoch - 1]) for epoch in epochs)]
+        [f"`{network}`", *(share(round(curve[epoch - 1] * total), total) for epoch in epochs)]
         for network, curve in curves.items()
     ]
     columns = [f"epoch {epoch}" for epoch in epochs]
@@ -179,21 +180,27 @@ def _mistakes(source: Source) -> str:
 
 ![test digits that one model gets wrong](report/mistakes.png)
 
-*What `{best}`, the best on validation digits, gets wrong of `{source.split}`.*"""
+*What `{best}`, which has the most validation digits right, gets wrong of `{source.split}`.*"""
 
 
 def _confidence(source: Source) -> str:
     reliability = {network: result.reliability for network, result in source.served.items()}
     figures.draw_reliability(reliability, source.pictures / "reliability.png")
     rows = []
-    for network, found in source.results["strong"].items():
-        errors = [r.card["evaluation"][source.split]["calibration_error"] for r in found]
-        temperature = found[0].card["calibration"]["temperature"]
-        cells = f"{temperature:.3f}", percent(errors[0]), percent(mean(errors))
-        rows.append([f"`{network}`", *cells])
-    columns = ["temperature", "calibration error, served", "mean over seeds"]
+    for network, result in source.served.items():
+        temperature = result.card["calibration"]["temperature"]
+        evaluation = result.card["evaluation"][source.split]
+        if temperature != 1:
+            rows.append([f"`{network}`", "1", *_scores(evaluation["without_temperature"])])
+        rows.append([f"`{network}`", f"{temperature:.3f}, served", *_scores(evaluation)])
+    columns = ["calibration error", "negative log-likelihood", "Brier score"]
     picture = "![reliability diagrams](report/reliability.png)"
-    return f"{picture}\n\n{table(['network'], columns, rows)}"
+    return f"{picture}\n\n{table(['network', 'temperature'], columns, rows)}"
+
+
+def _scores(scores: Mapping[str, float]) -> list[str]:
+    likelihood, brier = scores["negative_log_likelihood"], scores["brier_score"]
+    return [percent(scores["calibration_error"]), f"{likelihood:.4f}", f"{brier:.4f}"]
 
 
 def _acceptance(source: Source) -> str:

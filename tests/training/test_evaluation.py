@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, roc_auc_score
+from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss, roc_auc_score
 from torch import Tensor
 
 from artifact import Acceptance
@@ -10,12 +10,16 @@ from tests.training.conftest import drawn_digits
 from training.evaluation import (
     Outputs,
     auroc,
+    brier_score,
     calibration_error,
+    confidence_scores,
     evaluate_splits,
     fit_acceptance,
     fit_temperature,
     mcnemar,
+    negative_log_likelihood,
     reliability,
+    without_temperature,
 )
 from training.recipes import CALIBRATION
 
@@ -36,7 +40,7 @@ def test_evaluation_counts_as_scikit_learn_does() -> None:
         asked.append(len(images))
         return Outputs(outputs.probabilities[rows], outputs.typicality[rows])
 
-    result = evaluate_splits(predict, {"test": data}, acceptance)["test"]
+    result = evaluate_splits(predict, {"test": data}, acceptance, 2.0)["test"]
     labels, predicted = data.labels.numpy(), outputs.probabilities.argmax(axis=1)
     assert np.array_equal(result.confusion, confusion_matrix(labels, predicted))
     assert result.correct == (labels == predicted).sum()
@@ -48,12 +52,40 @@ def test_evaluation_counts_as_scikit_learn_does() -> None:
     assert described["accepted"] == accepted.sum() > 0
     assert described["accepted_correct"] == (accepted & (labels == predicted)).sum()
     assert sum(c["errors"] for c in described["errors_by_class"]) == 2_500 - result.correct
+    scores = confidence_scores(outputs.probabilities, labels)
+    assert scores.items() < described.items()
+    untempered = without_temperature(outputs.probabilities, 2.0)
+    assert described["without_temperature"] == confidence_scores(untempered, labels) != scores
 
 
-def test_without_thresholds_nothing_is_said_of_acceptance() -> None:
+def test_where_nothing_was_fitted_nothing_is_said_of_it() -> None:
     data, outputs = drawn_digits(100, seed=3), random_outputs(100)
-    result = evaluate_splits(lambda _: outputs, {"test": data}, None)["test"]
-    assert "accepted" not in result.to_json()
+    result = evaluate_splits(lambda _: outputs, {"test": data}, None, 1.0)["test"]
+    assert not {"accepted", "without_temperature"} & result.to_json().keys()
+
+
+def test_likelihood_and_brier_score_are_scikit_learns() -> None:
+    labels, outputs = drawn_digits(500, seed=3).labels.numpy(), random_outputs(500)
+    exact = np.maximum(outputs.probabilities.astype(np.float64), 1e-6)
+    exact /= exact.sum(axis=1, keepdims=True)
+    probabilities = exact.astype(np.float32)
+    expected = log_loss(labels, exact)
+    assert negative_log_likelihood(probabilities, labels) == pytest.approx(expected, rel=1e-5)
+    # Without the half, it is Brier's own sum over all classes.
+    expected = brier_score_loss(labels, exact, scale_by_half=False)
+    assert brier_score(probabilities, labels) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_likelihood_of_zero_is_not_infinite() -> None:
+    sure = np.eye(10, dtype=np.float32)[[3]]
+    assert 80 < negative_log_likelihood(sure, np.array([4])) < 100
+
+
+def test_a_temperature_can_be_taken_back() -> None:
+    logits, _ = overconfident(1_000, 2.0)
+    tempered = (logits / 1.7).softmax(1).numpy()
+    untempered = without_temperature(tempered, 1.7)
+    np.testing.assert_allclose(untempered, logits.softmax(1).numpy(), atol=1e-6)
 
 
 def error(confidence: list[float], right: list[bool], bins: int = 15) -> float:

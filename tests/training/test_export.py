@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 from tests.conftest import COMMITTED_MODELS, ROOT
 from tests.pictures import drawn
 from training import dataset, torchscript
-from training.card import Trained
+from training.card import DROPOUT_OFF, Trained, architecture
 from training.dataset import Digits
 from training.evaluation import History
 from training.export import (
@@ -218,6 +218,14 @@ def test_without_a_threshold_on_it_no_typicality_is_learned(
 ) -> None:
     outputs = onnx_predict(drawn_models / "baseline" / "model.onnx")(splits["test"].images)
     assert not outputs.typicality.any()
+
+
+def test_a_card_says_where_dropout_was_off() -> None:
+    summaries = {
+        rate: architecture(build("dropout", dropout=rate))["summary"] for rate in (0.0, 0.5)
+    }
+    assert summaries[0.0] == f"{summaries[0.5]} {DROPOUT_OFF}"
+    assert DROPOUT_OFF not in architecture(build("deeper", dropout=0.0))["summary"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -100,6 +100,25 @@ def test_the_served_models_keep_the_promises_of_confidence(network: NetworkName)
         assert rejection["refused"] / rejection["total"] >= floor, kind
 
 
+def test_confidence_is_scored_before_and_after_the_temperature(docs: Path) -> None:
+    table = blocks(docs / "report.md")["confidence"]
+    for network in NETWORKS:
+        card = load_results(COMMITTED, "strong", network)[0].card
+        evaluation = card["evaluation"]["test10k"]
+        temperature = card["calibration"]["temperature"]
+        served = f"| `{network}` | {temperature:.3f}, served | "
+        assert served + cells(evaluation) in table
+        before = f"| `{network}` | 1 | " + cells(evaluation["without_temperature"])
+        assert (before in table) == (temperature != 1)
+
+
+def cells(scores: dict[str, float]) -> str:
+    error, likelihood, brier = (
+        scores[name] for name in ("calibration_error", "negative_log_likelihood", "brier_score")
+    )
+    return f"{100 * error:.2f} % | {likelihood:.4f} | {brier:.4f} |"
+
+
 def test_missing_results_are_one_sentence(test_digits: Digits, tmp_path: Path) -> None:
     shutil.copytree(COMMITTED / "strong", tmp_path / "strong")
     with pytest.raises(ReportError, match="no results of baseline by notebook; make train"):
