@@ -129,16 +129,17 @@ class LetterDistortion:
 class TypicalityRecipe:
     """How the network is trained that tells digits from other pictures."""
 
-    maps: int = 16
+    maps: int = 20
     hidden: int = 40
     epochs: int = 40
+    epoch: int = 55_000  # of digits and of others each; as many as there are digits, if fewer
     batch_size: int = 512  # half digits, half others
     optimizer: Adam = Adam(learning_rate=3e-3, betas=(0.9, 0.99), weight_decay=0.02)
     warmup_steps: int = 200
     seed: int = 0
     sides: tuple[int, ...] = (40, 70, 140)  # pixels to which digits are enlarged on their way
-    made: int = 4  # of the others, times as many as an epoch takes
-    # Of the others; as many of them in an epoch as there are digits.
+    made: int = 3  # of the others, times as many as an epoch takes
+    # Of the others in an epoch.
     shares: Mapping[str, float] = field(
         default_factory=lambda: {
             "letters": 0.20,

@@ -1,7 +1,7 @@
 """Pictures that are not digits, made by the project.
 
 They come in two sets: one to learn from, one to be measured on. The letters are of other families
-of fonts, the scribbles are drawn in another way, the halves are of other digits, the charts have
+of fonts, the scribbles are drawn in other ways, the halves are of other digits, the charts have
 other layouts, and the random numbers are others everywhere.
 """
 
@@ -31,6 +31,8 @@ Scribble = Callable[[np.random.Generator], NDArray[np.float64]]
 
 CANVAS = 64  # pixels along a side of most pictures
 LARGEST = 44  # of these, the height or the width of a character
+EDGE = 6  # pixels of it that a scribble leaves free
+NEAR = 1_000  # digits that lie no further apart are of one kind, and may be joined
 CHUNK = 1_000
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -41,6 +43,8 @@ DIGITS = "0123456789"
 
 def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
     """Make pictures for the fit, and let them arrive; halves are of the given digits.
+
+    Nothing is learned from letters that are digits in shape, since printed digits are digits.
 
     Returns:
         uint8 `[M, 28, 28]`, those of `count` pictures in which the service finds one digit.
@@ -54,7 +58,7 @@ def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) 
     elif kind == "charts":
         pictures = charts.to_learn_from(count, _numbers(generator))
     else:
-        pictures = _made(kind, count, digits, generator, scribble=_walk).numpy()
+        pictures = _made(kind, count, digits, generator, scribble=_in_many_ways).numpy()
     pixels, _ = arrive(pictures)
     return torch.from_numpy(pixels)
 
@@ -107,8 +111,8 @@ def _letters_to_learn_from() -> tuple[Tensor, Tensor]:
     """
     families = fonts.families(held_out=False)
     faces = [(face, 1 / len(family)) for family in families for face in family]
-    plain = [_large(letter, face) for face, _ in faces for letter in LETTERS]
-    likely = [share for _, share in faces for _ in LETTERS]
+    plain = [_large(letter, face) for face, _ in faces for letter in PLAIN_LETTERS]
+    likely = [share for _, share in faces for _ in PLAIN_LETTERS]
     return torch.stack(plain).float(), torch.tensor(likely)
 
 
@@ -152,7 +156,8 @@ def _distorted(pictures: Tensor, generator: Generator) -> Tensor:
 
 def _halves(count: int, digits: Digits, generator: Generator) -> Tensor:
     """Join halves of two digits of different classes, side by side or one above the other."""
-    first, second = torch.randint(len(digits), (2, 2 * count), generator=generator)
+    first = torch.randint(len(digits), (2 * count,), generator=generator)
+    second = (first + torch.randint(1, NEAR, first.shape, generator=generator)) % len(digits)
     different = (digits.labels[first] != digits.labels[second]).nonzero()[:, 0]
     # Drawn twice as often as needed, nine in ten of the pairs are of different classes.
     different = different[:count]
@@ -283,22 +288,66 @@ def _paint(count: int, generator: Generator, path: Scribble) -> Tensor:
     return torch.from_numpy(scribbles)
 
 
+def _in_many_ways(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw a stroke in any of the ways that are learned from."""
+    ways: tuple[Scribble, ...] = (_walk, _corners, _corners, _loops, _zigzag, _arcs)
+    return ways[rng.integers(len(ways))](rng)
+
+
 def _walk(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Walk with a heading that changes, or round off the corners of a random polygon."""
+    """Walk with a heading that changes."""
     turns = int(rng.integers(4, 13))
-    if rng.random() < 0.5:
-        steps = 12 * turns
-        curvature = np.repeat(rng.normal(0, 0.35, turns), 12) + rng.normal(0, 0.1, steps)
-        heading = np.cumsum(curvature) + rng.uniform(0, 2 * math.pi)
-        points = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
-        points -= points.min(axis=0)
-        points *= (CANVAS - 14) / max(points.max(), 1)
-        return points + 7
-    points = rng.uniform(6, CANVAS - 6, (turns, 2))
+    curvature = np.repeat(rng.normal(0, 0.35, turns), 12) + rng.normal(0, 0.1, 12 * turns)
+    return _fitted(_headed(curvature, rng), rng)
+
+
+def _corners(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Round off the corners of a random polygon."""
+    points = rng.uniform(EDGE, CANVAS - EDGE, (int(rng.integers(4, 13)), 2))
     for _ in range(rng.integers(0, 4)):  # Chaikin's corner cutting
         cut = [0.75 * points[:-1] + 0.25 * points[1:], 0.25 * points[:-1] + 0.75 * points[1:]]
         points = np.concatenate([points[:1], np.stack(cut, axis=1).reshape(-1, 2), points[-1:]])
     return points
+
+
+def _loops(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Go around while the middle moves, as in a coil or in a rosette."""
+    t = np.linspace(0, 2 * math.pi * rng.uniform(1.5, 7), 150)
+    around = np.stack([np.cos(t), rng.uniform(0.3, 1.5) * np.sin(t)], axis=1)
+    slower = rng.uniform(0.1, 0.8, 2) * t[:, None] + rng.uniform(0, 2 * math.pi, 2)
+    drift = rng.uniform(-0.3, 0.3, 2) * t[:, None] + rng.uniform(0, 1.5) * np.sin(slower)
+    return _fitted(around + drift, rng)
+
+
+def _zigzag(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Go to and fro, as one hatches or crosses out."""
+    count = int(rng.integers(5, 22))
+    points = np.stack([np.linspace(0, 1, count), np.arange(count) % 2], axis=1)
+    points = points * (rng.uniform(0.5, 2), 1) + rng.normal(0, rng.uniform(0, 0.2), points.shape)
+    angle = rng.uniform(0, 2 * math.pi)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    return _fitted(points @ turn, rng)
+
+
+def _arcs(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Join arcs of circles and straight lines, with sharp turns between some."""
+    pieces = int(rng.integers(4, 9))
+    curvature = np.repeat(rng.choice([0, 0, -0.25, 0.25, -0.12, 0.12], pieces), 14)
+    curvature[::14] += rng.choice([0, 1], pieces) * rng.uniform(-2.5, 2.5, pieces)
+    return _fitted(_headed(curvature, rng), rng)
+
+
+def _headed(curvature: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    heading = np.cumsum(curvature) + rng.uniform(0, 2 * math.pi)
+    return np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
+
+
+def _fitted(points: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Scale a stroke to a good part of the picture, and place it anywhere in it."""
+    points = points - points.min(axis=0)
+    points = points * (rng.uniform(0.5, 1) * (CANVAS - 2 * EDGE) / max(points.max(), 1e-6))
+    fitted: NDArray[np.float64] = points + rng.uniform(EDGE, CANVAS - EDGE - points.max(axis=0))
+    return fitted
 
 
 def _spline(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ def fit_typicality(
 
     Args:
         recipe: How.
-        digits: What is typical.
+        digits: What is typical: those of QMNIST, and others, kind by kind, as they have arrived.
         cache: A folder that keeps what was trained, since three networks share it.
         console: Where the progress is shown.
     """
@@ -72,7 +72,8 @@ def fit_typicality(
 
 def _train(network: Typicality, recipe: TypicalityRecipe, digits: Digits, console: Console) -> None:
     generator = Generator().manual_seed(recipe.seed)
-    counts = {kind: int(recipe.shares[kind] * len(digits)) for kind in negatives.KINDS}
+    epoch = min(recipe.epoch, len(digits))
+    counts = {kind: int(recipe.shares[kind] * epoch) for kind in negatives.KINDS}
     typical, atypical = _pictures(recipe, digits, counts, generator)
     half = min(recipe.batch_size // 2, sum(counts.values()))
     steps = recipe.epochs * (sum(counts.values()) // half)
@@ -110,15 +111,16 @@ def _pictures(
 ) -> tuple[Tensor, dict[Kind, Tensor]]:
     """Make all that it learns from: what is typical, and what is not by its kind.
 
-    Half as they are and half as they arrive, of digits and of joined halves alike: or the network
-    would learn how QMNIST was resampled, and refuse what was resampled otherwise.
+    An epoch's digits are enlarged, too, and arrive as users' pictures do: or the network would
+    learn how QMNIST was resampled, and refuse what was resampled otherwise.
     """
     made = {
         kind: negatives.to_learn_from(kind, recipe.made * count, digits, generator)
         for kind, count in counts.items()
     }
-    made["halves"] = torch.cat([made["halves"][::2], _arrived(made["halves"][1::2], recipe.sides)])
-    return torch.cat([digits.images, _arrived(digits.images, recipe.sides)]), made
+    some = torch.randperm(len(digits), generator=generator)[: recipe.epoch]
+    enlarged = _arrived(digits.images[some], recipe.sides)
+    return torch.cat([digits.images, enlarged]), made
 
 
 def _chosen(

@@ -9,6 +9,7 @@ from torch import Generator
 from imaging import look, open_picture
 from tests.pictures import drawn
 from tests.training.conftest import drawn_digits
+from training.dataset import Digits
 from training.synthetic import arrival, charts, fonts, negatives
 from training.synthetic.arrival import arrive
 from training.synthetic.negatives import KINDS, Kind
@@ -89,3 +90,14 @@ def test_halves_are_of_two_classes() -> None:
     digits = drawn_digits(200, seed=1)
     alike = digits[digits.labels == 3]
     assert len(negatives.to_measure("halves", 100, alike, Generator())) == 0
+
+
+def test_halves_are_of_digits_that_are_near() -> None:
+    """So QMNIST's are joined with QMNIST's, where others follow them."""
+    kinds = torch.arange(2).repeat_interleave(3_000)
+    labels = torch.arange(6_000) % 10
+    shades = (100 * (1 + kinds)).byte()
+    digits = Digits(shades.view(-1, 1, 1).repeat(1, 28, 28), labels, labels, labels)
+    halves = np.asarray(negatives.to_measure("halves", 1_000, digits, Generator()))
+    mixed = halves[:, 0, 0] != halves[:, 27, 27]
+    assert mixed.mean() < 0.3

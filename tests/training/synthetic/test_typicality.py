@@ -94,6 +94,25 @@ def test_what_has_no_upright_is_turned(tmp_path: Path) -> None:
     assert weights(first) != weights(other)
 
 
+def test_an_epoch_of_many_digits_is_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, asked = negatives.to_learn_from, []
+
+    def spy(kind: Kind, count: int, digits: Digits, generator: Generator) -> torch.Tensor:
+        asked.append(count)
+        return make(kind, count, digits, generator)
+
+    monkeypatch.setattr(negatives, "to_learn_from", spy)
+    fit_typicality(
+        replace(QUICK, epochs=1, epoch=100),
+        drawn_digits(300, seed=1),
+        cache=tmp_path,
+        console=Console(file=StringIO()),
+    )
+    assert sum(asked) == 3 * 100
+
+
 def test_the_same_digits_make_the_same_network(
     network: Typicality, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +125,7 @@ def test_the_same_digits_make_the_same_network(
 
     monkeypatch.setattr(negatives, "to_learn_from", spy)
     assert weights(fitted(tmp_path)) == weights(network)
-    assert asked == {kind: 4 * int(1_000 * QUICK.shares[kind]) for kind in KINDS}
+    assert asked == {kind: 3 * int(1_000 * QUICK.shares[kind]) for kind in KINDS}
 
 
 def test_what_was_trained_is_kept_for_the_next_network(
