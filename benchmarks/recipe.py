@@ -1,12 +1,14 @@
-"""What each piece of the strong recipe brings, on validation digits.
+"""What each piece of the strong recipe brings, on digits that it does not learn from.
 
-    python benchmarks/recipe.py --data DIR
+    python benchmarks/recipe.py --data DIR [--wild DIR] [--only pictures]
 
-Each row trains the baseline network with one thing changed, for fewer epochs than the recipe has,
-and evaluates it on the digits of the held-out writers. No test digit is read.
+Each row trains the baseline network with one thing changed, on fewer pictures than the recipe has,
+and evaluates it on the digits of the held-out writers, on digits printed in the fonts held out, and
+on other people's pictures, if there are any. No test digit is read.
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -14,69 +16,138 @@ from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
 from rich.console import Console
-from rich.progress import track
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.wild import find_digits, look_at
 from training import dataset
-from training.evaluation import accuracy
+from training.dataset import Digits
 from training.fit import Run, fit
 from training.networks import normalise
-from training.recipes import STRONG, Adam, Augmentation, Muon, Recipe
+from training.recipes import STRONG, Adam, Augmentation, Muon, PicturesRecipe, Recipe
+from training.synthetic import negatives
+from training.synthetic.arrival import arrive
+from training.synthetic.pictures import learned_from
 
 AFFINE_ONLY = Augmentation(elastic=0)
 ELASTIC_ONLY = Augmentation(rotation=0, scale=0, shear=0, shift=0)
+PICTURES = STRONG.pictures or PicturesRecipe()
+WIDER = Augmentation(rotation=14, scale=0.14, shear=0.18, shift=1.7)
 
-
-def variants(epochs: int) -> dict[str, Recipe]:
-    """Make the recipes to compare, by what is changed."""
-    base = replace(STRONG, epochs=epochs)
-    return {
-        "the strong recipe": base,
-        "Adam in the place of Muon": replace(base, optimizer=Adam(learning_rate=2e-3)),
-        "no weight decay": replace(base, optimizer=Muon(weight_decay=0.0)),
-        "no schedule: a constant learning rate": replace(base, warmup=None),
-        "no augmentation": replace(base, augmentation=None),
-        "no elastic distortion": replace(base, augmentation=AFFINE_ONLY),
-        "elastic distortion only": replace(base, augmentation=ELASTIC_ONLY),
-        "half as many epochs": replace(base, epochs=epochs // 2),
-        "twice as many epochs": replace(base, epochs=2 * epochs),
-    }
+CHANGED_PICTURES: dict[str, Recipe] = {
+    "the strong recipe": STRONG,
+    "QMNIST's digits alone, as they are": replace(STRONG, pictures=None),
+    "none sent": replace(STRONG, pictures=replace(PICTURES, sent=0)),
+    "none written": replace(STRONG, pictures=replace(PICTURES, written=0)),
+    "none printed": replace(STRONG, pictures=replace(PICTURES, printed=0)),
+    "QMNIST's digits half as often": replace(STRONG, pictures=replace(PICTURES, as_it_is=2)),
+    "augmentation half as wide again": replace(STRONG, augmentation=WIDER),
+}
+CHANGED_TRAINING: dict[str, Recipe] = {
+    "Adam in the place of Muon": replace(STRONG, optimizer=Adam(learning_rate=2e-3)),
+    "no weight decay": replace(STRONG, optimizer=Muon(weight_decay=0.0)),
+    "no schedule: a constant learning rate": replace(STRONG, warmup=None),
+    "no augmentation": replace(STRONG, augmentation=None),
+    "no elastic distortion": replace(STRONG, augmentation=AFFINE_ONLY),
+    "elastic distortion only": replace(STRONG, augmentation=ELASTIC_ONLY),
+    "batches of 1,024": replace(STRONG, batch_size=1_024),
+}
 
 
 def main(
     data: Annotated[Path, typer.Option(help="A torchvision root with QMNIST.")] = Path("data"),
-    epochs: Annotated[int, typer.Option(help="Of each training.", min=2)] = 40,
+    wild: Annotated[
+        Path | None, typer.Option(help="Other people's pictures, as benchmarks/wild.py has them.")
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="pictures, or training.")] = None,
+    millions: Annotated[float, typer.Option(help="Of pictures that each learns from.")] = 4,
     seeds: Annotated[int, typer.Option(help="How many of each.", min=1)] = 2,
+    cache: Annotated[Path, typer.Option(help="Where made pictures are kept.")] = Path(
+        "runs/checkpoints"
+    ),
 ) -> None:
-    """Print a table: accuracy and loss on validation digits, the mean over the seeds."""
+    """Print a table: the share that is right, the mean over the seeds, and its spread."""
+    console = Console(stderr=True)
     digits, validation = dataset.hold_out_writers(dataset.load(data, "train"), STRONG.validation)
-    print(f"| {epochs} epochs, {seeds} seeds | right | cross-entropy |")
-    print("| --- | ---: | ---: |")
-    recipes = variants(epochs)
-    for name in track(recipes, "recipes", console=Console(stderr=True), transient=True):
-        accuracies, losses = [], []
-        for seed in range(seeds):
-            with TemporaryDirectory() as scratch:
-                network, _ = fit(
-                    "baseline",
-                    recipes[name],
-                    digits,
-                    None,
-                    seed=seed,
-                    device=torch.device("cpu"),
-                    run=Run(StringIO(), Console(file=StringIO())),
-                    checkpoint=Path(scratch) / "checkpoint.pt",
-                )
-            accuracies.append(accuracy(network, validation))
-            with torch.inference_mode():
-                logits = network(normalise(validation.images))
-                losses.append(F.cross_entropy(logits, validation.labels).item())
-        print(f"| {name} | {100 * mean(accuracies):.2f} % | {mean(losses):.4f} |", flush=True)
+    evaluated = {"validation": validation, "printed": printed()}
+    if wild is not None:
+        evaluated |= dict(others(wild))
+    variants = {
+        name: recipe
+        for part, recipes in {"pictures": CHANGED_PICTURES, "training": CHANGED_TRAINING}.items()
+        if only in (None, part)
+        for name, recipe in recipes.items()
+    }
+    print(f"| {millions:g} million pictures, {seeds} seeds | {' | '.join(evaluated)} | nats |")
+    print("| --- |" + " ---: |" * (len(evaluated) + 1))
+    for name, recipe in variants.items():
+        learned, _ = learned_from(recipe.pictures, digits, cache=cache, console=console)
+        epochs = max(1, round(1e6 * millions / len(learned)))
+        networks = [trained(replace(recipe, epochs=epochs), learned, seed) for seed in range(seeds)]
+        cells = [spread([right(n, some) for n in networks]) for some in evaluated.values()]
+        nats = mean(cross_entropy(n, validation) for n in networks)
+        print(f"| {name} | {' | '.join(cells)} | {nats:.4f} |", flush=True)
+
+
+def printed() -> Digits:
+    """Print digits in the fonts held out, and let them arrive."""
+    pixels, found = arrive(negatives.printed(negatives.DIGITS))
+    return labelled(pixels, np.resize(np.arange(10), len(found))[found])
+
+
+def others(folder: Path) -> Iterator[tuple[str, Digits]]:
+    """Look at other people's pictures; those in which no digit is found are left out."""
+    for group, pictures in find_digits(folder).items():
+        seen = {each: look_at(each.path) for each in pictures}
+        found = {each: pixels for each, pixels in seen.items() if not isinstance(pixels, str)}
+        labels = np.array([int(each.text) for each in found])
+        yield group, labelled(np.stack(list(found.values())), labels)
+
+
+def labelled(pixels: np.ndarray, labels: np.ndarray) -> Digits:
+    """Make a data set of pixels, uint8 `[N, 28, 28]`, and labels, int `[N]`."""
+    nobody = torch.full((len(labels),), -1)
+    return Digits(torch.from_numpy(pixels), torch.from_numpy(labels).long(), nobody, nobody)
+
+
+def trained(recipe: Recipe, learned: Digits, seed: int) -> nn.Module:
+    """Train the baseline network."""
+    with TemporaryDirectory() as scratch:
+        network, _ = fit(
+            "baseline",
+            recipe,
+            learned,
+            None,
+            seed=seed,
+            device=torch.device("cpu"),
+            run=Run(StringIO(), Console(file=StringIO())),
+            checkpoint=Path(scratch) / "checkpoint.pt",
+        )
+    return network
+
+
+@torch.inference_mode()
+def right(network: nn.Module, digits: Digits) -> float:
+    """The share that is right, in percent."""
+    answers = network(normalise(digits.images)).argmax(1)
+    return 100 * float((answers == digits.labels).float().mean())
+
+
+@torch.inference_mode()
+def cross_entropy(network: nn.Module, digits: Digits) -> float:
+    """The mean over the digits, in nats."""
+    return F.cross_entropy(network(normalise(digits.images)), digits.labels).item()
+
+
+def spread(shares: list[float]) -> str:
+    """Print the mean of some shares, and half of what lies between the least and the most."""
+    return f"{mean(shares):.2f} ± {(max(shares) - min(shares)) / 2:.2f} %"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from training.export import ExportError, export, onnx_predict
 from training.fit import CheckpointError, fit, start_run
 from training.recipes import RECIPES, TYPICALITY, NetworkName, RecipeName
 from training.report import ReportError, write_report
-from training.synthetic.pictures import KINDS, make_pictures
+from training.synthetic.pictures import KINDS, learned_from
 from training.synthetic.rejection import measure_rejection
 from training.synthetic.typicality import fit_typicality
 
@@ -59,11 +59,9 @@ def fit_command(
     for name in names:
         how, title = RECIPES[recipe][name], f"{recipe}-{name}-{seed}"
         splits = dataset.splits(train, test, how.validation)
-        learned = typical = splits["train"]
-        if how.pictures is not None:
-            made = make_pictures(how.pictures, learned, cache=checkpoints, console=console)
-            typical = dataset.joined(learned, made)
-            learned = dataset.joined(*[learned] * how.pictures.as_it_is, made)
+        learned, typical = learned_from(
+            how.pictures, splits["train"], cache=checkpoints, console=console
+        )
         with start_run(runs, title, console) as run:
             fitted, history = fit(
                 name,

@@ -39,23 +39,27 @@ WORN = 0.12  # the share drawn with a dry pen
 OVERLAP = 0.4  # of the box found with the digit's; with less, something else was found
 
 
-def make_pictures(
-    recipe: PicturesRecipe, digits: Digits, *, cache: Path, console: Console
-) -> Digits:
-    """Make all pictures of a recipe, and keep them; the same digits and code give the same ones.
+def learned_from(
+    recipe: PicturesRecipe | None, digits: Digits, *, cache: Path, console: Console
+) -> tuple[Digits, Digits]:
+    """Give what is learned from in an epoch; the same digits and code give the same pictures.
 
     Args:
-        recipe: How many of which.
-        digits: QMNIST's, of which copies are sent.
-        cache: The folder where they are kept.
+        recipe: How many pictures of which kind; without one, the digits alone.
+        digits: QMNIST's.
+        cache: The folder where pictures are kept, each kind by itself.
         console: Where the progress is shown.
 
     Returns:
-        Pixels as they arrived, of those in which the digit meant is found. Their writers and
-        series are -1.
+        The digits, each as often as the recipe says, and the pictures in which the digit meant is
+        found, as they arrived; the writers and the series of these are -1. And the same with each
+        digit once.
     """
+    if recipe is None:
+        return digits, digits
     kinds = [kind for kind in KINDS if getattr(recipe, kind) > 0]
-    return joined(*(_of_a_kind(kind, recipe, digits, cache, console) for kind in kinds))
+    made = [_of_a_kind(kind, recipe, digits, cache, console) for kind in kinds]
+    return joined(*[digits] * recipe.as_it_is, *made), joined(digits, *made)
 
 
 def make_picture(

@@ -8,19 +8,23 @@ from rich.console import Console
 
 from artifact import ONNX_FILE
 from tests.training.conftest import drawn_digits
-from training.dataset import Digits
+from training.dataset import Digits, joined
 from training.evaluation import predict_all
 from training.export import onnx_predict
 from training.recipes import PicturesRecipe
 from training.synthetic import pens, pictures, styles
-from training.synthetic.pictures import KINDS, Kind, make_picture, make_pictures
+from training.synthetic.pictures import KINDS, Kind, learned_from, make_picture
 
-FEW = PicturesRecipe(sent=1.0, written=0.5, printed=0.25)
+FEW = PicturesRecipe(as_it_is=3, sent=1.0, written=0.5, printed=0.25)
 MODEL = Path(__file__).parents[3] / "models" / "deeper" / ONNX_FILE
 
 
 def make(cache: Path, recipe: PicturesRecipe = FEW) -> Digits:
-    return make_pictures(recipe, drawn_digits(40, seed=1), cache=cache, console=Console(quiet=True))
+    digits = drawn_digits(40, seed=1)
+    learned, once = learned_from(recipe, digits, cache=cache, console=Console(quiet=True))
+    assert torch.equal(learned[: 3 * 40].images, joined(digits, digits, digits).images)
+    assert torch.equal(learned[2 * 40 :].images, once.images)
+    return once[40:]
 
 
 def test_the_same_recipe_makes_the_same_pictures_and_another_seed_others(tmp_path: Path) -> None:
