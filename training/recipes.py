@@ -15,10 +15,10 @@ RecipeName = Literal["notebook", "strong"]
 class Augmentation:
     """How far each picture is distorted, anew in every epoch."""
 
-    rotation: float = 10.0  # degrees, to either side
-    scale: float = 0.1  # the logarithm of either axis's factor, up or down
-    shear: float = 0.12  # either way
-    shift: float = 1.2  # pixels, in any direction
+    rotation: float = 14.0  # degrees, to either side
+    scale: float = 0.14  # the logarithm of either axis's factor, up or down
+    shear: float = 0.18  # either way
+    shift: float = 1.7  # pixels, in any direction
     elastic: float = 0.5  # pixels, the standard deviation of a grid point's displacement
     grid: int = 5  # points along a side
 
