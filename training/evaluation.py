@@ -1,8 +1,9 @@
-"""How right, and how sure, a model is on some digits; what is calibrated; comparisons."""
+"""How right, and how sure, a model is on some digits; what is calibrated; intervals."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import comb
+from math import gamma, pi, sqrt
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -315,18 +316,30 @@ def fit_acceptance(recipe: CalibrationRecipe, outputs: Outputs) -> Acceptance:
     return Acceptance(confidence=confidence, typicality=typicality)
 
 
-def mcnemar(first_only: int, second_only: int) -> float:
-    """How likely so uneven a count would be if two models were equally good: the p-value.
+def student_t(samples: int) -> float:
+    """How many standard errors a 95 % interval of a mean reaches to either side.
 
-    McNemar, Note on the sampling error of the difference between correlated proportions or
-    percentages, 1947; here exact, by the binomial distribution.
+    Student, The probable error of a mean, 1908: the density, integrated here.
 
     Args:
-        first_only: How many digits the first model alone gets right.
-        second_only: How many the second alone gets right.
+        samples: How many numbers the mean is of, 2 or more.
     """
-    n, fewer = first_only + second_only, min(first_only, second_only)
-    return min(1.0, float(sum(comb(n, k) for k in range(fewer + 1)) / 2 ** (n - 1)))
+    freedom = samples - 1
+    t = np.linspace(0, 13, 13_001)  # of two numbers it is 12.7, of more it is less
+    scale = gamma(samples / 2) / (sqrt(freedom * pi) * gamma(freedom / 2))
+    density = scale * (1 + t**2 / freedom) ** (-samples / 2)
+    areas = (density[1:] + density[:-1]) * (t[1] - t[0])  # trapezia, on both sides of 0
+    return float(np.interp(0.95, np.cumsum(areas), t[1:]))
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float]:
+    """Where the mean of paired differences lies: the 95 % interval by Student's distribution.
+
+    Args:
+        differences: Of 2 pairs or more.
+    """
+    half = student_t(len(differences)) * stdev(differences) / sqrt(len(differences))
+    return mean(differences) - half, mean(differences) + half
 
 
 def auroc(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from training import figures
 from training.card import Result, load_results, replacing_file
 from training.dataset import Digits
-from training.evaluation import confusion, mcnemar
+from training.evaluation import confusion, interval
 from training.networks import CLASSES
 from training.recipes import NetworkName, RecipeName
 
@@ -230,22 +230,20 @@ def _refusal(source: Source) -> str:
 
 
 def _layer(source: Source) -> str:
-    labels = source.test.labels.numpy()
-    gains, pairs = [], []
+    rows = []
     for recipe, found in source.results.items():
-        points = []
-        for deeper, baseline in zip(found["deeper"], found["baseline"], strict=True):
-            truth = labels[: len(deeper.predictions)]
-            one, other = deeper.predictions == truth, baseline.predictions == truth
-            alone = int((one & ~other).sum()), int((other & ~one).sum())
-            counts = [f"{alone[0]}", f"{alone[1]}", f"{mcnemar(*alone):.4f}"]
-            pairs.append([f"`{recipe}`", f"{deeper.seed}", *counts])
-            points.append(100 * (deeper.accuracy(source.split) - baseline.accuracy(source.split)))
-        spread = f"{min(points):+.2f} to {max(points):+.2f}"
-        gains.append([f"`{recipe}`", f"{mean(points):+.2f}", spread])
-    columns = ["seed", "`deeper` alone right", "`baseline` alone right", "p (McNemar, exact)"]
-    gained = table(["recipe"], ["points gained, mean over seeds", "lowest to highest"], gains)
-    return f"{gained}\n\n{table(['recipe'], columns, pairs)}"
+        baselines = {r.seed: r.accuracy(source.split) for r in found["baseline"]}
+        points = [
+            100 * (deeper.accuracy(source.split) - baselines[deeper.seed])
+            for deeper in found["deeper"]
+            if deeper.seed in baselines
+        ]
+        if len(points) < 2:
+            raise ReportError(f"an interval needs two seeds of {recipe} or more; make train")
+        lowest, highest = interval(points)
+        spread = f"{lowest:+.2f} to {highest:+.2f}"
+        rows.append([f"`{recipe}`", f"{len(points)}", f"{mean(points):+.2f}", spread])
+    return table(["recipe"], ["seeds", "points gained, mean", "95 % interval"], rows)
 
 
 def _overfitting(source: Source) -> str:

@@ -5,19 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from tests.conftest import ROOT
 from tests.training.conftest import drawn_digits
 from training import dataset
 from training.card import load_results
 from training.dataset import Digits
-from training.recipes import NetworkName
-from training.report import BLOCKS, NETWORKS, ReportError, write_report
+from training.recipes import NetworkName, RecipeName
+from training.report import BLOCKS, NETWORKS, RECIPES, ReportError, write_report
 
 COMMITTED = ROOT / "results"
 
 # What depends on the test digits, and not on the results alone.
-OF_DIGITS = {"mistakes", "layer", "writers"}
+OF_DIGITS = {"mistakes", "writers"}
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,19 @@ def test_the_served_models_keep_the_promises_of_confidence(network: NetworkName)
     for kind, floor in floors.items():
         rejection = card["rejection"][kind]
         assert rejection["refused"] / rejection["total"] >= floor, kind
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_layers_gain_is_paired_by_seed(recipe: RecipeName, docs: Path) -> None:
+    of = {network: load_results(COMMITTED, recipe, network) for network in NETWORKS}
+    assert [r.seed for r in of["deeper"]] == [r.seed for r in of["baseline"]]
+    deeper, baseline = (
+        [100 * r.accuracy("test10k") for r in of[network]] for network in ("deeper", "baseline")
+    )
+    gain = np.mean(deeper) - np.mean(baseline)
+    lowest, highest = stats.ttest_rel(deeper, baseline).confidence_interval(0.95)
+    row = f"| `{recipe}` | {len(deeper)} | {gain:+.2f} | {lowest:+.2f} to {highest:+.2f} |"
+    assert row in blocks(docs / "report.md")["layer"]
 
 
 def test_confidence_is_scored_before_and_after_the_temperature(docs: Path) -> None:
