@@ -220,6 +220,10 @@ def _refusal(source: Source) -> str:
     for kind in found["baseline"]:
         of_kind = [found[network][kind] for network in NETWORKS]
         refused.append([kind, *(share(some["refused"], some["total"]) for some in of_kind)])
+        for family in of_kind[0].get("families", ()):
+            of_family = [some["families"][family] for some in of_kind]
+            cells = [share(some["refused"], some["total"]) for some in of_family]
+            refused.append([f"{kind} in {family}", *cells])
         areas.append([kind, f"{of_kind[0]['auroc_typicality']:.4f}"])
         areas[-1] += [f"{some['auroc_confidence']:.4f}" for some in of_kind]
     columns = [f"`{network}`" for network in NETWORKS]

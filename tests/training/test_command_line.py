@@ -21,7 +21,7 @@ from training import dataset, figures, torchscript
 from training.__main__ import main
 from training.export import onnx_predict
 from training.recipes import CALIBRATION, REJECTION, STRONG, TYPICALITY
-from training.synthetic import rejection
+from training.synthetic import fonts, negatives, rejection
 
 
 @dataclass
@@ -136,7 +136,11 @@ def test_the_strong_recipe_is_calibrated_and_refuses(strong: Done) -> None:
     assert f"{100 * test['accepted'] / test['total']:.2f} %" in strong.output
     kinds = ["letters", "halves", "noise", "scribbles", "textures", "charts"]
     assert list(card["rejection"]) == [*kinds, "lookalikes", "printed digits"]
-    assert card["rejection"]["letters"]["total"] == 20 * 40
+    letters = card["rejection"]["letters"]
+    assert letters["total"] == len(negatives.PLAIN_LETTERS) * len(fonts.faces(held_out=True))
+    assert letters["families"].keys() == {family.name for family in fonts.TO_MEASURE}
+    for count in ("total", "refused"):
+        assert letters[count] == sum(family[count] for family in letters["families"].values())
     for kind in card["rejection"].values():
         assert 0.2 * kind["total"] < kind["refused"] <= kind["total"]
         assert 0.5 < kind["auroc_typicality"] <= 1

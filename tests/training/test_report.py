@@ -126,6 +126,22 @@ def test_confidence_is_scored_before_and_after_the_temperature(docs: Path) -> No
         assert (before in table) == (temperature != 1)
 
 
+def test_letters_are_counted_by_the_family_of_their_font(
+    test_digits: Digits, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(COMMITTED, results)
+    families = {"Kalam": {"total": 52, "refused": 39}, "STIX": {"total": 104, "refused": 91}}
+    for network in NETWORKS:
+        result = load_results(results, "strong", network)[0]
+        result.card["rejection"]["letters"] |= {"families": families}
+        result.save(results)
+    write_report(results, test_digits, tmp_path)
+    table = blocks(tmp_path / "report.md")["refusal"]
+    assert "\n| letters in Kalam " + 3 * "| 39 of 52 (75.00 %) " + "|\n" in table
+    assert "\n| letters in STIX " + 3 * "| 91 of 104 (87.50 %) " + "|\n" in table
+
+
 def cells(scores: dict[str, float]) -> str:
     error, likelihood, brier = (
         scores[name] for name in ("calibration_error", "negative_log_likelihood", "brier_score")

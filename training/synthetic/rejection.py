@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator
 
 from artifact import Acceptance
 from training.dataset import Digits
 from training.evaluation import Outputs, Predict, auroc, predict_all
 from training.recipes import REJECTION
-from training.synthetic import negatives
+from training.synthetic import fonts, negatives
 from training.synthetic.arrival import Pictures, arrive
 from training.synthetic.negatives import KINDS
 
@@ -30,7 +31,7 @@ def measure_rejection(
         For each kind, for the letters that are digits in shape and for printed digits: how many
         pictures there were; how many were refused, and of these in how many already no digit, or
         several, were found; and the areas under the ROC curves between them and the digits, by
-        typicality and by confidence.
+        typicality and by confidence. Of the letters also how many of each family of fonts.
     """
     generator = Generator().manual_seed(REJECTION.seed)
     pictures: dict[str, Pictures] = {
@@ -39,27 +40,46 @@ def measure_rejection(
     pictures["lookalikes"] = negatives.printed(negatives.LOOKALIKES)
     # No negatives, these: how much of the refusal of letters is of print.
     pictures["printed digits"] = negatives.printed(negatives.DIGITS)
-    return {kind: _rejection(some, predict, acceptance, outputs) for kind, some in pictures.items()}
+    measured = {}
+    for kind, some in pictures.items():
+        measured[kind], refused = _rejection(some, predict, acceptance, outputs)
+        if kind == "letters":
+            measured[kind]["families"] = _by_family(refused)
+    return measured
+
+
+def _by_family(refused: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
+    """Count by the family of the font; printed pictures are as many in each face, face by face."""
+    faces = fonts.faces(held_out=True)
+    families = np.repeat([face.family for face in faces], len(refused) // len(faces))
+    return {
+        family: {
+            "total": int((families == family).sum()),
+            "refused": int(refused[families == family].sum()),
+        }
+        for family in dict.fromkeys(families.tolist())
+    }
 
 
 def _rejection(
     pictures: Pictures, predict: Predict, acceptance: Acceptance, digits: Outputs
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], NDArray[np.bool_]]:
     pixels, found = arrive(pictures)
     unseen = int((~found).sum())
     typicality = confidence = np.empty(0, np.float32)
-    refused = unseen
+    refused = ~found
     if len(pixels):
         others = predict_all(predict, torch.from_numpy(pixels))
-        refused += int((~acceptance.accepts(others.confidence, others.typicality)).sum())
+        refused[found] = ~acceptance.accepts(others.confidence, others.typicality)
         typicality, confidence = others.typicality, others.confidence
     # What no network sees is as little of a digit as can be.
     typicality = np.append(typicality, np.full(unseen, -np.inf, np.float32))
     confidence = np.append(confidence, np.zeros(unseen, np.float32))
-    return {
+    counts = {
         "total": len(pictures),
-        "refused": refused,
+        "refused": int(refused.sum()),
         "unseen": unseen,
         "auroc_typicality": auroc(digits.typicality, typicality),
         "auroc_confidence": auroc(digits.confidence, confidence),
     }
+    return counts, refused
