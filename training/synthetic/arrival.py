@@ -5,9 +5,10 @@ There is no torch in here, which a process that only looks at pictures need not 
 
 import atexit
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from imaging.errors import PictureError
 
 # uint8 [H, W] each, of any sizes, or [N, S, S] of one
 Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 CHUNK = 1_000  # pictures that a process looks at in one go
 ALONE = 5_000  # so many take less time than to start processes
@@ -34,7 +38,7 @@ def arrive(pictures: Pictures) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         bool `[N]`.
     """
     chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
-    found = (map if len(pictures) <= ALONE else processes().map)(_look, chunks)
+    found = spread(_look, chunks, len(pictures))
     pixels, which = zip(*found, strict=True) if chunks else ((), ())
     return (
         np.concatenate([np.empty((0, SIDE, SIDE), np.uint8), *pixels]),
@@ -42,9 +46,13 @@ def arrive(pictures: Pictures) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     )
 
 
+def spread(function: Callable[[T], R], chunks: Iterable[T], pictures: int) -> Iterator[R]:
+    """Apply a function to chunks of so many pictures in all: in processes, if they are many."""
+    return (map if pictures <= ALONE else _processes().map)(function, chunks)
+
+
 @cache
-def processes() -> ProcessPoolExecutor:
-    """Give the processes that pictures are made and looked at in, one a core."""
+def _processes() -> ProcessPoolExecutor:
     pool = ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))
     atexit.register(pool.shutdown, cancel_futures=True)
     return pool

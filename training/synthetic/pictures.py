@@ -25,7 +25,7 @@ from training.card import replacing_file
 from training.dataset import Digits, joined
 from training.recipes import PicturesRecipe
 from training.synthetic import fonts, pens, styles
-from training.synthetic.arrival import processes
+from training.synthetic.arrival import spread
 from training.synthetic.paper import Box, Picture, on_paper
 from training.synthetic.pens import Ink
 from training.synthetic.styles import Rng
@@ -132,7 +132,7 @@ def _of_a_kind(
     path = cache / f"{kind}-{digest[:12]}.npz"
     if not path.exists():
         orders = _orders(kind, count, recipe.seed, digits)
-        made = processes().map(_fill, orders)
+        made = spread(_fill, orders, count)
         parts = track(made, f"{kind} digits", len(orders), console=console, transient=True)
         images, labels = map(np.concatenate, zip(*parts, strict=True))
         with replacing_file(path) as unfinished:
