@@ -75,7 +75,7 @@ def draw_sheet(kind: Kind, digits: Digits, seed: int, path: Path) -> Image.Image
             picture, pixels = make_picture(kind, digit, copied, rng)
             cells = [picture] if pixels is None else [picture, 255 - pixels]
             for place, cell in enumerate(cells):
-                fitted = ImageOps.contain(Image.fromarray(cell), (SHEET_CELL, SHEET_CELL))
+                fitted = ImageOps.pad(Image.fromarray(cell), (SHEET_CELL, SHEET_CELL), color=128)
                 sheet.paste(fitted, ((2 * column + place) * step, digit * step))
     with replacing_file(path) as file:
         sheet.save(file, "PNG", optimize=True)

@@ -163,8 +163,8 @@ class CalibrationRecipe:
     """How temperature and thresholds are fitted on the validation digits."""
 
     folds: int = 5  # of writers, to tell whether a temperature helps on others
-    unsure: float = 0.025  # the share that is refused as the least sure
-    refused: float = 0.04  # in all, with the least typical of the others
+    unsure: float = 0.03  # the share that is refused as the least sure
+    refused: float = 0.045  # in all, with the least typical of the others
 
 
 CALIBRATION = CalibrationRecipe()
