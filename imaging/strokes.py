@@ -27,6 +27,7 @@ EDGE_MARGIN = 0.02  # of the shorter side; what is so near to the border is cut 
 WHOLE = 0.4  # of the largest part's area: a digit beside what the border cuts off; scans
 POINTS = 100  # of an outline, about, between which distances are measured: for time
 SMALLEST = 0.08  # of the picture's longer side: a digit beside such an edge is larger
+CORNER = 0.05  # of it: what is so near to two sides is in a corner; drawings
 DISC = 0.7  # a punched hole fills this share of its box: specks and holes
 
 # As shares of the digit's longest side.
@@ -191,8 +192,13 @@ def one_digit(strokes: Strokes) -> tuple[list[Part], Box]:
     rest = [part for part in parts if part is not main]
     others = [part for part in rest if _is_another(part.box, box) and not strokes.is_disc(part)]
     rest = [part for part in rest if part not in others]
-    discs = [part for part in rest if strokes.is_disc(part)]
-    while joining := [part for part in rest if _belongs(part.box, box, part in discs)]:
+    corner = not _is_in_a_corner(main.box, strokes.marked.shape)
+    marks = [
+        part
+        for part in rest
+        if strokes.is_disc(part) or (corner and _is_in_a_corner(part.box, strokes.marked.shape))
+    ]
+    while joining := [part for part in rest if _belongs(part.box, box, part in marks)]:
         chosen += joining
         rest = [part for part in rest if part not in joining]
         for part in joining:
@@ -218,10 +224,10 @@ def _is_another(part: Box, digit: Box) -> bool:
     return part.height >= SIMILAR * digit.height and part.beside(digit) >= APART * digit.longest
 
 
-def _belongs(part: Box, digit: Box, is_disc: bool) -> bool:
+def _belongs(part: Box, digit: Box, is_mark: bool) -> bool:
     is_speck = part.longest < SPECK * digit.longest
     is_dot = part.longest < DOT * digit.longest and part.beside(digit) >= 0
-    near = TOUCHING if is_speck or is_dot or is_disc else NEAR
+    near = TOUCHING if is_speck or is_dot or is_mark else NEAR
     return part.gap(digit) <= near * digit.longest
 
 
@@ -267,6 +273,13 @@ def _without_neighbours(parts: list[Part], shape: tuple[int, ...]) -> list[Part]
         if whole and max(part.box.area for part in whole) >= WHOLE * largest:
             return whole
     return parts
+
+
+def _is_in_a_corner(box: Box, shape: tuple[int, ...]) -> bool:
+    """Whether it is where watermarks and buttons are."""
+    height, width = shape
+    near = CORNER * max(shape)
+    return min(box.left, width - box.right) <= near and min(box.top, height - box.bottom) <= near
 
 
 def _along_a_side(part: Part, shape: tuple[int, ...]) -> bool:

@@ -266,6 +266,15 @@ def test_a_frames_edge_beside_the_digit_is_none_of_it(x: int, shade: int) -> Non
     assert likeness(see(framed).pixels, see(sheet).pixels) > 0.95
 
 
+@pytest.mark.parametrize("shade", [(230, 20, 60), (150, 150, 150), (0, 0, 0)])
+def test_a_watermark_in_a_corner_is_none_of_the_digit(shade: tuple[int, int, int]) -> None:
+    sheet = Image.new("RGB", (400, 300), "white")
+    sheet.paste(drawn.on_paper(0, 300), (50, -20))
+    marked = sheet.copy()
+    ImageDraw.Draw(marked).rounded_rectangle((300, 268, 390, 292), 6, fill=shade)
+    assert likeness(see(marked).pixels, see(sheet).pixels) > 0.98
+
+
 def test_no_digit_of_a_row_is_taken_for_a_sheet_of_paper() -> None:
     digits, labels = drawn.digits(500, seed=5)
     rows = lines(digits, labels, np.random.default_rng(2), (0.3, 1.2))
