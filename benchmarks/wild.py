@@ -26,7 +26,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from imaging import SIDE, Candidates, look, look_for_all, open_picture
+from imaging import SIDE, Candidate, look, look_for_all, open_picture
 from imaging.errors import PictureError
 from serving.inference import artifacts, reader
 from serving.inference.classifier import Classifier
@@ -142,7 +142,7 @@ def look_at(path: Path) -> NDArray[np.uint8] | str:
         return error.code
 
 
-def look_for_all_in(path: Path) -> list[list[Candidates]] | str:
+def look_for_all_in(path: Path) -> list[list[Candidate]] | str:
     """Look at a picture as `/read` does; or return an error's code."""
     try:
         return look_for_all(open_picture(path.read_bytes(), MAX_PIXELS))
@@ -167,7 +167,7 @@ def classify(classifier: Classifier, seen: list[NDArray[np.uint8] | str]) -> lis
     ]
 
 
-def read(classifier: Classifier, found: list[list[Candidates]] | str) -> Answer:
+def read(classifier: Classifier, found: list[list[Candidate]] | str) -> Answer:
     """Answer with all digits of a picture."""
     if isinstance(found, str):
         return Answer(found, accepted=False)

@@ -5,8 +5,9 @@ without printed `lines`), `form` (the digit's ink to 28 x 28). Where there are s
 digits, `reading` tells them apart.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 
 import cv2
 
@@ -14,12 +15,12 @@ from imaging.decoding import SIDE, Opened, Pixels, open_image, open_pages, open_
 from imaging.errors import NoDigit
 from imaging.form import is_form, to_form
 from imaging.ink import Ink, Polarity, find_ink
-from imaging.reading import Digit, find_digits
+from imaging.reading import Segment, find_digits
 from imaging.strokes import Box, Strokes, find_strokes, one_digit
 
 __all__ = [
     "SIDE",
-    "Candidates",
+    "Candidate",
     "Opened",
     "Polarity",
     "View",
@@ -53,8 +54,21 @@ class View:
     removed: tuple[str, ...]
 
 
-# What one piece of ink may be: one digit, two that touch, and so on.
-Candidates = list[list[View]]
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Neighbouring pieces of ink in a line of writing that may be one digit, or none.
+
+    Attributes:
+        first: The first of the pieces, counted from the left.
+        last: The first one after them.
+        cost: How unlikely that is by size and place alone, as a negative logarithm.
+        look: Looks at them together, which takes time; `None` if they are left out.
+    """
+
+    first: int
+    last: int
+    cost: float
+    look: Callable[[], View] | None
 
 
 def look(opened: Opened) -> View:
@@ -74,14 +88,17 @@ def look(opened: Opened) -> View:
     ink, strokes = _ink_and_strokes(picture, size)
     parts, box = one_digit(strokes)
     pixels = to_form(strokes.cut_out(parts, box))
-    return View(pixels, _in_original(box, picture, size), ink.polarity, tuple(strokes.removed))
+    return View(
+        pixels, _in_original(box, picture.shape, size), ink.polarity, tuple(strokes.removed)
+    )
 
 
-def look_for_all(opened: Opened) -> list[list[Candidates]]:
+def look_for_all(opened: Opened) -> list[list[Candidate]]:
     """Decode an opened picture and find all digits in it.
 
     Returns:
-        By line, from the left: what each piece of ink may be.
+        By line, from the left: what may be a digit. Each way from the first piece of ink to the
+        last, from candidate to candidate, is a reading of the line.
 
     Raises:
         DamagedPicture: It cannot be decoded.
@@ -90,19 +107,25 @@ def look_for_all(opened: Opened) -> list[list[Candidates]]:
     picture, size = opened.decode(LONGEST_OF_SEVERAL)
     as_sent = _in_form(picture)
     if as_sent is not None:
-        return [[[[as_sent]]]]
+        return [[Candidate(0, 1, 0.0, lambda: as_sent)]]
     ink, strokes = _ink_and_strokes(picture, size)
-    removed = tuple(strokes.removed)
 
-    @cache  # a piece is part of several candidates
-    def view(digit: Digit) -> View:
-        box = _in_original(digit.box, picture, size)
-        return View(to_form(digit.ink), box, ink.polarity, removed)
+    def candidate(segment: Segment) -> Candidate:
+        see = partial(_see, segment, picture.shape, size, ink.polarity, tuple(strokes.removed))
+        return Candidate(segment.first, segment.last, segment.cost, see if segment.pieces else None)
 
-    return [
-        [[list(map(view, candidate)) for candidate in candidates] for candidates in line]
-        for line in find_digits(strokes)
-    ]
+    return [list(map(candidate, line)) for line in find_digits(strokes)]
+
+
+def _see(
+    segment: Segment,
+    shape: tuple[int, ...],
+    size: tuple[int, int],
+    polarity: Polarity,
+    removed: tuple[str, ...],
+) -> View:
+    digit = segment.digit()
+    return View(to_form(digit.ink), _in_original(digit.box, shape, size), polarity, removed)
 
 
 def _in_form(picture: Pixels) -> View | None:
@@ -124,9 +147,11 @@ def _ink_and_strokes(picture: Pixels, size: tuple[int, int]) -> tuple[Ink, Strok
         raise NoDigit(f"No digit found in {size[0]} x {size[1]} pixels: {error}") from error
 
 
-def _in_original(box: Box, picture: Pixels, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _in_original(
+    box: Box, shape: tuple[int, ...], size: tuple[int, int]
+) -> tuple[int, int, int, int]:
     # A side of one pixel cannot shrink with the other, so each has its own scale.
-    across, down = size[0] / picture.shape[1], size[1] / picture.shape[0]
+    across, down = size[0] / shape[1], size[1] / shape[0]
     left, top = int(box.left * across), int(box.top * down)
     right, bottom = round(box.right * across), round(box.bottom * down)
     return left, top, max(1, right - left), max(1, bottom - top)

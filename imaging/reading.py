@@ -1,14 +1,16 @@
 """Several digits in one picture: which strokes make one, where touching ones part, in which order.
 
+A line of writing is a row of pieces: its strokes, and what is left of them where they are cut
+wherever digits may touch. Which pieces together are a digit can be told only by what they look like
+then, so every way to put neighbours together is given, with what its size and place say for it.
+
 Heights and distances are shares of the digits' own height, which is the median of the tall parts.
-Whether a wide piece of ink is one digit or several that touch is not decided here: it can be told
-only by what they look like then.
 """
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
-from itertools import combinations
-from operator import itemgetter
+from functools import reduce
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -20,52 +22,98 @@ from imaging.strokes import MARKED, Box, Part, Strokes
 # What breaks without each is named after it: strings of `benchmarks/imaging.py`, or of others.
 TALL = 0.4  # of the tallest part's height: what counts for the digits' height; cheques
 WHOLE = 0.55  # a part of this height is a digit by itself: wide gaps; a lower one is
-CLOSE = 0.12  # a piece of the digit that it is so near to, or none
+PIECE = 0.06  # a piece of one, or a dot, or a dash, unless it is smaller than this: cheques
 SAME_LINE = 0.6  # how far above or below its neighbour a digit may be: a page of lines
-SINGLE = 1.0  # a narrower piece of ink is one digit: wide gaps
-NARROWEST, WIDEST = 0.2, 1.4  # of digits that touch: touching
-MOST_TOUCHING = 8  # digits in one piece of ink, so that no picture costs more
-STEP = 0.12  # about so far apart are places where digits may be cut: touching
-CROSSED = 0.25  # of the height: cuts go through no more ink
-MOST_CUTS = 6  # in one piece of ink, those through the least ink; so that no picture costs more
+LOWEST = 0.45  # pieces together that are lower are no digit: cheques
+NEAR = 0.3  # the pieces of one digit are no farther apart: cheques
+NARROWEST, WIDEST = 0.12, 1.5  # of digits that touch: touching
+MOST_PIECES = 6  # of one digit, so that no picture costs more
 
+SINGLE = 0.95  # a narrower part is not cut: wide gaps
+TALLER = 1.2  # a part that is taller than this is cut as if it were so tall: touching
+FINE = 40  # pixels, the height at which cuts are looked for: for time
+STEP = 0.1  # about so far apart are places where digits may be cut: touching
+REACH = 0.25  # how far to each side a cut may lean: touching
+CROSSED = 0.45  # cuts go through no more ink: touching
+INSIDE = 0.4  # what is within a loop counts so much as ink: touching
+SHARED = 0.06  # so much of the ink at a cut belongs to both digits: touching
 
-@dataclass
-class Glyph:
-    """The parts that make one digit, or several that touch."""
-
-    parts: list[Part]
-    box: Box
-
-    @property
-    def middle(self) -> float:
-        """Its height in the picture."""
-        return (self.box.top + self.box.bottom) / 2
-
-    def add(self, part: Part) -> None:
-        """Take another part."""
-        self.parts.append(part)
-        self.box = self.box.joined(part.box)
+# What counts against a digit, as negative logarithms: the squares of how much it is wider than
+WIDTH, WIDE = 0.7, 5.0  # this, and higher or lower than most, both as logarithms;
+UNEVEN = 4.0
+CUT, CUT_INK = 0.35, 4.0  # each cut at its sides, and each height of ink that is crossed;
+JOINED = 7.0  # each height between two of its pieces;
+LEFT_OUT = 1.4  # and against leaving a piece out, its height and width
 
 
 @dataclass(frozen=True, eq=False)
 class Digit:
-    """The ink of one digit, uint8 `[H, W]`, and its box in the picture."""
+    """The ink of one digit and its box in the picture.
+
+    Attributes:
+        ink: uint8 `[H, W]`, with a margin of one pixel where the picture has it.
+    """
 
     ink: Pixels
     box: Box
 
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Where the ink begins in the picture: x, y."""
+        return max(0, self.box.left - 1), max(0, self.box.top - 1)
 
-# What one piece of ink may be: one digit, two that touch, and so on.
-Candidates = list[list[Digit]]
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of the strokes, or what is between two cuts of one.
+
+    Attributes:
+        part: What it is of.
+        cuts: How much ink is crossed by the cuts at its left and right, in heights.
+    """
+
+    digit: Digit
+    part: Part
+    cuts: tuple[float, float] = (0.0, 0.0)
 
 
-def find_digits(strokes: Strokes) -> list[list[Candidates]]:
-    """Find the digits in reading order: line by line from the top, each from the left."""
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Neighbouring pieces of a line that may be one digit, or none.
+
+    Attributes:
+        first: The first of the pieces, counted from the left.
+        last: The first one after them.
+        pieces: Of the digit; none if they are left out.
+        cost: How unlikely that is by size and place alone, as a negative logarithm.
+    """
+
+    first: int
+    last: int
+    pieces: list[Piece]
+    cost: float
+
+    def digit(self) -> Digit:
+        """Put the ink of the pieces together."""
+        digits = [piece.digit for piece in self.pieces]
+        if len(digits) == 1:
+            return digits[0]
+        left, top = (min(place) for place in zip(*(digit.corner for digit in digits), strict=True))
+        right = max(digit.corner[0] + digit.ink.shape[1] for digit in digits)
+        bottom = max(digit.corner[1] + len(digit.ink) for digit in digits)
+        ink = np.zeros((bottom - top, right - left), np.uint8)
+        for digit in digits:
+            x, y = digit.corner[0] - left, digit.corner[1] - top
+            place = ink[y : y + len(digit.ink), x : x + digit.ink.shape[1]]
+            np.maximum(place, digit.ink, out=place)
+        return Digit(ink, reduce(Box.joined, (digit.box for digit in digits)))
+
+
+def find_digits(strokes: Strokes) -> list[list[Segment]]:
+    """Find what may be digits, line by line from the top, each from the left."""
     parts = _written(strokes)
     height = _height(parts)
-    lines = _lines(_joined(parts, height), height)
-    return [[_candidates(strokes, glyph, height) for glyph in line] for line in lines]
+    return [_segments(_pieces(strokes, line, height), height) for line in _lines(parts, height)]
 
 
 def _written(strokes: Strokes) -> list[Part]:
@@ -81,93 +129,107 @@ def _height(parts: list[Part]) -> float:
     return float(np.median([p.box.height for p in parts if p.box.height >= TALL * tallest]))
 
 
-def _joined(parts: list[Part], height: float) -> list[Glyph]:
-    """Join the strokes of each digit: small pieces to what they are nearest to."""
-    glyphs = [Glyph([part], part.box) for part in parts if part.box.height >= WHOLE * height]
-    pieces = [part for part in parts if part.box.height < WHOLE * height]
-    for piece in sorted(pieces, key=lambda part: part.box.height, reverse=True):
+def _lines(parts: list[Part], height: float) -> list[list[Part]]:
+    """Follow each line from left to right, as it may rise or fall; then add the small pieces."""
+    tall = [part for part in parts if part.box.height >= WHOLE * height]
+    lines: list[list[Part]] = []
+    line_of: dict[Part, list[Part]] = {}
+    for part in sorted(tall, key=lambda part: part.box.left):
         near = [
-            (min(map(piece.apart, glyph.parts)), glyph)
-            for glyph in glyphs
-            if piece.box.gap(glyph.box) <= CLOSE * height  # which is quick to tell
-        ]
-        apart, nearest = min(near, key=itemgetter(0), default=(np.inf, None))
-        if nearest is not None and apart <= CLOSE * height:
-            nearest.add(piece)
-    return glyphs
-
-
-def _lines(glyphs: list[Glyph], height: float) -> list[list[Glyph]]:
-    """Follow each line from left to right, as it may rise or fall."""
-    lines: list[list[Glyph]] = []
-    for glyph in sorted(glyphs, key=lambda glyph: glyph.box.left):
-        near = [
-            (abs(line[-1].middle - glyph.middle), line)
+            (abs(line[-1].box.middle - part.box.middle), line)
             for line in lines
-            if abs(line[-1].middle - glyph.middle) <= SAME_LINE * height
+            if abs(line[-1].box.middle - part.box.middle) <= SAME_LINE * height
         ]
-        if near:
-            min(near, key=lambda pair: pair[0])[1].append(glyph)
-        else:
-            lines.append([glyph])
-    return sorted(lines, key=lambda line: np.mean([glyph.middle for glyph in line]))
+        if not near:
+            lines.append([])
+        line_of[part] = min(near, key=lambda pair: pair[0])[1] if near else lines[-1]
+        line_of[part].append(part)
+    lines.sort(key=lambda line: np.mean([part.box.middle for part in line]))
+    boxes = np.array([(part.box.left, part.box.right, part.box.middle) for part in tall]).T
+    for part in parts:
+        if PIECE * height <= part.box.longest and part.box.height < WHOLE * height:
+            beside = np.maximum(boxes[0] - part.box.right, part.box.left - boxes[1]).clip(0)
+            above = abs(boxes[2] - part.box.middle)
+            nearest = int(np.where(above <= SAME_LINE * height, beside + above, np.inf).argmin())
+            if above[nearest] <= SAME_LINE * height:
+                line_of[tall[nearest]].append(part)
+    return lines
 
 
-def _candidates(strokes: Strokes, glyph: Glyph, height: float) -> Candidates:
-    """Cut ink from top to bottom wherever digits may touch, and put the pieces together."""
-    box = glyph.box
-    ink = strokes.cut_out(glyph.parts, box)
-    height = max(height, box.height)
-    if box.width < SINGLE * height:
-        return [[Digit(ink, box)]]
-    origin = max(0, box.left - 1), max(0, box.top - 1)
-    rows, width = ink.shape
-    cuts = [np.zeros(rows, int), *_cuts(ink, height), np.full(rows, width)]
-    places = [float(cut.mean()) for cut in cuts]
-    pieces: dict[tuple[int, int], Digit] = {}
-    for first, last in combinations(range(len(cuts)), 2):
-        if NARROWEST * height <= places[last] - places[first] <= WIDEST * height:
-            piece = _piece(ink, cuts[first], cuts[last], origin)
-            if piece is not None:
-                pieces[first, last] = piece
-
-    def ways(first: int, left: int) -> Iterator[list[Digit]]:
-        if first == len(cuts) - 1:
-            yield []
-        for last in range(first + 1, len(cuts)) if left else ():
-            if (first, last) in pieces:
-                yield from ([pieces[first, last], *rest] for rest in ways(last, left - 1))
-
-    return sorted(ways(0, MOST_TOUCHING), key=len) or [[Digit(ink, box)]]
-
-
-def _cuts(ink: Pixels, height: float) -> list[NDArray[np.int64]]:
-    """Find where digits may be cut, from the left: the columns of each cut, int `[H]`."""
-    step = max(1, round(STEP * height))
-    found = _seams(ink, np.arange(2 * step, ink.shape[1] - 2 * step, step), step)
-    rows = np.arange(len(ink))
-    crossed = [int(ink[rows, cut].sum()) for cut in found]
-    chosen: list[NDArray[np.int64]] = []
-    for place in np.argsort(crossed):
-        cut = found[place]
-        if crossed[place] <= CROSSED * 255 * height and all(
-            abs(cut.mean() - other.mean()) >= step for other in chosen
+def _pieces(strokes: Strokes, line: list[Part], height: float) -> list[Piece]:
+    """Cut parts from top to bottom wherever digits may touch; the pieces from the left."""
+    pieces = []
+    for part in line:
+        digit = Digit(strokes.cut_out([part], part.box), part.box)
+        if part.box.height >= WHOLE * height and part.box.width >= SINGLE * min(
+            part.box.height, TALLER * height
         ):
-            chosen.append(cut)
-    return sorted(chosen[:MOST_CUTS], key=lambda cut: float(cut.mean()))
+            pieces += _cut(digit, part, height)
+        else:
+            pieces.append(Piece(digit, part))
+    return sorted(pieces, key=lambda piece: piece.digit.box.left + piece.digit.box.right)
 
 
-def _piece(
-    ink: Pixels, left: NDArray[np.int64], right: NDArray[np.int64], origin: tuple[int, int]
-) -> Digit | None:
-    columns = np.arange(ink.shape[1])
-    piece = np.where((columns >= left[:, None]) & (columns < right[:, None]), ink, np.uint8(0))
-    strong = cv2.threshold(piece, MARKED, 1, cv2.THRESH_BINARY)[1]
-    x, y, across, down = cv2.boundingRect(strong)
-    if not across:
-        return None
-    x0, y0 = origin[0] + x, origin[1] + y
-    return Digit(piece[y : y + down, x : x + across], Box(x0, y0, x0 + across, y0 + down))
+def _cut(digit: Digit, part: Part, height: float) -> list[Piece]:
+    ink, box = digit.ink, digit.box
+    rows, width = ink.shape
+    cuts = [
+        (np.zeros(rows, int), 0.0),
+        *_cuts(ink, min(box.height, TALLER * height)),
+        (np.full(rows, width), 0.0),
+    ]
+    shared = round(SHARED * height)
+    columns = np.arange(width)
+    pieces = []
+    for (left, first), (right, last) in pairwise(cuts):
+        from_left = columns >= left[:, None] - shared
+        mine = np.where(from_left & (columns < right[:, None] + shared), ink, np.uint8(0))
+        strong = cv2.threshold(mine, MARKED, 1, cv2.THRESH_BINARY)[1]
+        x, y, across, down = cv2.boundingRect(strong)
+        if across:
+            mine = mine[max(0, y - 1) : y + down + 1, max(0, x - 1) : x + across + 1]
+            x, y = x + digit.corner[0], y + digit.corner[1]
+            piece = Digit(mine, Box(x, y, x + across, y + down))
+            pieces.append(Piece(piece, part, (first, last)))
+    return pieces
+
+
+def _cuts(ink: Pixels, height: float) -> list[tuple[NDArray[np.int64], float]]:
+    """Find where digits may be cut, from the left.
+
+    Returns:
+        Of each cut, the column in each row, int `[H]`, and how much ink it crosses, in heights.
+    """
+    scale = min(1.0, FINE / height)
+    size = (max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale)))
+    small = cv2.resize(ink, size, interpolation=cv2.INTER_AREA)
+    marked = cv2.threshold(small, MARKED, 1, cv2.THRESH_BINARY)[1]
+    outlines, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros_like(small), outlines, -1, INSIDE * 255, cv2.FILLED)
+    small = np.maximum(small, filled)
+    height *= scale
+    step = max(1.0, STEP * height)
+    edge = max(1, round(NARROWEST * height))
+    centres = np.arange(edge, size[0] - edge + 1, max(1, round(step / 2)))
+    found = _seams(small, centres, max(1, round(REACH * height)))
+    rows = np.arange(size[1])
+    padded = np.pad(small, ((0, 0), (0, 1)))
+    crossed = [float(padded[rows, cut].sum()) / 255 / height for cut in found]
+    chosen: list[int] = []
+    for place in np.argsort(crossed, kind="stable").tolist():
+        if (
+            crossed[place] <= CROSSED
+            and edge / 2 <= found[place].mean() <= size[0] - edge / 2
+            and all(abs(found[place] - found[other]).mean() >= step for other in chosen)
+        ):
+            chosen.append(place)
+    chosen.sort(key=lambda place: float(found[place].mean()))
+    at = (np.arange(len(ink)) + 0.5) * size[1] / len(ink) - 0.5
+    across = ink.shape[1] / size[0]
+    return [
+        (np.rint(np.interp(at, rows, found[place]) * across).astype(int), crossed[place])
+        for place in chosen
+    ]
 
 
 def _seams(ink: Pixels, centres: NDArray[np.int64], reach: int) -> list[NDArray[np.int64]]:
@@ -179,13 +241,13 @@ def _seams(ink: Pixels, centres: NDArray[np.int64], reach: int) -> list[NDArray[
     Args:
         ink: uint8 `[H, W]`.
         centres: int `[N]`, columns.
-        reach: How far from its column a way may be; within the ink for all of them.
+        reach: How far from its column a way may be.
 
     Returns:
-        N ways, int `[H]`: a column for each row.
+        N ways, int `[H]`: a column for each row, up to W.
     """
-    columns = centres[:, None] + np.arange(-reach, reach + 1)
-    cost = ink[:, columns].astype(np.float64) + 1
+    columns = centres[:, None] + np.arange(2 * reach + 1)
+    cost = np.pad(ink, ((0, 0), (reach, reach)))[:, columns].astype(np.float64) + 1
     steps = np.zeros(cost.shape, int)
     for row in range(1, len(cost)):
         above = np.pad(cost[row - 1], ((0, 0), (1, 1)), constant_values=np.inf)
@@ -198,4 +260,58 @@ def _seams(ink: Pixels, centres: NDArray[np.int64], reach: int) -> list[NDArray[
     ways[-1] = cost[-1].argmin(axis=1)
     for row in range(len(cost) - 1, 0, -1):
         ways[row - 1] = ways[row] + steps[row, every, ways[row]]
-    return list((ways + columns[:, 0]).T)
+    return list((ways + columns[:, 0] - reach).clip(0, ink.shape[1]).T)
+
+
+def _segments(pieces: list[Piece], height: float) -> list[Segment]:
+    """Put neighbouring pieces together, wherever that may be one digit."""
+    segments = []
+    for first, piece in enumerate(pieces):
+        box = piece.digit.box
+        if box.height < WHOLE * height or any(piece.cuts):
+            cost = LEFT_OUT * (box.height + box.width) / height
+            segments.append(Segment(first, first + 1, [], cost))
+        apart = 0.0
+        for last in range(first + 1, min(first + MOST_PIECES, len(pieces)) + 1):
+            together = pieces[first:last]
+            if last > first + 1:
+                box = box.joined(together[-1].digit.box)
+                apart += _apart(together, height)
+                if apart > NEAR or box.width > WIDEST * height:
+                    break
+            if box.height >= LOWEST * height:
+                cost = _cost(together, box, height) + JOINED * apart
+                segments.append(Segment(first, last, together, cost))
+    if not any(segment.pieces for segment in segments):
+        return [Segment(0, 1, pieces, 0.0)]
+    return segments
+
+
+def _apart(pieces: list[Piece], height: float) -> float:
+    """Return how far the last of some pieces is from the nearest other one, in heights."""
+    part = pieces[-1].part
+    others = {piece.part for piece in pieces[:-1]}
+    if part in others:
+        return 0.0
+    whole = part.box.height >= WHOLE * height
+    near = [
+        part.apart(other)
+        for other in others
+        if part.box.gap(other.box) <= NEAR * height
+        and not (whole and other.box.height >= WHOLE * height and part.box.beside(other.box) >= 0)
+    ]
+    return min(near, default=np.inf) / height
+
+
+def _cost(pieces: list[Piece], box: Box, height: float) -> float:
+    """Say how unlikely it is, by size and cuts alone, that some pieces are one digit."""
+    sides = {piece.part: [piece.cuts[0], piece.cuts[1]] for piece in reversed(pieces)}
+    for piece in pieces:
+        sides[piece.part][1] = piece.cuts[1]
+    cuts = [cut for both in sides.values() for cut in both if cut]
+    return (
+        WIDE * math.log(max(1.0, box.width / height / WIDTH)) ** 2
+        + UNEVEN * math.log(box.height / height) ** 2
+        + CUT * len(cuts)
+        + CUT_INK * sum(cuts)
+    )

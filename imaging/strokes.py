@@ -61,6 +61,11 @@ class Box:
         return self.bottom - self.top
 
     @property
+    def middle(self) -> float:
+        """The height of its middle in the picture."""
+        return (self.top + self.bottom) / 2
+
+    @property
     def longest(self) -> int:
         """The longer side, in pixels."""
         return max(self.width, self.height)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imaging import Candidates, View
+from imaging import Candidate, View
 from serving.inference.classifier import Classifier, Prediction
 
-# By how much each more digit must make a reading likelier. What breaks without it: wide gaps, of
+# What counts for a digit beside what size and place say. What breaks with less: touching, of
 # `benchmarks/imaging.py`.
-MORE = 4.0
+SURE, LEAST_SURE = 4.0, 0.03  # the logarithm of the probability, which is at least this
+TYPICAL, LEAST, MOST = 0.14, -6.0, 4.0  # the typicality, between these
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,17 +23,21 @@ class ReadDigit:
 
     @property
     def likeness(self) -> float:
-        """How sure the answer is, and how much of a digit it is of; the least of both counts."""
-        return math.log(self.prediction.confidence) + min(self.prediction.typicality, 0.0)
+        """How much it looks like a digit, as a logarithm."""
+        typical = min(max(self.prediction.typicality, LEAST), MOST) - MOST
+        return SURE * math.log(max(self.prediction.confidence, LEAST_SURE)) + TYPICAL * typical
 
 
-def read(classifier: Classifier, lines: list[list[Candidates]]) -> list[list[ReadDigit]]:
+def read(classifier: Classifier, lines: list[list[Candidate]]) -> list[list[ReadDigit]]:
     """Read what `imaging.look_for_all` found, line by line from the top, each from the left."""
-    pieces = [piece for line in lines for piece in line]
-    views = dict.fromkeys(view for piece in pieces for candidate in piece for view in candidate)
-    predictions = classifier.predict(np.stack([view.pixels for view in views])).rows()
-    seen = {view: ReadDigit(next(predictions), view) for view in views}
-    return [[digit for piece in line for digit in _likeliest(piece, seen)] for line in lines]
+    seen: dict[Candidate, ReadDigit] = {}
+    ways = [_likeliest(line, seen) for line in lines]
+    while unseen := [each for way in ways for each in way if each not in seen]:
+        views = [each.look() for each in unseen if each.look is not None]
+        predictions = classifier.predict(np.stack([view.pixels for view in views])).rows()
+        seen |= zip(unseen, map(ReadDigit, predictions, views), strict=True)
+        ways = [_likeliest(line, seen) for line in lines]
+    return [[seen[each] for each in way] for way in ways]
 
 
 def text(lines: list[list[ReadDigit]]) -> str:
@@ -40,12 +45,19 @@ def text(lines: list[list[ReadDigit]]) -> str:
     return "\n".join("".join(str(digit.prediction.digit) for digit in line) for line in lines)
 
 
-def _likeliest(candidates: Candidates, seen: dict[View, ReadDigit]) -> list[ReadDigit]:
-    """Choose digits that are all accepted, or else those that look most like digits."""
-    readings = [[seen[view] for view in candidate] for candidate in candidates]
+def _likeliest(line: list[Candidate], seen: dict[Candidate, ReadDigit]) -> list[Candidate]:
+    """Choose the likeliest way through a line's pieces, of which each is read or left out.
 
-    def plausible(reading: list[ReadDigit]) -> tuple[bool, float]:
-        accepted = all(digit.prediction.accepted for digit in reading)
-        return accepted, min(digit.likeness for digit in reading) - MORE * len(reading)
-
-    return max(readings, key=plausible)
+    What is not seen yet counts as if it were a perfect digit: so the likeliest way is found once
+    all on it is seen, and what can be on none is never looked at.
+    """
+    best: dict[int, tuple[float, list[Candidate]]] = {0: (0.0, [])}
+    for each in line:  # those that begin farther to the left come first
+        likelihood, way = best[each.first]
+        likelihood -= each.cost
+        if each in seen:
+            likelihood += seen[each].likeness
+        if each.last not in best or likelihood > best[each.last][0]:
+            best[each.last] = likelihood, way if each.look is None else [*way, each]
+    digits = (each for each in line if each.look is not None)
+    return best[max(best)][1] or [min(digits, key=lambda each: each.cost)]

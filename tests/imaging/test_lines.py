@@ -104,8 +104,8 @@ def test_all_digits_of_a_row_of_cells_are_found_in_order() -> None:
     for y in (12, 187):
         pencil.line((0, y, 600, y), fill=60, width=4)
     (line,) = look_for_all(open_picture(drawn.encode(row), 10**6))
-    assert [len(candidates) for candidates in line] == [1, 1, 1]
-    centres = [view.box[0] + view.box[2] / 2 for ((view,),) in line]
+    whole = [each.look() for each in line if each.look is not None and each.cost < 0.2]
+    centres = [view.box[0] + view.box[2] / 2 for view in whole]
     assert centres == pytest.approx([100, 300, 500], abs=40)
 
 

@@ -280,5 +280,5 @@ def test_no_digit_of_a_row_is_taken_for_a_sheet_of_paper() -> None:
     rows = lines(digits, labels, np.random.default_rng(2), (0.3, 1.2))
     for row in islice(rows, 225, 230):  # in the 227th, one has four corners and is blank inside
         found = look_for_all(open_picture(row.picture, 10**6))
-        polarities = {view.polarity for line in found for piece in line for view in piece[0]}
+        polarities = {each.look().polarity for line in found for each in line if each.look}
         assert polarities == {Polarity.DARK_ON_LIGHT}, row.text

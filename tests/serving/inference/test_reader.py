@@ -52,14 +52,40 @@ def test_a_broken_stroke_is_joined(classifier: Classifier) -> None:
     assert text(classifier, sheet) == "858"
 
 
-def test_touching_digits_are_parted(classifier: Classifier) -> None:
-    sheet = Image.new("L", (260, 160), 255)
-    for x, digit in ((20, 6), (70, 8)):
-        drawing = np.asarray(drawn.on_paper(digit, 120))
-        part = np.asarray(sheet)[20:140, x : x + 120]
-        sheet.paste(Image.fromarray(np.minimum(part, drawing)), (x, 20))
-    assert len(look_for_all(open_picture(drawn.encode(sheet), MAX_PIXELS))[0]) == 1
-    assert text(classifier, sheet) == "68"
+@pytest.mark.parametrize("pair", ["68", "00", "35", "40"])
+def test_touching_digits_are_parted(classifier: Classifier, pair: str) -> None:
+    assert text(classifier, touching(pair)) == pair
+
+
+def test_digits_that_share_a_stroke_are_parted(classifier: Classifier) -> None:
+    assert text(classifier, touching("5000", apart=52)) == "5000"
+
+
+def touching(line: str, apart: int = 50) -> Image.Image:
+    """Write digits so near to each other that their ink is one piece."""
+    sheet = np.full((160, 210 + apart * len(line)), 255, np.uint8)
+    for column, digit in enumerate(line):
+        part = sheet[20:140, 40 + column * apart :][:, :120]
+        np.minimum(part, np.asarray(drawn.on_paper(int(digit), 120)), out=part)
+    return Image.fromarray(sheet)
+
+
+def test_signs_of_an_amount_are_no_digits(classifier: Classifier) -> None:
+    sheet = page("12 345 00")
+    pencil = ImageDraw.Draw(sheet)
+    pencil.ellipse((305, 145, 317, 157), fill=0)  # a dot
+    pencil.line((720, 140, 710, 165), fill=0, width=8)  # a comma
+    pencil.line((970, 120, 1030, 120), fill=0, width=8)  # a dash
+    assert text(classifier, sheet) == "1234500"
+
+
+def test_high_and_low_digits_are_of_one_line(classifier: Classifier) -> None:
+    sheet = Image.new("L", (640, 260), 255)
+    for column, (digit, side) in enumerate(((5, 200), (6, 130), (2, 130), (0, 130))):
+        sheet.paste(
+            drawn.on_paper(digit, side), (20 + column * 140 + (column > 0) * 60, 240 - side)
+        )
+    assert text(classifier, sheet) == "5620"
 
 
 def test_the_boxes_are_in_the_picture_as_it_was_sent(classifier: Classifier) -> None:
