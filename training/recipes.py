@@ -131,7 +131,7 @@ class TypicalityRecipe:
 
     maps: int = 20
     hidden: int = 40
-    epochs: int = 40
+    epochs: int = 80
     epoch: int = 55_000  # of digits and of others each; as many as there are digits, if fewer
     batch_size: int = 512  # half digits, half others
     optimizer: Adam = Adam(learning_rate=3e-3, betas=(0.9, 0.99), weight_decay=0.02)
