@@ -18,6 +18,10 @@ SEVERAL: list[FilePayload] = [
     }
     for number in (4, 7)
 ]
+CARDS = {
+    path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+    for path in (ROOT / "models").glob("*/card.json")
+}
 GONE = "The service does not answer. It is asked again every two seconds."
 
 
@@ -48,8 +52,9 @@ def test_where_models_disagree(page: Page) -> None:
     expect(page.locator("#digit")).to_have_text("7")
     page.get_by_label("baseline").check()
     expect(page.locator("#digit")).to_have_text("1")
+    wanted = 100 * CARDS["baseline"]["calibration"]["acceptance"]["confidence"]
     expect(page.locator("#verdict")).to_have_text(
-        "Not accepted: sure to 61.2 % only, and 94.2 % is wanted."
+        f"Not accepted: sure to 61.2 % only, and {wanted:.1f} % is wanted."
     )
     page.get_by_label("dropout").check()
     expect(page.locator("#digit")).to_have_text("7")
@@ -202,13 +207,18 @@ def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> No
     card = page.get_by_role("article").filter(
         has=page.get_by_role("heading", name="deeper answers by default")
     )
-    expect(card).to_contain_text("99.42 %")
-    expect(card).to_contain_text("right on test10k: 9,942 of 10,000")
-    expect(card).to_contain_text("890 kB")
-    expect(card.locator(".confusion tbody tr").nth(4).locator("td").nth(9)).to_have_text("5")
+    said = CARDS["deeper"]
+    test, details = said["evaluation"]["test10k"], said["details"]
+    expect(card).to_contain_text(f"{100 * test['accuracy']:.2f} %")
+    expect(card).to_contain_text(f"right on test10k: {test['correct']:,} of 10,000")
+    expect(card).to_contain_text(f"{said['sizes']['model.onnx'] / 1000:.0f} kB")
+    mistaken = card.locator(".confusion tbody tr").nth(9).locator("td").nth(4)
+    expect(mistaken).to_have_text(str(details["confusion"][9][4]))
     reliability, curve = card.get_by_role("img").all()
     expect(reliability).to_have_attribute("aria-label", re.compile(r"answers sure to 100 %"))
-    expect(curve).to_have_attribute("aria-label", "After 300 epochs 99.52 %.")
+    accuracies = details["validation_accuracies"]
+    said_of_it = f"After {len(accuracies)} epochs {100 * accuracies[-1]:.2f} %."
+    expect(curve).to_have_attribute("aria-label", said_of_it)
     expect(page.get_by_role("article")).to_have_count(3)
     page.get_by_role("link", name="The report").click()
     expect(page.get_by_role("heading", name="Report")).to_be_visible()
