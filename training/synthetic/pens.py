@@ -43,16 +43,10 @@ def copied(digit: NDArray[np.uint8], rng: Rng, height: int) -> Ink:
     """Draw a digit of QMNIST, uint8 `[28, 28]`, `height` pixels high, thicker or thinner."""
     box = cropped(digit)
     scale = height / box.shape[0]
-    size = (max(1, round(box.shape[1] * scale)), height)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    smooth = (
-        cv2.resize(
-            np.pad(box, 2),
-            (size[0] + round(4 * scale), height + round(4 * scale)),
-            interpolation=how,
-        ).astype(np.float32)
-        / 255
-    )
+    margin = round(4 * scale)
+    size = (round(box.shape[1] * scale) + margin, height + margin)
+    smooth = cv2.resize(np.pad(box, 2), size, interpolation=how).astype(np.float32) / 255
     edge = rng.uniform(0.25, 0.7)  # where ink ends: the lower, the thicker
     sharp = max(scale, 0.5 / min(edge, 1 - edge))  # no ink stays none, and full ink full
     return cropped(np.clip(((smooth - edge) * sharp + 0.5) * 255, 0, 255).astype(np.uint8))

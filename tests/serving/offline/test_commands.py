@@ -359,12 +359,3 @@ def test_serving_imports_no_torch_and_no_training(module: str) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
-
-
-@pytest.mark.full
-def test_training_imports_no_serving() -> None:
-    code = "import sys, training.__main__; print([m for m in sys.modules if 'serving' in m])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
