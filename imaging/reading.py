@@ -29,7 +29,7 @@ NEAR = 0.3  # the pieces of one digit are no farther apart: cheques
 NARROWEST, WIDEST = 0.12, 1.5  # of digits that touch: touching
 MOST_PIECES = 6  # of one digit, so that no picture costs more
 
-SINGLE = 0.95  # a narrower part is not cut: wide gaps
+SINGLE = 0.75  # a narrower part is not cut: wide gaps
 TALLER = 1.2  # a part that is taller than this is cut as if it were so tall: touching
 FINE = 40  # pixels, the height at which cuts are looked for: for time
 STEP = 0.1  # about so far apart are places where digits may be cut: touching
@@ -40,7 +40,7 @@ SHARED = 0.06  # so much of the ink at a cut belongs to both digits: touching
 
 # What counts against a digit, as negative logarithms: the squares of how much it is wider than
 WIDTH, WIDE = 0.7, 5.0  # this, and higher or lower than most, both as logarithms;
-UNEVEN = 4.0
+UNEVEN = 3.0
 CUT, CUT_INK = 0.35, 4.0  # each cut at its sides, and each height of ink that is crossed;
 JOINED = 7.0  # each height between two of its pieces;
 LEFT_OUT = 1.4  # and against leaving a piece out, its height and width

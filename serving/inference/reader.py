@@ -10,8 +10,8 @@ from serving.inference.classifier import Classifier, Prediction
 
 # What counts for a digit beside what size and place say. What breaks with less: touching, of
 # `benchmarks/imaging.py`.
-SURE, LEAST_SURE = 4.0, 0.03  # the logarithm of the probability, which is at least this
-TYPICAL, LEAST, MOST = 0.14, -6.0, 4.0  # the typicality, between these
+SURE, LEAST_SURE = 6.0, 0.03  # the logarithm of the probability, which is at least this
+TYPICAL, LEAST, MOST = 0.12, -6.0, 4.0  # the typicality, between these
 
 
 @dataclass(frozen=True, eq=False)
