@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.wild import find_digits, look_at
 from training import dataset
 from training.dataset import Digits
+from training.evaluation import accuracy
 from training.fit import Run, fit
 from training.networks import normalise
 from training.recipes import STRONG, Adam, Augmentation, Muon, PicturesRecipe, Recipe
@@ -90,7 +91,7 @@ def main(
         learned, _ = learned_from(recipe.pictures, digits, cache=cache, console=console)
         epochs = max(1, round(1e6 * millions / len(learned)))
         networks = [trained(replace(recipe, epochs=epochs), learned, seed) for seed in range(seeds)]
-        cells = [spread([right(n, some) for n in networks]) for some in evaluated.values()]
+        cells = [spread([100 * accuracy(n, some) for n in networks]) for some in evaluated.values()]
         nats = mean(cross_entropy(n, validation) for n in networks)
         print(f"| {name} | {' | '.join(cells)} | {nats:.4f} |", flush=True)
 
@@ -130,13 +131,6 @@ def trained(recipe: Recipe, learned: Digits, seed: int) -> nn.Module:
             checkpoint=Path(scratch) / "checkpoint.pt",
         )
     return network
-
-
-@torch.inference_mode()
-def right(network: nn.Module, digits: Digits) -> float:
-    """The share that is right, in percent."""
-    answers = network(normalise(digits.images)).argmax(1)
-    return 100 * float((answers == digits.labels).float().mean())
 
 
 @torch.inference_mode()

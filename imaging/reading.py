@@ -38,12 +38,14 @@ CROSSED = 0.45  # cuts go through no more ink: touching
 INSIDE = 0.4  # what is within a loop counts so much as ink: touching
 SHARED = 0.06  # so much of the ink at a cut belongs to both digits: touching
 
-# What counts against a digit, as negative logarithms: the squares of how much it is wider than
-WIDTH, WIDE = 0.7, 5.0  # this, and higher or lower than most, both as logarithms;
-UNEVEN = 3.0
-CUT, CUT_INK = 0.35, 4.0  # each cut at its sides, and each height of ink that is crossed;
-JOINED = 7.0  # each height between two of its pieces;
-LEFT_OUT = 1.4  # and against leaving a piece out, its height and width
+# What counts against a digit, as negative logarithms. What breaks without: touching, and cheques.
+WIDTH = 0.7  # heights; a digit that is wider costs
+WIDE = 5.0  # times the squared logarithm of how much wider
+UNEVEN = 3.0  # times the squared logarithm of its height, for one that is higher or lower than most
+CUT = 0.35  # for each cut at its sides
+CUT_INK = 4.0  # for each height of ink that these cross
+JOINED = 7.0  # for each height between its pieces
+LEFT_OUT = 1.4  # for each height that a piece which is left out is high and wide
 
 
 @dataclass(frozen=True, eq=False)

@@ -197,11 +197,12 @@ def one_digit(strokes: Strokes) -> tuple[list[Part], Box]:
     rest = [part for part in parts if part is not main]
     others = [part for part in rest if _is_another(part.box, box) and not strokes.is_disc(part)]
     rest = [part for part in rest if part not in others]
-    corner = not _is_in_a_corner(main.box, strokes.marked.shape)
+    # A watermark or a button, if the digit itself is not in a corner.
+    central = not _is_in_a_corner(main.box, strokes.marked.shape)
     marks = [
         part
         for part in rest
-        if strokes.is_disc(part) or (corner and _is_in_a_corner(part.box, strokes.marked.shape))
+        if strokes.is_disc(part) or (central and _is_in_a_corner(part.box, strokes.marked.shape))
     ]
     while joining := [part for part in rest if _belongs(part.box, box, part in marks)]:
         chosen += joining

@@ -8,10 +8,12 @@ import numpy as np
 from imaging import Candidate, View
 from serving.inference.classifier import Classifier, Prediction
 
-# What counts for a digit beside what size and place say. What breaks with less: touching, of
-# `benchmarks/imaging.py`.
-SURE, LEAST_SURE = 6.0, 0.03  # the logarithm of the probability, which is at least this
-TYPICAL, LEAST, MOST = 0.12, -6.0, 4.0  # the typicality, between these
+# What the network says of a digit counts so much beside its size and place. What breaks with less:
+# touching, of `benchmarks/imaging.py`.
+SURE = 6.0  # times the logarithm of the probability
+LEAST_SURE = 0.03  # a probability below this counts as this
+TYPICAL = 0.12  # times the typicality
+LEAST, MOST = -6.0, 4.0  # a typicality outside of these counts as the nearer one
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,10 +81,8 @@ def draw(character: str, face: Face, height: int) -> NDArray[np.uint8]:
     return np.asarray(ink.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def printed(
-    character: str, rng: np.random.Generator, height: int, *, held_out: bool = False
-) -> NDArray[np.uint8]:
-    """Draw a character as print may show it: in some font, slanted, stretched, bold or thin.
+def printed(character: str, rng: np.random.Generator, height: int) -> NDArray[np.uint8]:
+    """Draw a character as print may show it, to learn from: slanted, stretched, bold or thin.
 
     Each family is as likely as any other, and so is each face of the family.
 
@@ -92,7 +90,7 @@ def printed(
         uint8 `[H, W]`, 255 is ink, with none but the character's own box around it; H is `height`,
         or up to two pixels more.
     """
-    among = families(held_out=held_out)
+    among = families(held_out=False)
     family = among[rng.integers(len(among))]
     ink = _ink(character, family[rng.integers(len(family))])
     stretch = 1.0
