@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -61,12 +62,13 @@ def test_digits_that_share_a_stroke_are_parted(classifier: Classifier) -> None:
     assert text(classifier, touching("5000", apart=52)) == "5000"
 
 
-def touching(line: str, apart: int = 50) -> Image.Image:
+def touching(line: str, apart: int = 48) -> Image.Image:
     """Write digits so near to each other that their ink is one piece."""
     sheet = np.full((160, 210 + apart * len(line)), 255, np.uint8)
     for column, digit in enumerate(line):
         part = sheet[20:140, 40 + column * apart :][:, :120]
         np.minimum(part, np.asarray(drawn.on_paper(int(digit), 120)), out=part)
+    assert cv2.connectedComponents((sheet < 128).astype(np.uint8))[0] == 2  # the paper and the ink
     return Image.fromarray(sheet)
 
 

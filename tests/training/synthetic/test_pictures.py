@@ -8,11 +8,13 @@ from rich.console import Console
 
 from artifact import ONNX_FILE
 from tests.training.conftest import drawn_digits
+from training import figures
 from training.dataset import Digits, joined
 from training.evaluation import predict_all
 from training.export import onnx_predict
 from training.recipes import PicturesRecipe
 from training.synthetic import pens, pictures, styles
+from training.synthetic.paper import on_paper
 from training.synthetic.pictures import KINDS, Kind, learned_from, make_picture
 
 FEW = PicturesRecipe(as_it_is=3, sent=1.0, written=0.5, printed=0.25)
@@ -75,12 +77,45 @@ def test_digits_are_written_in_all_ways_and_as_high_as_asked_for() -> None:
     rng = np.random.default_rng(4)
     for digit, ways in styles.WAYS.items():
         written = [styles.write(digit, rng) for _ in range(30 * len(ways))]
-        assert len({tuple(len(stroke) for stroke in strokes) for strokes in written}) > 1
+        lengths = {tuple(map(curve_length, way.split(" / "))) for _, way in ways}
+        assert {tuple(map(len, strokes)) for strokes in written} == lengths
         for strokes in written:
             ink = pens.draw(strokes, rng, 60)
             assert ink.dtype == np.uint8
             assert ink.max() == 255
             assert 40 < len(ink) < 100
+
+
+def curve_length(stroke: str) -> int:
+    corners = stroke.count("!")
+    return styles.STEPS * (len(stroke.split()) - 1) + corners + 1
+
+
+def test_a_digit_stands_among_other_ink_on_light_paper_or_dark() -> None:
+    rng = np.random.default_rng(6)
+    ink = np.full((40, 30), 255, np.uint8)
+    alone, light = 0, 0
+    for _ in range(300):
+        picture, (x, y, width, height) = on_paper(ink, lambda: ink, rng)
+        assert (width, height) == (30, 40)
+        paper, digit = np.median(picture[: y + 1]), np.median(picture[y:, x:][:height, :width])
+        assert abs(paper - digit) > 40
+        light += int(paper > digit)
+        around = np.abs(picture.astype(float) - paper) > 0.6 * abs(paper - digit)
+        around[max(0, y - 6) : y + height + 6, max(0, x - 6) : x + width + 6] = False
+        alone += int(around.sum() < 10)
+    assert 0.75 < light / 300 < 0.95
+    assert 0.3 < alone / 300 < 0.8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sheet_shows_each_picture_beside_its_pixels(kind: Kind, tmp_path: Path) -> None:
+    sheet = np.asarray(figures.draw_sheet(kind, drawn_digits(100, seed=7), 0, tmp_path / "a.png"))
+    step = figures.SHEET_CELL + figures.SHEET_GAP
+    assert sheet.shape == (10 * step, 2 * figures.SHEET_COLUMNS * step)
+    pixels = sheet[:, step:].reshape(10, step, -1, 1)[:, : figures.SHEET_CELL, : figures.SHEET_CELL]
+    assert np.mean(pixels == 255) > 0.5
+    assert (tmp_path / "a.png").stat().st_size > 1_000
 
 
 def test_a_picture_in_which_something_else_is_found_is_not_learned_from(
