@@ -1,7 +1,7 @@
 """How fast the service is, beside what else one could take, all doing the same work.
 
-    python benchmarks/serving.py peers --quick     # ours against FastAPI, 16 clients
-    python benchmarks/serving.py peers             # against all, at 1, 16 and 64 clients
+    python benchmarks/serving.py peers --quick     # ours against FastAPI
+    python benchmarks/serving.py peers             # against all
     python benchmarks/serving.py batches           # many pictures in one request
     python benchmarks/serving.py workers           # one worker against two
     python benchmarks/serving.py tensors           # pixels, over the Open Inference Protocol
@@ -30,6 +30,7 @@ from benchmarks.targets import (  # noqa: E402
     binary,
     fastapi,
     form,
+    kinds,
     litserve,
     measure,
     mlserver,
@@ -67,6 +68,7 @@ def row(target: Target, loads: list[Measured], **more: float) -> dict[str, Any]:
         "server": target.name,
         "clients": target.clients,
         "images": target.pictures,
+        "cpu_us": 1e6 * middle([x.cores for x in loads], [x.per_second for x in loads]),
         "images_per_second": target.pictures * medians(loads)["per_second"],
         **medians(loads),
         **more,
@@ -85,37 +87,59 @@ def share(target: Target, loads: list[Measured], network: list[float]) -> float:
 
 @app.command()
 def peers(
-    rounds: Rounds = 3,
+    rounds: Rounds = 5,
     seconds: Seconds = 4,
-    quick: Annotated[bool, typer.Option(help="Ours against FastAPI alone, 16 clients.")] = False,
+    quick: Annotated[bool, typer.Option(help="Ours against FastAPI alone.")] = False,
+    only: Annotated[str, typer.Option(help="A part of the pictures' names.")] = "",
     json_file: JsonFile = None,
 ) -> None:
-    """Compare with what else one could take: one worker, one picture a request."""
-    own, bare, upload = ours(), fastapi(), form("image", [picture()])
-    compared = [
-        ("ours, raw", own, "/predict", raw()),
-        ("ours, form", own, "/predict", upload),
-        ("FastAPI, raw", bare, "/raw", raw()),
-        ("FastAPI, form", bare, "/form", upload),
-    ]
+    """Compare with what else one could take: one worker, 16 clients, one picture a request."""
+    own, bare = ours(), fastapi()
     if not quick:
-        compared += [
-            ("BentoML, plain", bentoml_plain(), "/predict", upload),
-            ("LitServe", litserve(), "/predict", upload),
-            ("MLServer", mlserver(), "/v2/models/digits/infer", tensor()),
+        plain, lit, ml = bentoml_plain(), litserve(), mlserver()
+    targets = []
+    for kind, content in kinds().items():
+        if only not in kind:
+            continue
+        body, upload = raw(content), form("image", [content])
+        compared = [
+            ("ours", own, "/predict", body),
+            ("ours, form", own, "/predict", upload),
+            ("FastAPI, Pillow's resize", bare, "/raw", body),
+            ("FastAPI, Pillow's resize, form", bare, "/form", upload),
         ]
-    clients = (16,) if quick else CLIENTS
-    targets = [Target(*each, count) for each in compared for count in clients]
+        if not quick:
+            compared += [
+                ("FastAPI, our imaging", bare, "/imaging/raw", body),
+                ("FastAPI, our imaging, form", bare, "/imaging/form", upload),
+                ("BentoML, plain, form", plain, "/predict", upload),
+                ("LitServe, form", lit, "/predict", upload),
+                ("MLServer", ml, "/v2/models/digits/infer", tensor(content)),
+            ]
+        targets += [Target(*each, clients=16, kind=kind) for each in compared]
     found, _ = measure(targets, rounds, seconds)
-    of_ours = {(each.name, each.clients): found[each] for each in targets}
+    of_ours = {(each.kind, each.name): found[each] for each in targets}
     rows = []
     for target, loads in found.items():
-        name = "ours, form" if "form" in target.name else "ours, raw"
-        faster = ratio(of_ours[name, target.clients], loads)
-        rows.append(row(target, loads, ours_is_faster=faster))
-    more = {"MB": "{memory:.0f}", "peak MB": "{peak_memory:.0f}", "start s": "{start_seconds:.1f}"}
-    table({**LOAD, "ours is": "{ours_is_faster:.2f} x", **more}, rows)
-    console.print("\nours is: our requests a second through theirs, the median over the rounds.")
+        same = of_ours[target.kind, "ours, form" if "form" in target.name else "ours"]
+        slower = middle([each.p99 for each in same], [each.p99 for each in loads])
+        more = {"ours_is_faster": ratio(same, loads), "ours_p99": slower}
+        rows.append({"picture": target.kind, **row(target, loads, **more)})
+    columns = {
+        "picture": "{picture}",
+        **{name: text for name, text in LOAD.items() if name != "clients"},
+        "ours is": "{ours_is_faster:.2f} x",
+        "our p99 is": "{ours_p99:.2f} x",
+        "µs of CPU": "{cpu_us:,.0f}",
+        "MB": "{memory:.0f}",
+        "peak MB": "{peak_memory:.0f}",
+        "start s": "{start_seconds:.1f}",
+    }
+    table(columns, rows)
+    console.print(
+        "\nours is: our requests a second through theirs, form by form and else without a form, "
+        "the median over the rounds; µs of CPU: of all the server's processes, a request."
+    )
     write(json_file, {"rounds": rounds, "seconds": seconds, "rows": rows})
 
 

@@ -43,6 +43,7 @@ from serving import settings  # noqa: E402
 from serving.inference import artifacts  # noqa: E402
 from serving.inference.classifier import Classifier  # noqa: E402
 from serving.settings import Provider  # noqa: E402
+from tests.pictures import drawn  # noqa: E402
 
 BOUNDARY = "a-boundary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
@@ -55,6 +56,7 @@ class Target:
 
     Attributes:
         pictures: In each request.
+        kind: Of the pictures.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Target:
     body: Body
     clients: int
     pictures: int = 1
+    kind: str = "28 x 28"
 
 
 def measure(
@@ -94,10 +97,19 @@ def measure(
 
 def picture() -> bytes:
     """A digit as QMNIST has them, 28 x 28, as PNG."""
-    stream = BytesIO()
     seven = look(open_picture((ROOT / "docs" / "seven.png").read_bytes(), 10**7)).pixels
-    Image.fromarray(seven).save(stream, "PNG")
-    return stream.getvalue()
+    return drawn.encode(seven)
+
+
+def kinds() -> dict[str, bytes]:
+    """A digit as people send them, by what it is called."""
+    drawing = drawn.on_paper(7)
+    return {
+        "28 x 28": picture(),
+        "280 x 280 grey": drawn.encode(drawing),
+        "280 x 280 RGBA": drawn.encode(drawing.convert("RGBA")),
+        "photograph": drawn.encode(drawn.photograph(7), "JPEG"),
+    }
 
 
 def form(name: str, pictures: list[bytes]) -> Body:
@@ -107,20 +119,19 @@ def form(name: str, pictures: list[bytes]) -> Body:
     return Body(b"".join(parts) + f"--{BOUNDARY}--\r\n".encode(), FORM)
 
 
-def raw() -> Body:
-    """The picture as it is."""
-    return Body(picture(), "image/png")
+def raw(content: bytes | None = None) -> Body:
+    """A picture as it is; without one, a digit as QMNIST has them."""
+    return Body(content or picture(), "image/png")
 
 
-def tensor() -> Body:
-    """The picture as the Open Inference Protocol has it."""
-    text = base64.b64encode(picture()).decode()
+def tensor(content: bytes) -> Body:
+    """A picture as the Open Inference Protocol has it."""
     sent = {
         "name": "picture",
         "datatype": "BYTES",
         "shape": [1, 1],
         "parameters": {"content_type": "base64"},
-        "data": [text],
+        "data": [base64.b64encode(content).decode()],
     }
     return Body(json.dumps({"inputs": [sent]}).encode(), "application/json")
 

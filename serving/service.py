@@ -14,15 +14,13 @@ import orjson
 from _bentoml_sdk import Service  # what `service_class` must be a class of
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from imaging import SIDE, open_picture
 from imaging.errors import PictureTooLarge
 from serving import settings
-from serving.api import answers, description, pages
+from serving.api import answers, connection, description, pages
 from serving.api.admission import Admission
 from serving.api.archives import Picture, unpack
 from serving.api.bodies import Bodies
@@ -33,9 +31,9 @@ from serving.api.descriptors import (
     PixelsInput,
 )
 from serving.api.forms import OVERHEAD
-from serving.api.gateway import Gateway, Started
+from serving.api.gateway import Gateway, Route, Started
+from serving.api.http import Request, Response, in_json
 from serving.api.requests import is_form, is_json, parse_picture, parse_pictures, parse_pixels
-from serving.api.responses import JSON
 from serving.api.schemas import Classification, ModelList, Prediction, Predictions, Reading
 from serving.errors import (
     REFUSALS,
@@ -89,6 +87,7 @@ class GatewayService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Return the application that a worker's server runs."""
+        connection.install(SETTINGS.timeout)
         gateway = Gateway(
             super().to_asgi(is_main),
             SETTINGS,
@@ -108,11 +107,14 @@ class GatewayService(Service[Any]):
 
 def _start(admission: Admission) -> Started:
     service: Any = bentoml.get_current_service()
-    names = ("predict", "predict_batch", "read")
+    apis = {
+        f"/{name}": Route(getattr(service, name).local, "POST")
+        for name in ("predict", "predict_batch", "read")
+    }
     server = inference.Server(service.repository, SETTINGS, service.batches.run)
     routes = rest.Routes(server, admission, service.bodies, SETTINGS, service.control.run)
     return Started(
-        apis={f"/{name}": getattr(service, name).local for name in names},
+        routes={**apis, **DESCRIPTIONS},
         protocol=routes.answer,
         lifespan=_lifespan(server, admission, service.bodies),
     )
@@ -125,8 +127,8 @@ async def _lifespan(
     """Watch the models, and answer over gRPC, for as long as the service runs."""
     async with AsyncExitStack() as stack:
         _say_where_the_page_is()
-        watching = asyncio.create_task(server.repository.watch())
-        stack.callback(watching.cancel)
+        for each in (server.repository.watch(), metrics.shared.write_on()):
+            stack.callback(asyncio.create_task(each).cancel)
         if SETTINGS.grpc_port:
             from serving.protocol import grpc  # noqa: PLC0415  an extra
 
@@ -156,6 +158,16 @@ def _check_grpc() -> None:
         sys.exit(f"qmnist-digits cannot start: {error}")
 
 
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request is too large; at most {limit:,} bytes are read.")
+
+
+def _picture_too_large() -> PictureTooLarge:
+    return PictureTooLarge(
+        f"The picture is too large; at most {SETTINGS.max_image_bytes:,} bytes are read."
+    )
+
+
 async def list_models(_: Request) -> Response:
     """The models that are served, with their cards."""
     service: Any = bentoml.get_current_service()
@@ -163,31 +175,29 @@ async def list_models(_: Request) -> Response:
         {"provider": classifier.provider, **classifier.card.model_dump()}
         for classifier in service.repository.models.values()
     ]
-    return JSON(ModelList(default=SETTINGS.model, models=models))
+    return in_json(ModelList(default=SETTINGS.model, models=models))
 
 
 async def show_document(_: Request) -> Response:
     """The OpenAPI document, which the page at `/` shows."""
-    return JSON(description.document())
+    return in_json(description.document())
 
 
 async def show_metrics(_: Request) -> Response:
     """All counts, for Prometheus."""
     text = await asyncio.to_thread(metrics.exposition)
-    return Response(text, media_type=metrics.MEDIA_TYPE)
+    return Response(text, [(b"content-type", metrics.MEDIA_TYPE.encode())])
 
 
-routes = Starlette(
-    routes=[
-        *pages.routes(),
-        Route("/models", list_models),
-        Route("/docs.json", show_document),
-        Route("/metrics", show_metrics),
-    ]
-)
+DESCRIPTIONS = {
+    "/models": Route(list_models, "GET"),
+    "/docs.json": Route(show_document, "GET"),
+    # It is looked at most when there is too much to do.
+    "/metrics": Route(show_metrics, "GET", wants_room=False),
+}
 
 
-@bentoml.asgi_app(routes, path="/")
+@bentoml.asgi_app(Starlette(routes=pages.routes()), path="/")
 @bentoml.service(
     name="qmnist-digits",
     service_class=GatewayService,
@@ -243,11 +253,10 @@ class DigitClassifier:
     async def predict_batch(self, request: Request) -> Response:
         """Find the digit in each of many pictures: files of a form, an archive, or pages."""
         limit = SETTINGS.max_batch_bytes
-        too_large = BodyTooLarge(f"The request is too large; at most {limit:,} bytes are read.")
-        async with self.bodies.read(request, limit, too_large) as body:
+        async with self.bodies.read(request, limit, partial(_too_large, limit)) as body:
             with Allowance(SETTINGS.max_batch_pixels) as allowance:
                 found = self.batches.run(self._predict_batch, request, body, allowance)
-                return JSON(await while_connected(request, found))
+                return in_json(await while_connected(request, found))
 
     @bentoml.api(
         input_spec=PixelsInput,
@@ -267,9 +276,8 @@ class DigitClassifier:
     async def read_pixels(self, request: Request) -> answers.Question | Refusal:
         """Read what `/classify` is asked, or what is wrong with it."""
         limit = JSON_BYTES * SIDE**2 * SETTINGS.max_batch
-        too_large = BodyTooLarge(f"The request is too large; at most {limit:,} bytes are read.")
         try:
-            async with self.bodies.read(request, limit, too_large) as body:
+            async with self.bodies.read(request, limit, partial(_too_large, limit)) as body:
                 parse = partial(parse_pixels, request, body, SETTINGS.max_batch)
                 inline = len(body) <= INLINE_BYTES or not is_json(request)
                 sent = parse() if inline else await self.batches.run(parse)
@@ -281,23 +289,20 @@ class DigitClassifier:
 
     async def answer(self, request: Request, answer: answers.Answer, *, inline: bool) -> Response:
         """Read the picture in a request, and answer it; `inline` is without a thread, if small."""
-        limit = SETTINGS.max_image_bytes
-        too_large = PictureTooLarge(f"The picture is too large; at most {limit:,} bytes are read.")
-        if is_form(request):
-            limit += OVERHEAD
-        async with self.bodies.read(request, limit, too_large) as body:
+        limit = SETTINGS.max_image_bytes + (OVERHEAD if is_form(request) else 0)
+        async with self.bodies.read(request, limit, _picture_too_large) as body:
             sent = parse_picture(request, body)
             if len(sent.picture) > SETTINGS.max_image_bytes:
-                raise too_large
+                raise _picture_too_large()
             classifier = self.classifier(sent.model)
             is_small = len(sent.picture) <= INLINE_BYTES
             if inline and is_small:
                 small = partial(open_picture, sent.picture, self.inline_pixels)
                 with suppress(PictureTooLarge):  # for here; a thread takes it
-                    return JSON(answer(classifier, small, sent.explain))
+                    return in_json(answer(classifier, small, sent.explain))
             opening = partial(open_picture, sent.picture, SETTINGS.max_image_pixels)
             found = self.pictures.run(answer, classifier, opening, sent.explain)
-            return JSON(await (found if is_small else while_connected(request, found)))
+            return in_json(await (found if is_small else while_connected(request, found)))
 
     def _predict_batch(self, request: Request, body: bytes, allowance: Allowance) -> Predictions:
         sent = parse_pictures(request, body, SETTINGS.max_batch)

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 
 from imaging import Opened
 from imaging.errors import PictureTooLarge
+from serving.api.http import Request
 from serving.errors import TookTooLong
 
 T = TypeVar("T")

@@ -4,33 +4,42 @@ from typing import Annotated, Any
 
 import numpy as np
 import work
-from fastapi import FastAPI, File, HTTPException, Request
+from fastapi import FastAPI, File, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-
-from serving.errors import RequestError
 
 classifier = work.load()
 app = FastAPI()
 
 
-def answer(picture: bytes) -> dict[str, Any]:
-    """Find the digit in a picture."""
-    try:
-        return work.read(classifier, picture)
-    except RequestError as error:
-        raise HTTPException(error.status, str(error)) from error
+@app.exception_handler(OSError)
+async def refuse(_: Request, error: Exception) -> JSONResponse:
+    """Answer what is no picture: Pillow's errors are OSErrors."""
+    return JSONResponse({"detail": str(error)}, 422)
 
 
 @app.post("/raw")
 async def predict_raw(request: Request) -> dict[str, Any]:
     """Take the picture as the body."""
-    return answer(await request.body())
+    return work.read_resized(classifier, await request.body())
 
 
 @app.post("/form")
 async def predict_form(image: Annotated[bytes, File()]) -> dict[str, Any]:
     """Take the picture as a file of a form."""
-    return answer(image)
+    return work.read_resized(classifier, image)
+
+
+@app.post("/imaging/raw")
+async def look_raw(request: Request) -> dict[str, Any]:
+    """Take the picture as the body, and look at it as our service does."""
+    return work.read(classifier, await request.body())
+
+
+@app.post("/imaging/form")
+async def look_form(image: Annotated[bytes, File()]) -> dict[str, Any]:
+    """Take the picture as a file of a form, and look at it as our service does."""
+    return work.read(classifier, image)
 
 
 class Tensor(BaseModel):

@@ -1,15 +1,19 @@
 """The work that every peer does: our imaging and our classifier, and the fields of our answer."""
 
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps, ImageStat
 
-from imaging import Opened, look, open_picture
+from imaging import SIDE, Opened, look, open_picture
 from serving import settings
 from serving.inference import artifacts
 from serving.inference.classifier import Classifier, Prediction
 from serving.settings import Provider
+
+LIGHT = 128  # of 255: what is lighter than this on average is dark on light
 
 chosen = settings.load()
 
@@ -22,6 +26,16 @@ def load() -> Classifier:
 def read(classifier: Classifier, picture: bytes) -> dict[str, Any]:
     """Find the digit in an encoded picture."""
     return find(classifier, open_picture(picture, chosen.max_image_pixels))
+
+
+def read_resized(classifier: Classifier, picture: bytes) -> dict[str, Any]:
+    """Find the digit in an encoded picture, of which Pillow makes 28 x 28 pixels as it is."""
+    shades = Image.open(BytesIO(picture)).convert("L")
+    if ImageStat.Stat(shades).mean[0] >= LIGHT:
+        shades = ImageOps.invert(shades)
+    pixels = np.asarray(shades.resize((SIDE, SIDE)))
+    (prediction,) = classifier.predict(pixels[None]).rows()
+    return say(classifier, prediction)
 
 
 def find(classifier: Classifier, opened: Opened) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import asyncio
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 
+from serving.api.http import Request
 from serving.errors import (
     InvalidRequest,
     Overloaded,
@@ -49,16 +50,16 @@ class Bodies:
         self.seconds = seconds
         self.room = room
 
-    def read(self, request: Request, limit: int, too_large: Refusal) -> "_Body":
+    def read(self, request: Request, limit: int, too_large: Callable[[], Refusal]) -> "_Body":
         """Read a request's body, and hold it for as long as the context lasts.
 
         Args:
             request: The request, of which nothing was read yet.
             limit: The most bytes that are read, decompressed.
-            too_large: What is raised when there are more; the rest is not read.
+            too_large: Makes what is raised when there are more; the rest is not read.
 
         Raises:
-            RequestError, PictureError: `too_large`.
+            RequestError, PictureError: What `too_large` makes.
             SlowRequest: It did not arrive in time.
             UnsupportedBody: It is compressed in a way that is not known.
             InvalidRequest: It is not compressed as its headers say.
@@ -92,7 +93,9 @@ class Bodies:
 
 
 class _Body:
-    def __init__(self, bodies: Bodies, request: Request, limit: int, too_large: Refusal) -> None:
+    def __init__(
+        self, bodies: Bodies, request: Request, limit: int, too_large: Callable[[], Refusal]
+    ) -> None:
         self.bodies = bodies
         self.request = request
         self.limit = limit
@@ -102,7 +105,7 @@ class _Body:
     async def __aenter__(self) -> bytes:
         announced = self.request.headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > self.limit:
-            raise self.too_large
+            raise self.too_large()
         try:
             async with asyncio.timeout(self.bodies.seconds):
                 return await self._read()
@@ -158,7 +161,7 @@ class _Body:
         self.held += size
         self.bodies.room -= size
         if self.held > self.limit:
-            raise self.too_large
+            raise self.too_large()
         self.bodies.check()
 
     def _release(self) -> None:

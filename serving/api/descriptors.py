@@ -7,7 +7,9 @@ from pydantic import RootModel, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.responses import JSON, refuse
+from serving.api import http
+from serving.api.http import in_json
+from serving.api.responses import refuse
 from serving.errors import Refusal
 
 
@@ -71,7 +73,8 @@ class PixelsInput(bentoml.IODescriptor):
     @classmethod
     async def from_http_request(cls, request: Request, _serde: object) -> bentoml.IODescriptor:
         """Read the pixels with limits of ours; BentoML batches them then."""
-        pixels = await bentoml.get_current_service().read_pixels(request)
+        sent = http.Request(request.scope, request.receive)
+        pixels = await bentoml.get_current_service().read_pixels(sent)
         return ReadPixels.model_construct(requests=[pixels])
 
 
@@ -82,4 +85,6 @@ class ClassificationOutput(bentoml.IODescriptor, RootModel[dict[str, Any]]):
     async def to_http_response(cls, obj: Any, _serde: object) -> Response:  # noqa: ANN401
         """Send what `/classify` found, or what was wrong with the request."""
         (answer,) = obj  # one element of the batch for one request
-        return refuse(answer) if isinstance(answer, Refusal) else JSON(answer)
+        response = refuse(answer) if isinstance(answer, Refusal) else in_json(answer)
+        headers = {name.decode(): value.decode() for name, value in response.headers}
+        return Response(response.body, response.status, headers)

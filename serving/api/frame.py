@@ -26,7 +26,7 @@ INTERNAL_ERROR = InternalError(
 )
 
 ID_HEADER = "x-request-id"
-GOOD_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 # Of the request that is being answered.
 request_id: ContextVar[str] = ContextVar("request_id")
@@ -39,11 +39,9 @@ class RequestIds:
         worker = secrets.token_hex(4)
         self._new = (f"{worker}-{n:x}" for n in itertools.count(1))
 
-    def take(self, sent: bytes | None) -> str:
+    def take(self, sent: str) -> str:
         """Take the client's own id for a request, if it is well-formed, or else a new one."""
-        if sent is not None and GOOD_ID.fullmatch(sent):
-            return sent.decode("ascii")
-        return next(self._new)
+        return sent if GOOD_ID.fullmatch(sent) else next(self._new)
 
 
 class Frames:
@@ -61,7 +59,7 @@ class Frames:
         self.logs = settings.log is Log.JSON
         self._ids = RequestIds()
 
-    def make(self, method: str, path: str, sent_id: bytes | None) -> "Frame":
+    def make(self, method: str, path: str, sent_id: str) -> "Frame":
         """Make the frame of a request, which may have an id of its own."""
         return Frame(self, method, path, self._ids.take(sent_id))
 

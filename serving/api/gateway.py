@@ -17,15 +17,14 @@ from functools import partial
 from typing import NamedTuple
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from serving import errors, shutdown
 from serving.api import pages, responses
 from serving.api.admission import Admission
-from serving.api.frame import ID_HEADER, INTERNAL_ERROR, Frame, Frames
+from serving.api.frame import ID_HEADER, INTERNAL_ERROR, Frames
+from serving.api.http import Headers, Request, Response
 from serving.errors import STATUS, Overloaded, Refusal
 from serving.protocol import rest
 from serving.settings import Log, Settings
@@ -34,7 +33,6 @@ from serving.telemetry import logs, metrics
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
 READY = "/readyz"
-METRICS = "/metrics"
 HEALTH = ("/livez", READY, "/healthz")
 
 ID = ID_HEADER.encode("ascii")
@@ -62,12 +60,14 @@ class Route(NamedTuple):
     """How an address is answered.
 
     Attributes:
-        endpoint: Answers POST requests; `None` leaves all to BentoML's application.
+        endpoint: Answers requests; `None` leaves all to BentoML's application.
+        method: The one that it takes, GET with HEAD; `None` leaves that to the endpoint.
         wants_key: Whether only those with a key are let in, where there are keys.
         wants_room: Whether it is refused when there is too much to do.
     """
 
     endpoint: Endpoint | None = None
+    method: str | None = None
     wants_key: bool = True
     wants_room: bool = True
 
@@ -77,12 +77,12 @@ class Started:
     """What there is once the service has started.
 
     Attributes:
-        apis: The APIs, by path; all take POST.
+        routes: The APIs' and what describes them, by path.
         protocol: Answers all below `/v2`, by an address' template and what stands in its places.
         lifespan: A context for what else runs as long as the service does.
     """
 
-    apis: Mapping[str, Endpoint]
+    routes: Mapping[str, Route]
     protocol: Callable[[str, dict[str, str], Request], Awaitable[Response]]
     lifespan: AbstractAsyncContextManager[None]
 
@@ -109,10 +109,9 @@ class Gateway:
         self.admission = Admission(settings)
         self._start_service = start
         self._started: Started
-        self._routes: dict[str, Route] = {
-            **dict.fromkeys(HEALTH, Route(wants_key=False, wants_room=False)),
-            METRICS: Route(wants_room=False),  # it is looked at most when there is too much to do
-        }
+        self._routes: dict[str, Route] = dict.fromkeys(
+            HEALTH, Route(wants_key=False, wants_room=False)
+        )
         self._frames = Frames(
             self.admission, settings, [*paths, *rest.Routes.TABLE, f"{pages.UI}/"]
         )
@@ -128,44 +127,43 @@ class Gateway:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sent_id, has_body = _look_at_headers(scope)
-        frame = self._frames.make(scope["method"], scope["path"], sent_id)
-        exchange = _Exchange(frame, receive, send, has_body, self.admission.draining)
-        refuse = responses.refuse
+        exchange = _Exchange(scope, receive, send, self._frames, self.admission)
+        frame = exchange.frame
         with frame:
-            if rest.is_under(scope["path"]):
-                refuse = rest.refuse
-            endpoint = self._find(scope, frame)
+            endpoint = self._find(exchange, scope["headers"])
             if endpoint is None:
-                await self.app(scope, exchange.receive, _RewriteErrors(exchange, scope))
+                await self.app(scope, exchange.receive, _RewriteErrors(exchange))
             else:
-                response = await endpoint(Request(scope, exchange.receive))
-                await response(scope, exchange.receive, exchange.send)
+                await exchange.answer(await endpoint(exchange))
         if frame.refused is not None and frame.status is None:
-            await refuse(frame.refused)(scope, exchange.receive, exchange.send)
-        await exchange.end(self.settings.max_batch_bytes)
+            refuse = rest.refuse if rest.is_under(exchange.path) else responses.refuse
+            await exchange.answer(refuse(frame.refused))
+        if exchange.lingers:
+            await exchange.end(self.settings.max_batch_bytes)
 
-    def _find(self, scope: Scope, frame: Frame) -> Endpoint | None:
+    def _find(self, exchange: "_Exchange", headers: Headers) -> Endpoint | None:
         """Find out who answers a request, and let it in.
 
         Raises:
             RequestError: It is not let in, or there is nothing at its address.
         """
-        path = scope["path"]
+        path = exchange.path
         route = self._routes.get(path)
         if route is None:
             if rest.is_under(path):
-                frame.counted, names = rest.template(path)
-                route = Route(partial(self._started.protocol, frame.counted, names))
+                exchange.frame.counted, names = rest.template(path)
+                route = Route(partial(self._started.protocol, exchange.frame.counted, names))
             elif pages.is_page(path):  # it asks for a key, and so must be there without
-                frame.counted = f"{pages.UI}/"
+                exchange.frame.counted = f"{pages.UI}/"
                 route = Route(wants_key=False)
             else:
                 route = Route()
         if route.wants_room:
             self.admission.check_room()
         if route.wants_key:
-            self.admission.check_key(scope["headers"])
+            self.admission.check_key(headers)
+        if route.method not in (None, exchange.method):
+            _check_method(exchange.method, route.method)
         if path == READY and self.admission.draining.is_set():
             raise Overloaded("The service is shutting down; send no more requests here.")
         return route.endpoint
@@ -175,8 +173,7 @@ class Gateway:
         """Run BentoML's application, and what is ours within it."""
         async with self.app.router.lifespan_context(self.app):
             self._started = started = self._start_service(self.admission)
-            for path, endpoint in started.apis.items():
-                self._routes[path] = Route(partial(_by_post, endpoint))
+            self._routes |= started.routes
             for path in (rest.LIVE, rest.READY):
                 endpoint = partial(started.protocol, path, {})
                 self._routes[path] = Route(endpoint, wants_key=False, wants_room=False)
@@ -187,7 +184,6 @@ class Gateway:
     def _start(self) -> None:
         if self.settings.log is Log.JSON:
             logs.start()
-        metrics.forget_dead_workers()
         shutdown.drain_first(self.settings.drain, self.admission.draining.set)
         # A full collection would look through all that the imports left, in a tenth of a second,
         # again and again. Nothing of that is garbage after this one.
@@ -197,71 +193,55 @@ class Gateway:
         metrics.watch_collector()
 
 
-async def _by_post(endpoint: Endpoint, request: Request) -> Response:
-    if request.method != "POST":
-        raise errors.MethodNotAllowed("This address takes POST alone.", allow="POST")
-    return await endpoint(request)
+def _check_method(sent: str, taken: str | None) -> None:
+    if taken == "GET":
+        if sent != "HEAD":
+            raise errors.MethodNotAllowed("This address takes GET alone.", allow="GET, HEAD")
+    elif taken is not None:
+        raise errors.MethodNotAllowed(f"This address takes {taken} alone.", allow=taken)
 
 
-def _look_at_headers(scope: Scope) -> tuple[bytes | None, bool]:
-    """Return the id that a request has, if any, and whether it has a body."""
-    sent_id, has_body = None, False
-    for name, value in scope["headers"]:
-        if name == ID:
-            sent_id = value
-        elif name == b"content-length":
-            has_body = value != b"0"
-        elif name == b"transfer-encoding":
-            has_body = True
-    return sent_id, has_body
-
-
-class _Exchange:
-    """A request's messages and its answer's, which has the request's id.
+class _Exchange(Request):
+    """A request, and its answer, which has the request's id.
 
     A client that is answered before all of its body was read may go on sending it. So that answer
     is the last on its connection, which is closed once the client has had time to read it: closed
     at once, what is still on its way could make the client's system throw the answer away.
     """
 
-    __slots__ = ("_draining", "_lingers", "_receive", "_send", "_unread", "frame")
-
     def __init__(
-        self, frame: Frame, receive: Receive, send: Send, has_body: bool, draining: asyncio.Event
+        self, scope: Scope, receive: Receive, send: Send, frames: Frames, admission: Admission
     ) -> None:
-        self.frame = frame
-        self._receive = receive
+        super().__init__(scope, receive)
+        self.frame = frames.make(self.method, self.path, self.headers.get(ID_HEADER, ""))
+        self.lingers = False
         self._send = send
-        self._unread = has_body
-        self._draining = draining
-        self._lingers = False
+        self._draining = admission.draining
 
-    async def receive(self) -> Message:
-        """Receive what the client sends."""
-        message = await self._receive()
-        if not message.get("more_body", False):
-            self._unread = False
-        return message
+    async def answer(self, response: Response) -> None:
+        """Send a response of ours."""
+        length = (b"content-length", str(len(response.body)).encode())
+        start = {"type": "http.response.start", "status": response.status}
+        await self.send({**start, "headers": [length, *response.headers]})
+        await self.send({"type": "http.response.body", "body": response.body})
 
     async def send(self, message: Message) -> None:
         """Send the answer, or a part of it."""
         if message["type"] == "http.response.start":
             self.frame.status = message["status"]
             message["headers"].append((ID, self.frame.request_id.encode("ascii")))
-            if self._unread or self._draining.is_set():
+            if self.unread or self._draining.is_set():
                 message["headers"].append((b"connection", b"close"))
-        elif self._unread and not message.get("more_body", False):
-            self._lingers = True
+        elif self.unread and not message.get("more_body", False):
+            self.lingers = True
             message["more_body"] = True
         await self._send(message)
 
     async def end(self, most: int) -> None:
-        """Where the body was not read: read at most so many bytes more of it, and then close."""
-        if not self._lingers:
-            return
+        """Read at most so many bytes more of a body that was not read, and then close."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                while self._unread and most > 0:
+                while self.unread and most > 0:
                     message = await self.receive()
                     most -= len(message.get("body", b""))
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -270,11 +250,10 @@ class _Exchange:
 class _RewriteErrors:
     """Sends an answer of BentoML's; an error that has none of our codes yet gets our shape."""
 
-    __slots__ = ("exchange", "replaced", "scope")
+    __slots__ = ("exchange", "replaced")
 
-    def __init__(self, exchange: _Exchange, scope: Scope) -> None:
+    def __init__(self, exchange: _Exchange) -> None:
         self.exchange = exchange
-        self.scope = scope
         self.replaced = False
 
     async def __call__(self, message: Message) -> None:
@@ -284,9 +263,10 @@ class _RewriteErrors:
             headers = dict(message["headers"])
             if responses.ERROR_CODE not in headers:
                 self.replaced = True
-                answer = responses.refuse(self._error(message["status"], headers))
-                answer.status_code = message["status"]
-                await answer(self.scope, self.exchange.receive, self.exchange.send)
+                error = self._error(message["status"], headers)
+                await self.exchange.answer(
+                    responses.refuse(error)._replace(status=message["status"])
+                )
                 return
         await self.exchange.send(message)
 

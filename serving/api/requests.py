@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import simdjson
 from numpy.typing import NDArray
-from starlette.requests import Request
 
 from imaging import SIDE
 from serving.api import forms
 from serving.api.contents import BYTE, ContentsError, JSONContents, parse_json
 from serving.api.forms import Part
+from serving.api.http import Request
 from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
 
 FILE = "image"
@@ -82,10 +82,8 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
     Raises:
         InvalidRequest: There is no picture, or the form is broken.
     """
-    model = explain = None
-    if request.scope["query_string"]:
-        model = request.query_params.get(MODEL)
-        explain = request.query_params.get(EXPLAIN)
+    query = request.query
+    model, explain = query.get(MODEL), query.get(EXPLAIN)
     if not is_form(request):
         if not body:
             raise InvalidRequest(
@@ -111,7 +109,7 @@ def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesReq
         InvalidRequest: There are none, or the form is broken.
         TooManyPictures: There are more than allowed.
     """
-    model = request.query_params.get(MODEL)
+    model = request.query.get(MODEL)
     if not is_form(request):
         if not body:
             raise InvalidRequest(
@@ -140,7 +138,7 @@ def parse_pixels(request: Request, body: bytes, max_batch: int) -> PixelsRequest
         TooManyPictures: N is larger than allowed.
         UnsupportedBody: The content type is neither of the two.
     """
-    model = request.query_params.get(MODEL)
+    model = request.query.get(MODEL)
     if is_json(request):
         pixels, named = _pixels_of_json(body, max_batch)
         model = model or named

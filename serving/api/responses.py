@@ -1,11 +1,7 @@
-"""HTTP responses: JSON, in one shape for every error."""
-
-from typing import Any
-
-import orjson
-from starlette.responses import Response
+"""Responses to requests that are refused: in one shape, whatever was wrong."""
 
 from serving.api.frame import request_id
+from serving.api.http import Headers, Response, in_json
 from serving.api.schemas import Error, ErrorDetail
 from serving.errors import STATUS, Refusal, RequestError
 from serving.telemetry import metrics
@@ -17,29 +13,20 @@ ERROR_CODE = b"x-error-code"
 HINTS = {"several_digits": " POST it to /read, which reads them all."}
 
 
-class JSON(Response):
-    """A body of JSON; numpy's arrays are lists in it."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:  # noqa: ANN401  as in Starlette
-        """Encode the body."""
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
 def describe(error: Refusal) -> ErrorDetail:
     """Say what was wrong, for programs and for people."""
     metrics.count_error(error.code)
     return {"code": error.code, "message": f"{error}{HINTS.get(error.code, '')}"}
 
 
-def refuse(error: Refusal) -> JSON:
+def refuse(error: Refusal) -> Response:
     """Answer a request with what was wrong with it."""
     body: Error = {"error": {**describe(error), "request_id": request_id.get()}}
-    return JSON(body, STATUS[error.code], headers_of(error))
+    return in_json(body, STATUS[error.code], headers_of(error))
 
 
-def headers_of(error: Refusal) -> dict[str, str]:
+def headers_of(error: Refusal) -> Headers:
     """Return the headers that an error is answered with."""
     more = error.headers if isinstance(error, RequestError) else {}
-    return {ERROR_CODE.decode(): error.code, **more}
+    headers = ((name.lower().encode(), value.encode()) for name, value in more.items())
+    return [(ERROR_CODE, error.code.encode()), *headers]

@@ -163,7 +163,9 @@ class Transport:
             for key, value in call.invocation_metadata()
         ]
         path = f"/{messages.SERVICE}/{name}"
-        frame = self._frames.make("POST", path, dict(headers).get(ID_HEADER.encode()))
+        frame = self._frames.make(
+            "POST", path, dict(headers).get(ID_HEADER.encode(), b"").decode("latin-1")
+        )
         call.set_trailing_metadata(((ID_HEADER, frame.request_id),))
         answer = b""
         with frame:

@@ -7,14 +7,13 @@ from typing import Any, ClassVar, TypeVar
 import simdjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.requests import Request
-from starlette.responses import Response
 
 from imaging import SIDE
 from serving.api.admission import Admission
 from serving.api.bodies import Bodies
 from serving.api.contents import Contents, JSONContents, NoContents, RawContents, parse_json
-from serving.api.responses import JSON, headers_of
+from serving.api.http import Request, Response, in_json
+from serving.api.responses import headers_of
 from serving.errors import (
     STATUS,
     BodyTooLarge,
@@ -102,10 +101,10 @@ def is_under(path: str) -> bool:
     return path.startswith(PREFIX) and path[len(PREFIX) : len(PREFIX) + 1] in ("", "/")
 
 
-def refuse(error: Refusal) -> JSON:
+def refuse(error: Refusal) -> Response:
     """Answer a request with what was wrong with it, as the protocol has it."""
     metrics.count_error(error.code)
-    return JSON({"error": str(error)}, STATUS[error.code], headers_of(error))
+    return in_json({"error": str(error)}, STATUS[error.code], headers_of(error))
 
 
 def template(path: str) -> tuple[str, dict[str, str]]:
@@ -187,51 +186,51 @@ class Routes:
         return await endpoint(self, request, **names)
 
     async def _metadata(self, _: Request) -> Response:
-        return JSON(self._server.metadata())
+        return in_json(self._server.metadata())
 
     async def _live(self, _: Request) -> Response:
-        return JSON({"live": True})
+        return in_json({"live": True})
 
     async def _ready(self, _: Request) -> Response:
         if self._admission.draining.is_set():
             raise Overloaded("The service is shutting down; send no more requests here.")
         # The specification's text has "live" here, and KServe's client wants "ready".
-        return JSON({"live": True, "ready": True})
+        return in_json({"live": True, "ready": True})
 
     async def _models(self, _: Request) -> Response:
-        return JSON({"models": list(self._server.repository.models)})
+        return in_json({"models": list(self._server.repository.models)})
 
     async def _model(self, _: Request, model: str, version: str | None = None) -> Response:
-        return JSON(self._server.model_metadata(model, version))
+        return in_json(self._server.model_metadata(model, version))
 
     async def _model_ready(self, _: Request, model: str, version: str | None = None) -> Response:
         self._server.repository.get(model, version)
-        return JSON({"name": model, "ready": True})
+        return in_json({"name": model, "ready": True})
 
     async def _config(self, _: Request, model: str, version: str | None = None) -> Response:
-        return JSON(self._server.model_config(model, version))
+        return in_json(self._server.model_config(model, version))
 
     async def _stats(
         self, _: Request, model: str | None = None, version: str | None = None
     ) -> Response:
-        return JSON(await self._run(self._server.statistics, model, version))
+        return in_json(await self._run(self._server.statistics, model, version))
 
     async def _description(self, _: Request) -> Response:
-        return JSON(description.document())
+        return in_json(description.document())
 
     async def _index(self, request: Request) -> Response:
         sent = await self._control(request, _Index)
-        return JSON(await self._run(self._server.index, sent.ready))
+        return in_json(await self._run(self._server.index, sent.ready))
 
     async def _load(self, request: Request, model: str) -> Response:
         await self._may_change(request)
         await self._run(self._server.load, model)
-        return JSON({})
+        return in_json({})
 
     async def _unload(self, request: Request, model: str) -> Response:
         await self._may_change(request)
         await self._run(self._server.unload, model)
-        return JSON({})
+        return in_json({})
 
     async def _may_change(self, request: Request) -> None:
         """Check that models may be changed, and that nothing is asked that cannot be done."""
@@ -248,23 +247,21 @@ class Routes:
             )
 
     async def _control(self, request: Request, kind: type[T]) -> T:
-        too_large = BodyTooLarge(
-            f"The request is too large; at most {MAX_CONTROL_BYTES:,} bytes are read."
-        )
+        def too_large() -> BodyTooLarge:
+            return BodyTooLarge(
+                f"The request is too large; at most {MAX_CONTROL_BYTES:,} bytes are read."
+            )
+
         async with self._bodies.read(request, MAX_CONTROL_BYTES, too_large) as body:
             return _convert(body or b"{}", kind)
 
     async def _infer(self, request: Request, model: str, version: str | None = None) -> Response:
-        too_large = BodyTooLarge(
-            f"The request is too large; at most {self._limit:,} bytes are read, of which at most "
-            f"{self._json_limit:,} of JSON."
-        )
         header = request.headers.get(JSON_LENGTH)
         limit = self._limit if header is not None else self._json_limit
-        async with self._bodies.read(request, limit, too_large) as body:
+        async with self._bodies.read(request, limit, self._too_large) as body:
             length = _json_length(header, len(body))
             if length > self._json_limit:
-                raise too_large
+                raise self._too_large()
             inferring = self._server.infer(
                 model,
                 version,
@@ -275,6 +272,12 @@ class Routes:
             if len(body) <= WATCHED_BYTES:
                 return await inferring
             return await while_connected(request, inferring)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"The request is too large; at most {self._limit:,} bytes are read, of which at most "
+            f"{self._json_limit:,} of JSON."
+        )
 
     # By OpenAPI's templates, then by method.
     TABLE: ClassVar[dict[str, Methods]] = {
@@ -427,14 +430,12 @@ def _write(request: InferRequest, response: InferResponse) -> Response:
     if response.parameters:
         answer["parameters"] = response.parameters
     answer["outputs"] = outputs
-    in_json = JSON(answer)
+    written = in_json(answer)
     if not tensors:
-        return in_json
-    return Response(
-        b"".join([in_json.body, *tensors]),
-        headers={JSON_LENGTH: str(len(in_json.body))},
-        media_type="application/octet-stream",
-    )
+        return written
+    length = str(len(written.body)).encode()
+    headers = [(b"content-type", b"application/octet-stream"), (JSON_LENGTH.encode(), length)]
+    return Response(b"".join([written.body, *tensors]), headers)
 
 
 def _data(output: Output) -> NDArray[Any] | Sequence[str]:

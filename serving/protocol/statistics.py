@@ -1,19 +1,25 @@
 """What Triton's statistics extension reports, of all workers together.
 
-The counts are Prometheus', because these are shared by the workers already; so `/metrics` has
-them, too.
+The workers share these counts with all others, so `/metrics` has them, too.
 """
 
 import functools
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from operator import add
 from typing import Any, NamedTuple
-
-from prometheus_client import Counter, Gauge, Summary
 
 from artifact import Card
 from serving.telemetry import metrics
+from serving.telemetry.counts import (
+    Counter,
+    Distribution,
+    LargestGauge,
+    Numbers,
+    Summary,
+    Value,
+)
 
 OUTCOMES = ("success", "fail")
 
@@ -32,11 +38,10 @@ _pictures = Counter(
     "Pictures in inferences of the Open Inference Protocol",
     ["model", "version"],
 )
-_last = Gauge(
+_last = LargestGauge(
     "qmnist_v2_last_inference_timestamp_seconds",
     "The last inference of the Open Inference Protocol",
     ["model", "version"],
-    multiprocess_mode="max",
 )
 
 
@@ -81,81 +86,55 @@ def count_inference(card: Card, batch_size: int, phases: Phases) -> None:
 
 
 @functools.cache
-def _request(model: str, version: str, outcome: str) -> Any:  # noqa: ANN401  as in `metrics`
+def _request(model: str, version: str, outcome: str) -> Distribution:
     return _requests.labels(model, version, outcome)
 
 
 @functools.cache
-def _inference(model: str, version: str, batch_size: int) -> list[Any]:
+def _inference(model: str, version: str, batch_size: int) -> list[Distribution]:
     return [_phases.labels(model, version, batch_size, phase) for phase in PHASES]
 
 
 @functools.cache
-def _totals(model: str, version: str) -> tuple[Any, Any]:
+def _totals(model: str, version: str) -> tuple[Value, Value]:
     return _pictures.labels(model, version), _last.labels(model, version)
 
 
-class _Duration:
-    """A count, and the seconds of all."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.seconds = 0.0
-
-    def add(self, sample: str, value: float) -> None:
-        """Add a sample of a summary."""
-        if sample.endswith("_count"):
-            self.count += int(value)
-        elif sample.endswith("_sum"):
-            self.seconds += value
-
-    def describe(self) -> dict[str, int]:
-        """Return the statistic as the extension has it."""
-        return {"count": self.count, "ns": round(self.seconds * 1e9)}
+def _duration(numbers: Numbers) -> dict[str, int]:
+    """Return a count and its seconds as the extension has them."""
+    count, seconds = numbers
+    return {"count": int(count), "ns": round(seconds * 1e9)}
 
 
 def collect(models: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
     """Return the statistics of models, by name and version; reads the files of all workers."""
-    requests: dict[tuple[str, ...], _Duration] = defaultdict(_Duration)
-    phases: dict[tuple[str, ...], _Duration] = defaultdict(_Duration)
-    batches: dict[tuple[str, str], dict[int, dict[str, _Duration]]] = defaultdict(dict)
-    pictures: dict[tuple[str, str], int] = {}
-    last: dict[tuple[str, str], float] = {}
-    for family in metrics.Registry().collect():
-        for sample in family.samples:
-            labels = sample.labels
-            if not sample.name.startswith("qmnist_v2_"):
-                continue
-            model = (labels["model"], labels["version"])
-            if "outcome" in labels:
-                requests[*model, labels["outcome"]].add(sample.name, sample.value)
-            elif "phase" in labels:
-                phases[*model, labels["phase"]].add(sample.name, sample.value)
-                size = batches[model].setdefault(int(labels["batch_size"]), defaultdict(_Duration))
-                size[labels["phase"]].add(sample.name, sample.value)
-            elif sample.name == "qmnist_v2_pictures_total":
-                pictures[model] = int(sample.value)
-            elif sample.name == "qmnist_v2_last_inference_timestamp_seconds":
-                last[model] = sample.value
+    gathered = metrics.gather()
+    requests, phases, pictures, last = (
+        gathered[family.name] for family in (_requests, _phases, _pictures, _last)
+    )
     found = []
     for model in models:
-        sizes = sorted(batches[model].items())
+        none: Numbers = [0, 0]
+        sizes: dict[int, dict[str, Numbers]] = defaultdict(dict)
+        totals = dict.fromkeys(PHASES, none)
+        for (*of, size, phase), numbers in phases.items():
+            if tuple(of) == model:
+                sizes[int(size)][phase] = numbers
+                totals[phase] = list(map(add, totals[phase], numbers))
+        outcomes = {outcome: requests.get((*model, outcome), none) for outcome in OUTCOMES}
+        # There is no cache.
+        stats = {**outcomes, **totals, "cache_hit": none, "cache_miss": none}
         found.append(
             {
                 "name": model[0],
                 "version": model[1],
-                "last_inference": round(last.get(model, 0) * 1e3),
-                "inference_count": pictures.get(model, 0),
-                "execution_count": phases[*model, "compute_infer"].count,
-                "inference_stats": {
-                    **{outcome: requests[*model, outcome].describe() for outcome in OUTCOMES},
-                    **{phase: phases[*model, phase].describe() for phase in PHASES},
-                    "cache_hit": _Duration().describe(),  # there is no cache
-                    "cache_miss": _Duration().describe(),
-                },
+                "last_inference": round(last.get(model, none)[0] * 1e3),
+                "inference_count": int(pictures.get(model, none)[0]),
+                "execution_count": int(totals["compute_infer"][0]),
+                "inference_stats": {name: _duration(each) for name, each in stats.items()},
                 "batch_stats": [
-                    {"batch_size": n, **{phase: size[phase].describe() for phase in PHASES[1:]}}
-                    for n, size in sizes
+                    {"batch_size": size, **{name: _duration(of[name]) for name in PHASES[1:]}}
+                    for size, of in sorted(sizes.items())
                 ],
             }
         )

@@ -4,46 +4,24 @@ The counts of requests have the names and labels that BentoML's own have, so tha
 show them. They are not BentoML's, because that layer looks each label up anew, which costs more
 than the network does, and has a series for every path that anyone ever asks for.
 
-A worker's process writes to files in the service's folder (`state`), and any of them answers for
-all.
+Any worker's process answers for all (`counts`).
 """
 
 import functools
 import gc
-import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Metric,
-    generate_latest,
-    values,
-)
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
 
 from serving.inference import state
 from serving.inference.classifier import Classifier, Predictions
+from serving.telemetry import counts
+from serving.telemetry.counts import Counter, Distribution, Gathered, Gauge, Histogram, Value
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
-
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-
-if state.VARIABLE in os.environ:
-    os.environ[FOLDER] = os.environ[state.VARIABLE]  # in place of BentoML's
-if FOLDER in os.environ:
-    # The client asks the system for the process' id at each count, lest it was forked meanwhile. A
-    # worker never is, and has some thirty counts a request.
-    values.ValueClass = values.MultiProcessValue(functools.partial(int, os.getpid()))
 
 SERVICE = "qmnist-digits"
 BENTOMLS_LABELS = {
@@ -65,36 +43,36 @@ _request_seconds = Histogram(
     "bentoml_service_request_duration_seconds",
     "Seconds from a request's headers to the end of its response",
     ["endpoint", "http_response_code", *BENTOMLS_LABELS],
-    buckets=SLOW,
+    bounds=SLOW,
 )
 _in_flight = Gauge(
     "bentoml_service_request_in_progress",
     "Requests in flight",
-    list(BENTOMLS_LABELS),
-    multiprocess_mode="livesum",
+    BENTOMLS_LABELS,
 )
 _predictions = Counter("qmnist_predictions", "Predictions", ["model", "digit", "accepted"])
 _models = Gauge(
     "qmnist_models",
     "Workers that serve a model",
     ["model", "version", "provider"],
-    multiprocess_mode="livesum",
 )
 _errors = Counter("qmnist_errors", "Error responses, by code", ["code"])
 _decode_seconds = Histogram(
-    "qmnist_decode_seconds", "Seconds from an image's bytes to pixels", buckets=FAST
+    "qmnist_decode_seconds", "Seconds from an image's bytes to pixels", bounds=FAST
 )
 _network_seconds = Histogram(
-    "qmnist_network_seconds", "Seconds of one call of a model", ["model"], buckets=FAST
+    "qmnist_network_seconds", "Seconds of one call of a model", ["model"], bounds=FAST
 )
 _batch_size = Histogram(
-    "qmnist_batch_size", "Batch size of one call of a model", ["model"], buckets=SIZES
+    "qmnist_batch_size", "Batch size of one call of a model", ["model"], bounds=SIZES
 )
 _collector_seconds = Histogram(
     "qmnist_collector_pause_seconds",
     "Seconds of one run of Python's garbage collector",
-    buckets=FAST,
+    bounds=FAST,
 )
+
+_decoding = _decode_seconds.labels()
 
 
 class MeteredClassifier(Classifier):
@@ -109,13 +87,16 @@ class MeteredClassifier(Classifier):
         return predictions
 
     @functools.cached_property
-    def _seconds(self) -> Any:  # noqa: ANN401  a histogram with its labels has no type of its own
+    def _seconds(self) -> Distribution:
         return _network_seconds.labels(self.card.name)
 
     @functools.cached_property
-    def _sizes(self) -> Any:  # noqa: ANN401
+    def _sizes(self) -> Distribution:
         return _batch_size.labels(self.card.name)
 
+
+_folder = state.shared()
+shared = counts.Shared(None if _folder is None else _folder / "counts")
 
 # Name and version of what this worker serves; of no other version is anything told.
 _served: set[tuple[str, str]] = set()
@@ -142,7 +123,7 @@ class RequestCounter:
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
         self._of = functools.cache(self._find)
-        self._in_flight = _in_flight.labels(**BENTOMLS_LABELS)
+        self._in_flight = _in_flight.labels(*BENTOMLS_LABELS.values())
 
     def begin(self) -> None:
         """Count a request that came."""
@@ -150,20 +131,20 @@ class RequestCounter:
 
     def end(self, path: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
-        self._in_flight.dec()
+        self._in_flight.inc(-1)
         total, duration = self._of(path if path in self._paths else "other", status)
         total.inc()
         duration.observe(seconds)
 
     @staticmethod
-    def _find(endpoint: str, status: int) -> tuple[Any, Any]:
-        labels = {"endpoint": endpoint, "http_response_code": status, **BENTOMLS_LABELS}
-        return _requests.labels(**labels), _request_seconds.labels(**labels)
+    def _find(endpoint: str, status: int) -> tuple[Value, Distribution]:
+        labels = (endpoint, status, *BENTOMLS_LABELS.values())
+        return _requests.labels(*labels), _request_seconds.labels(*labels)
 
 
 def count_decoding(seconds: float) -> None:
     """Count a picture that became pixels."""
-    _decode_seconds.observe(seconds)
+    _decoding.observe(seconds)
 
 
 def count_predictions(model: str, answers: Iterable[tuple[int, bool | None]]) -> None:
@@ -184,7 +165,7 @@ def count_many_predictions(
 
 
 @functools.cache
-def _prediction(model: str, digit: int, accepted: bool | None) -> Any:  # noqa: ANN401
+def _prediction(model: str, digit: int, accepted: bool | None) -> Value:
     return _predictions.labels(model, digit, str(accepted).lower())
 
 
@@ -195,59 +176,39 @@ def count_error(code: str) -> None:
 
 def watch_collector() -> None:
     """Time every run of the garbage collector from now on."""
-    started = 0.0
+    started, pauses = 0.0, _collector_seconds.labels()
 
     def watch(phase: str, _: dict[str, int]) -> None:
         nonlocal started
         if phase == "start":
             started = time.perf_counter()
         else:
-            _collector_seconds.observe(time.perf_counter() - started)
+            pauses.observe(time.perf_counter() - started)
 
     gc.callbacks.append(watch)
 
 
-def forget_dead_workers() -> None:
-    """Drop what workers that were killed had in progress."""
-    folder = os.environ.get(FOLDER)
-    if folder is None:
-        return
-    for path in Path(folder).glob("gauge_live*_*.db"):
-        pid = int(path.stem.rpartition("_")[2])
-        if not _is_alive(pid):
-            mark_process_dead(pid, folder)
+def gather() -> Gathered:
+    """Return the counts of all workers, without those of versions that are served no more."""
+    return {
+        name: {
+            labels: numbers
+            for labels, numbers in series.items()
+            if "version" not in (names := counts.FAMILIES[name].label_names)
+            or (labels[names.index("model")], labels[names.index("version")]) in _served
+        }
+        for name, series in shared.gather().items()
+    }
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is there, and another user's
-        return True
-    return True
-
-
-class Registry:
-    """The counts of all workers together, without those of versions that are served no more."""
+class _Registry:
+    """What prometheus_client asks for metrics, as its `CollectorRegistry`."""
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics, as `CollectorRegistry.collect` does."""
-        registry = REGISTRY
-        if FOLDER in os.environ:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)
-        for metric in registry.collect():
-            metric.samples = [each for each in metric.samples if _is_served(each.labels)]
-            yield metric
-
-
-def _is_served(labels: Mapping[str, str]) -> bool:
-    if "model" not in labels or "version" not in labels:
-        return True
-    return (labels["model"], labels["version"]) in _served
+        for name, series in gather().items():
+            yield counts.FAMILIES[name].metric(series)
 
 
 def exposition() -> bytes:
     """Return all counts, of all workers, in Prometheus' text format."""
-    return generate_latest(Registry())
+    return generate_latest(_Registry())

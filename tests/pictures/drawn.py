@@ -93,6 +93,15 @@ def on_paper(digit: int, side: int = 280) -> Image.Image:
     return Image.fromarray(255 - paint(strokes, (side, side), width=side / 14))
 
 
+def photograph(digit: int) -> Image.Image:
+    """Draw a digit on a sheet as a camera has it: 4000 x 3000, noise, falling light."""
+    sheet = Image.new("L", (4000, 3000), 225)
+    sheet.paste(on_paper(digit, 1200).point(lambda v: int(v * 225 / 255)), (1400, 900))
+    grey = np.asarray(sheet, np.float32) * np.linspace(1, 0.6, 4000, dtype=np.float32)
+    grain = np.random.default_rng(0).normal(0, 5, (3000, 4000, 3))
+    return Image.fromarray((grey[..., None] + grain).clip(0, 255).astype(np.uint8))
+
+
 def encode(
     picture: Image.Image | NDArray[np.uint8], form: str = "PNG", exif: Image.Exif | None = None
 ) -> bytes:

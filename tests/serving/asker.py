@@ -1,12 +1,36 @@
-"""A client of a gateway in this process."""
+"""A client of a gateway in this process, and requests without a client."""
 
 from typing import Any
 
 import anyio
 import httpx
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope
 
 from serving.api.gateway import Gateway
+from serving.api.http import Headers, Request
+
+
+def scope_of(
+    path: str = "/", headers: Headers | None = None, query: bytes = b"", method: str = "POST"
+) -> Scope:
+    """What a server says of a request."""
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query,
+        "headers": headers or [],
+    }
+
+
+async def nothing() -> Message:
+    """Receive no more than that the client has left."""
+    return {"type": "http.disconnect"}
+
+
+def request(receive: Receive = nothing, **scope: Any) -> Request:  # noqa: ANN401  of `scope_of`
+    """A request as an endpoint gets it."""
+    return Request(scope_of(**scope), receive)
 
 
 class Asker:

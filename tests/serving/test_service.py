@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.requests import Request
 from starlette.types import Message
 
 from serving import service
@@ -17,6 +16,7 @@ from serving.service import INLINE_BYTES, DigitClassifier
 from serving.settings import Settings
 from tests.conftest import PATIENCE
 from tests.pictures import drawn
+from tests.serving.asker import request
 
 SMALL = drawn.encode(drawn.on_paper(7))
 MANY_PIXELS = drawn.encode(drawn.on_paper(7, side=400))
@@ -34,9 +34,8 @@ def ask(api: str, picture: bytes) -> str:
         return sent[0]
 
     async def run() -> str:
-        scope = {"type": "http", "method": "POST", "query_string": b"", "headers": []}
         digits: Any = DigitClassifier  # which its decorators have made a bentoml.Service
-        response = await getattr(digits.inner(), api)(Request(scope, receive))
+        response = await getattr(digits.inner(), api)(request(receive))
         return str(response.body)
 
     return asyncio.run(run())

@@ -7,13 +7,14 @@ from concurrent.futures import Future
 
 import pytest
 from PIL import Image
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from imaging import Opened, open_image
 from imaging.errors import PictureTooLarge
 from serving.errors import TookTooLong
 from serving.work import Allowance, AllowanceEnded, Threads, while_connected
+from tests.serving.asker import request
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ class Client:
 
     def __init__(self) -> None:
         self.leaves = asyncio.Event()
-        self.request = Request({"type": "http", "headers": []}, self.receive)
+        self.request = request(self.receive)
 
     async def receive(self) -> Message:
         await self.leaves.wait()

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from prometheus_client import REGISTRY
 
 from imaging import Opened, open_picture
 from serving.api import answers
 from serving.inference import artifacts
 from serving.inference.classifier import Classifier, Predictions
 from serving.settings import Provider
+from serving.telemetry import metrics
 from tests.conftest import COMMITTED_MODELS
 from tests.pictures import drawn
 
@@ -41,8 +41,8 @@ def decode_seconds() -> Iterator[list[float]]:
     """Pictures decoded within the context, and the seconds counted for them."""
 
     def now() -> list[float]:
-        names = ("qmnist_decode_seconds_count", "qmnist_decode_seconds_sum")
-        return [REGISTRY.get_sample_value(name) or 0 for name in names]
+        *counts, seconds = metrics.gather()["qmnist_decode_seconds"][()]
+        return [sum(counts), seconds]
 
     before = now()
     found: list[float] = []

@@ -7,16 +7,20 @@ from collections.abc import Callable
 
 import anyio
 import pytest
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from imaging.errors import PictureTooLarge
 from serving.api.bodies import Bodies
 from serving.errors import Overloaded, Refusal, RequestError, SlowRequest
+from tests.serving.asker import request
 
 LIMIT = 1_000
 ROOM = 1_500
-TOO_LARGE = PictureTooLarge("It is too large.")
+
+
+def too_large() -> PictureTooLarge:
+    return PictureTooLarge("It is too large.")
 
 
 class Client:
@@ -33,7 +37,7 @@ class Client:
         self.done = done
         headers = {"content-length": announced, "content-encoding": encoding}
         sent = [(n.encode(), str(v).encode()) for n, v in headers.items() if v is not None]
-        self.request = Request({"type": "http", "headers": sent}, self.receive)
+        self.request = request(self.receive, headers=sent)
 
     async def receive(self) -> Message:
         if not self.waiting:
@@ -48,7 +52,7 @@ class Client:
 
 def read(bodies: Bodies, client: Client) -> bytes:
     async def run() -> bytes:
-        async with bodies.read(client.request, LIMIT, TOO_LARGE) as body:
+        async with bodies.read(client.request, LIMIT, too_large) as body:
             return body
 
     return anyio.run(run)
@@ -87,11 +91,8 @@ def test_a_body_that_does_not_arrive_is_given_up() -> None:
 
 
 def test_a_client_that_leaves_is_noticed() -> None:
-    async def leave() -> Message:
-        return {"type": "http.disconnect"}
-
     client = Client()
-    client.request = Request({"type": "http", "headers": []}, leave)
+    client.request = request()
     with pytest.raises(ClientDisconnect):
         read(new_bodies(), client)
 
@@ -101,9 +102,9 @@ def test_all_bodies_together_are_bounded() -> None:
 
     async def two_at_once() -> None:
         first, second = Client(b"x" * 800), Client(b"x" * 800)
-        async with bodies.read(first.request, LIMIT, TOO_LARGE):
+        async with bodies.read(first.request, LIMIT, too_large):
             with pytest.raises(Overloaded):
-                await bodies.read(second.request, LIMIT, TOO_LARGE).__aenter__()
+                await bodies.read(second.request, LIMIT, too_large).__aenter__()
 
     anyio.run(two_at_once)
     assert bodies.room == ROOM

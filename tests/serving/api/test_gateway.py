@@ -7,35 +7,49 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from starlette import routing
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as StarlettesRequest
+from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
 from imaging.errors import DamagedPicture, SeveralDigits
 from serving.api import responses
-from serving.api.gateway import Endpoint, Gateway, Started
-from serving.api.responses import JSON
+from serving.api.gateway import Gateway, Route, Started
+from serving.api.http import Request, Response, in_json
 from serving.settings import Settings
-from tests.serving.asker import Asker
+from tests.serving.asker import Asker, scope_of
 
 
-async def hello(_: Request) -> Response:
+async def hello(_: StarlettesRequest) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
-async def status(request: Request) -> Response:
+async def status(request: StarlettesRequest) -> PlainTextResponse:
     raise HTTPException(request.path_params["status"], "a library's own words")
 
 
-async def broken(_: Request) -> Response:
+async def broken(_: StarlettesRequest) -> PlainTextResponse:
+    raise RuntimeError("/a/path of ours")
+
+
+async def crashing(_: Request) -> Response:
     raise RuntimeError("/a/path of ours")
 
 
 async def ours(request: Request) -> Response:
-    return JSON({"received": len(await request.body())})
+    received = 0
+    while True:
+        message = await request.receive()
+        received += len(message["body"])
+        if not message["more_body"]:
+            return in_json({"received": received})
+
+
+async def counted(_: Request) -> Response:
+    return in_json([])
 
 
 async def leaving(_: Request) -> Response:
@@ -52,20 +66,20 @@ async def protocol(_address: str, _names: dict[str, str], request: Request) -> R
 
 OTHERS = Starlette(
     routes=[
-        Route("/hello", hello),
-        Route("/ui/hello", hello),
-        Route("/metrics", hello),
-        Route("/livez", hello),
-        Route("/readyz", hello),
-        Route("/status/{status:int}", status),
-        Route("/broken", broken),
+        routing.Route("/hello", hello),
+        routing.Route("/ui/hello", hello),
+        routing.Route("/livez", hello),
+        routing.Route("/readyz", hello),
+        routing.Route("/status/{status:int}", status),
+        routing.Route("/broken", broken),
     ]
 )
-ENDPOINTS: dict[str, Endpoint] = {
-    "/ours": ours,
-    "/refusing": refusing,
-    "/crashing": broken,
-    "/leaving": leaving,
+ROUTES = {
+    "/ours": Route(ours, "POST"),
+    "/refusing": Route(refusing),
+    "/crashing": Route(crashing),
+    "/leaving": Route(leaving),
+    "/counted": Route(counted, "GET", wants_room=False),
 }
 
 
@@ -73,8 +87,8 @@ def asker(**settings: Any) -> Asker:  # noqa: ANN401
     gateway = Gateway(
         OTHERS,
         Settings(**settings),
-        start=lambda _: Started(ENDPOINTS, protocol, nullcontext()),
-        paths=["/hello", *ENDPOINTS],
+        start=lambda _: Started(ROUTES, protocol, nullcontext()),
+        paths=["/hello", *ROUTES],
     )
     return Asker(gateway)
 
@@ -139,10 +153,22 @@ def test_others_errors_are_said_in_our_words(
     assert "of ours" not in response.text
 
 
-def test_a_method_that_is_not_taken_is_said_with_those_that_are(asked: Asker) -> None:
-    response = asked.post("/hello")
-    assert error(response)[:2] == (405, "method_not_allowed")
-    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/hello", {"GET", "HEAD"}),
+        ("POST", "/counted", {"GET", "HEAD"}),
+        ("GET", "/ours", {"POST"}),
+        ("HEAD", "/ours", {"POST"}),
+    ],
+)
+def test_a_method_that_is_not_taken_is_said_with_those_that_are(
+    asked: Asker, method: str, path: str, allowed: set[str]
+) -> None:
+    response = asked.request(method, path)
+    assert response.status_code == 405
+    assert set(response.headers["Allow"].split(", ")) == allowed
+    assert asked.request("GET" if method == "POST" else "POST", path).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/broken"), ("POST", "/crashing")])
@@ -163,7 +189,7 @@ def test_over_its_limit_it_refuses_all_but_health_checks_and_metrics() -> None:
     assert error(response)[:2] == (503, "overloaded")
     assert response.headers["Retry-After"] == "1"
     assert error(asked.get("/ui/"))[:2] == (503, "overloaded")
-    assert asked.get("/metrics").text == "hello"
+    assert asked.get("/counted").json() == []
     assert asked.get("/livez").text == "hello"
     asked.gateway.admission.in_flight = 0
     assert asked.post("/ours").status_code == 200
@@ -174,7 +200,7 @@ def test_the_pages_need_no_key() -> None:
     asked = asker(api_keys="first")
     assert asked.get("/ui/hello").text == "hello"
     assert error(asked.get("/hello"))[:2] == (401, "unauthorized")
-    assert error(asked.get("/metrics"))[:2] == (401, "unauthorized")
+    assert error(asked.get("/counted"))[:2] == (401, "unauthorized")
     assert error(asked.get("/uihello"))[:2] == (401, "unauthorized")
 
 
@@ -228,9 +254,8 @@ class Endless:
 
 def test_what_is_sent_after_the_answer_is_read_for_a_while_and_no_longer() -> None:
     asked, client = asker(max_batch_bytes=50_000), Endless()
-    scope = {"type": "http", "method": "POST", "path": "/refusing", "query_string": b""}
-    headers = [(b"transfer-encoding", b"chunked")]
-    anyio.run(asked.gateway, {**scope, "headers": headers}, client.receive, client.send)
+    scope = scope_of("/refusing", [(b"transfer-encoding", b"chunked")])
+    anyio.run(asked.gateway, scope, client.receive, client.send)
     start, body, end = client.heard
     assert (b"connection", b"close") in start["headers"]
     assert (start["sent"], body["sent"]) == (0, 0), "it is answered first"

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 from httpx import Request as HttpxRequest
-from starlette.requests import Request
 
+from serving.api.http import Request
 from serving.api.requests import (
     PictureRequest,
     PicturesRequest,
@@ -16,29 +16,23 @@ from serving.api.requests import (
     parse_pixels,
 )
 from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
+from tests.serving.asker import request as sent
 
 MAX_BATCH = 4
 URL = "http://testserver/predict"
 
 
-def as_starlette(request: HttpxRequest) -> Request:
-    return Request(
-        {
-            "type": "http",
-            "method": "POST",
-            "path": request.url.path,
-            "query_string": request.url.query,
-            "headers": [(name.lower(), value) for name, value in request.headers.raw],
-        }
-    )
+def as_asgi(request: HttpxRequest) -> Request:
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    return sent(path=request.url.path, headers=headers, query=request.url.query)
 
 
 def picture(request: HttpxRequest) -> PictureRequest:
-    return parse_picture(as_starlette(request), request.read())
+    return parse_picture(as_asgi(request), request.read())
 
 
 def pictures(request: HttpxRequest) -> PicturesRequest:
-    return parse_pictures(as_starlette(request), request.read(), MAX_BATCH)
+    return parse_pictures(as_asgi(request), request.read(), MAX_BATCH)
 
 
 def pixels(
@@ -47,7 +41,7 @@ def pixels(
     request = HttpxRequest(
         "POST", URL + query, content=content, headers={"Content-Type": content_type}
     )
-    return parse_pixels(as_starlette(request), content, MAX_BATCH)
+    return parse_pixels(as_asgi(request), content, MAX_BATCH)
 
 
 def post(**options: object) -> HttpxRequest:

@@ -24,7 +24,7 @@ from serving.inference.repository import Repository
 from serving.protocol import inference, rest
 from serving.settings import Settings
 from tests.pictures import drawn
-from tests.serving.asker import Asker
+from tests.serving.asker import Asker, scope_of
 
 IMAGES, LABELS = drawn.digits(70, seed=5)
 INFER = "/v2/models/deeper/infer"
@@ -352,8 +352,7 @@ def test_a_body_that_ends_too_early(asked: Client) -> None:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "POST", "path": INFER, "headers": []}
-        await asked.gateway(scope, receive, send)
+        await asked.gateway(scope_of(INFER), receive, send)
 
     anyio.run(run)
     assert sent == [], "nobody hears it any more"

@@ -1,0 +1,279 @@
+"""Numbers that each process counts in its memory, and that all of a service's tell together.
+
+A process writes its numbers to a file of its own, in a folder that all share, some times a second
+if they have changed. prometheus_client's own way keeps each number in a file that is mapped into
+memory: it would take as long to count a request as the network takes to answer it.
+
+The metric types are Prometheus' (https://prometheus.io/docs/concepts/metric_types/).
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import threading
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from operator import add
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import orjson
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.utils import floatToGoString
+
+logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+
+SHARE_SECONDS = 0.2  # until other processes can tell what one has counted
+
+Labels = tuple[str, ...]
+Numbers = list[float]
+# By a family's name.
+Snapshot = dict[str, list[tuple[Sequence[str], Numbers]]]
+Gathered = dict[str, dict[Labels, Numbers]]
+
+# Threads count, too, and adding is reading and then writing.
+_lock = threading.Lock()
+
+
+class Value:
+    """A number."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self) -> None:
+        self.numbers: Numbers = [0]
+
+    def inc(self, amount: float = 1) -> None:
+        """Add to it."""
+        with _lock:
+            self.numbers[0] += amount
+
+    def set(self, value: float) -> None:
+        """Take another in its place."""
+        self.numbers[0] = value
+
+
+class Distribution:
+    """How many observations there were up to each bound and beyond the last, and their sum."""
+
+    __slots__ = ("_bounds", "numbers")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.numbers: Numbers = [0] * (len(bounds) + 2)
+
+    def observe(self, amount: float) -> None:
+        """Add an observation."""
+        with _lock:
+            self.numbers[bisect_left(self._bounds, amount)] += 1
+            self.numbers[-1] += amount
+
+
+S = TypeVar("S", Value, Distribution)
+
+
+class Family(ABC, Generic[S]):
+    """The series of one name.
+
+    Args:
+        name: As Prometheus has it.
+        documentation: One line.
+        labels: The labels' names.
+    """
+
+    only_living: ClassVar[bool] = False  # whether what a process counted goes when it does
+
+    def __init__(self, name: str, documentation: str, labels: Iterable[str] = ()) -> None:
+        self.name = name
+        self.documentation = documentation
+        self.label_names = tuple(labels)
+        self.series: dict[Labels, S] = {}
+        FAMILIES[name] = self
+
+    def labels(self, *values: object) -> S:
+        """Return the series of some labels' values."""
+        key = tuple(map(str, values))
+        with _lock:
+            return self.series.setdefault(key, self._new())
+
+    def merge(self, numbers: Numbers, others: Numbers) -> Numbers:
+        """Merge the numbers of a series with another process'."""
+        return list(map(add, numbers, others))
+
+    @abstractmethod
+    def metric(self, series: dict[Labels, Numbers]) -> Metric:
+        """Return what prometheus_client writes."""
+
+    @abstractmethod
+    def _new(self) -> S: ...
+
+
+FAMILIES: dict[str, Family[Any]] = {}
+
+
+class Counter(Family[Value]):
+    """Numbers that only grow."""
+
+    def metric(self, series: dict[Labels, Numbers]) -> Metric:
+        """Return what prometheus_client writes."""
+        metric = CounterMetricFamily(self.name, self.documentation, labels=self.label_names)
+        for labels, (value,) in series.items():
+            metric.add_metric(labels, value)
+        return metric
+
+    def _new(self) -> Value:
+        return Value()
+
+
+class Gauge(Family[Value]):
+    """Numbers of now: the sum of all living processes'."""
+
+    only_living = True
+
+    def metric(self, series: dict[Labels, Numbers]) -> Metric:
+        """Return what prometheus_client writes."""
+        metric = GaugeMetricFamily(self.name, self.documentation, labels=self.label_names)
+        for labels, (value,) in series.items():
+            metric.add_metric(labels, value)
+        return metric
+
+    def _new(self) -> Value:
+        return Value()
+
+
+class LargestGauge(Gauge):
+    """Numbers of which the largest that any process had counts, such as a time."""
+
+    only_living = False
+
+    def merge(self, numbers: Numbers, others: Numbers) -> Numbers:
+        """Return the larger one."""
+        return max(numbers, others)
+
+
+class Histogram(Family[Distribution]):
+    """Distributions; each of the `bounds` is the largest value in a bucket."""
+
+    def __init__(
+        self, name: str, documentation: str, labels: Iterable[str] = (), *, bounds: Sequence[float]
+    ) -> None:
+        super().__init__(name, documentation, labels)
+        self.bounds = bounds
+
+    def metric(self, series: dict[Labels, Numbers]) -> Metric:
+        """Return what prometheus_client writes."""
+        metric = HistogramMetricFamily(self.name, self.documentation, labels=self.label_names)
+        names = [*map(floatToGoString, self.bounds), "+Inf"]
+        for labels, (*counts, total) in series.items():
+            buckets = list(zip(names, accumulate(counts), strict=True))
+            metric.add_metric(labels, buckets, total)
+        return metric
+
+    def _new(self) -> Distribution:
+        return Distribution(self.bounds)
+
+
+class Summary(Family[Distribution]):
+    """Distributions of which the count and the sum are told."""
+
+    def metric(self, series: dict[Labels, Numbers]) -> Metric:
+        """Return what prometheus_client writes."""
+        metric = SummaryMetricFamily(self.name, self.documentation, labels=self.label_names)
+        for labels, (count, total) in series.items():
+            metric.add_metric(labels, int(count), total)
+        return metric
+
+    def _new(self) -> Distribution:
+        return Distribution(())
+
+
+class Shared:
+    """The numbers of all processes of a service, in files in its folder.
+
+    Args:
+        folder: The service's; without one, this process is alone.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        # A process may have the number of one that has died, whose counts stay.
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._written = b""
+
+    async def write_on(self) -> None:
+        """Write this process' numbers whenever they have changed, until it is cancelled."""
+        failed = False
+        try:
+            while self._folder is not None:
+                try:
+                    self._write(self._folder)
+                    failed = False
+                except OSError:
+                    if not failed:
+                        logger.exception("the counts cannot be written, and are told too small")
+                    failed = True
+                await asyncio.sleep(SHARE_SECONDS)
+        finally:
+            if self._folder is not None:
+                self._write(self._folder)
+
+    def gather(self) -> Gathered:
+        """Return the numbers of all processes, this one's as they are now."""
+        gathered: Gathered = {name: {} for name in FAMILIES}
+        for is_alive, snapshot in [(True, _snapshot()), *self._others()]:
+            for name, series in snapshot.items():
+                family, merged = FAMILIES[name], gathered[name]
+                if family.only_living and not is_alive:
+                    continue
+                for values, numbers in series:
+                    labels = tuple(values)
+                    before = merged.get(labels)
+                    merged[labels] = numbers if before is None else family.merge(before, numbers)
+        return gathered
+
+    def _write(self, folder: Path) -> None:
+        content = orjson.dumps(_snapshot())
+        if content == self._written:
+            return
+        folder.mkdir(exist_ok=True)
+        new = folder / f".{self._name}"
+        new.write_bytes(content)
+        new.replace(folder / f"{self._name}.json")
+        self._written = content
+
+    def _others(self) -> Iterator[tuple[bool, Snapshot]]:
+        """Return what each other process has written last, and whether it is alive."""
+        if self._folder is None:
+            return
+        for path in sorted(self._folder.glob("[!.]*.json")):
+            if path.stem != self._name:
+                yield _is_alive(int(path.stem.partition("-")[0])), orjson.loads(path.read_bytes())
+
+
+def _snapshot() -> Snapshot:
+    with _lock:
+        return {
+            family.name: [
+                (labels, series.numbers.copy()) for labels, series in family.series.items()
+            ]
+            for family in FAMILIES.values()
+        }
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is there, and another user's
+        return True
+    return True
