@@ -5,18 +5,21 @@
 
 Of the network alone, in one thread of the CPU and on the first GPU, with the pictures in memory as
 a request's would be, and as the service does it: it gives a batch to the CPU 256 pictures a call,
-because more take longer there, and to CUDA as a whole.
+because more take longer there, and to CUDA as a whole. The last line says for how many pictures
+both take equally long: `classifier.LEAST_ON_CUDA`, below which the service asks the CPU.
 Exit code 1 if a probability of any model differs by more than 1e-5, or if CUDA cannot be used.
 """
 
+import math
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -27,9 +30,10 @@ from rich.progress import Progress
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from artifact import OUTPUTS  # noqa: E402
 from benchmarks.tables import console, middle, table, write  # noqa: E402
 from serving.inference import artifacts  # noqa: E402
-from serving.inference.classifier import Classifier, ProviderError  # noqa: E402
+from serving.inference.classifier import Network, ProviderError  # noqa: E402
 from serving.settings import Provider  # noqa: E402
 from tests.pictures import drawn  # noqa: E402
 
@@ -47,10 +51,10 @@ def main(
     """Measure, and print two tables."""
     loaded = artifacts.load_all(ROOT / "models")
     try:
-        on_cuda = {name: Classifier(each, Provider.CUDA) for name, each in loaded.items()}
+        on_cuda = {name: Network(each, Provider.CUDA) for name, each in loaded.items()}
     except ProviderError as error:
         sys.exit(f"CUDA cannot be used here: {error}")
-    on_cpu = {name: Classifier(each, Provider.CPU) for name, each in loaded.items()}
+    on_cpu = {name: Network(each, Provider.CPU) for name, each in loaded.items()}
     noise = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 28, 28), np.uint8)
     digits, _ = drawn.digits(DRAWN, seed=0)
     apart = {
@@ -83,22 +87,32 @@ def main(
         "drawn digits": "{drawn:.1e}",
     }
     table(columns, [{"name": name, **of} for name, of in apart.items()])
-    found = card()
-    console.print(f"\n{model} on {found}", highlight=False)
-    figures = {"card": found, "model": model, "rounds": rounds, "rows": rows, "differences": apart}
+    found, equal = card(), crossing(rows)
+    console.print(
+        f"\n{model} on {found}: CUDA takes no longer from {equal:.0f} pictures on", highlight=False
+    )
+    figures = {
+        "card": found,
+        "model": model,
+        "rounds": rounds,
+        "rows": rows,
+        "crossing": equal,
+        "differences": apart,
+    }
     write(json, figures)
     if not all(value <= TOLERANCE for of in apart.values() for value in of.values()):
         sys.exit(f"CUDA's probabilities differ from the CPU's by more than {TOLERANCE:g}.")
 
 
-def difference(cpu: Classifier, cuda: Classifier, images: NDArray[np.uint8]) -> float:
+def difference(cpu: Network, cuda: Network, images: NDArray[np.uint8]) -> float:
     """Return how far apart two probabilities of one digit are, at most."""
-    ours, theirs = (each.predict(images).probabilities for each in (cpu, cuda))
+    which = OUTPUTS.index("probabilities")
+    ours, theirs = (each.run(images)[which] for each in (cpu, cuda))
     return float(np.abs(ours - theirs).max())
 
 
 def measure(
-    cpu: Classifier, cuda: Classifier, images: NDArray[np.uint8], rounds: int
+    cpu: Network, cuda: Network, images: NDArray[np.uint8], rounds: int
 ) -> dict[int, dict[str, list[float]]]:
     """Return pictures a second, of each batch and provider, in each round."""
     found: dict[int, dict[str, list[float]]] = {batch: {"cpu": [], "cuda": []} for batch in BATCHES}
@@ -107,8 +121,8 @@ def measure(
         for _ in range(rounds):
             for batch, of in found.items():
                 part = images[:batch]
-                of["cpu"].append(speed(partial(cpu.predict, part), batch))
-                of["cuda"].append(speed(partial(cuda.predict, part), batch))
+                of["cpu"].append(speed(partial(cpu.run, part), batch))
+                of["cuda"].append(speed(partial(cuda.run, part), batch))
                 progress.advance(task)
     return found
 
@@ -121,6 +135,20 @@ def speed(call: Callable[[], object], pictures: int) -> float:
         call()
         calls += 1
     return calls * pictures / seconds
+
+
+def crossing(rows: list[dict[str, Any]]) -> float:
+    """Return for how many pictures both take equally long, as if straight between two batches.
+
+    It is infinite if CUDA is always slower, and the smallest batch if it never is.
+    """
+    lead = [(of["batch"], of["batch"] / of["cpu"] - of["batch"] / of["cuda"]) for of in rows]
+    if lead[0][1] >= 0:
+        return float(lead[0][0])
+    for (fewer, behind), (more, ahead) in pairwise(lead):
+        if ahead >= 0:
+            return float(fewer + (more - fewer) * behind / (behind - ahead))
+    return math.inf
 
 
 def card() -> str:

@@ -1,4 +1,4 @@
-"""Pixels become predictions: ONNX Runtime, one session a model."""
+"""Pixels become predictions: ONNX Runtime, a session a model, or on CUDA two."""
 
 import logging
 from collections.abc import Iterator
@@ -23,6 +23,10 @@ PICTURE = (28, 28)  # pixels: a card's model takes no others
 # Pictures in one call of a network. On the CPU, what is in between of more does not fit the cache,
 # and a thousand take a fifth longer each; in any memory it takes some 20 kB a picture.
 LARGEST_CALL = {Provider.CPU: 256, Provider.CUDA: 16_384}
+
+# Pictures for which CUDA takes no longer than one core, 0.32 ms on an NVIDIA H200: `deeper`, as
+# `benchmarks/gpu.py` measures it (docs/performance/gpu.json). For fewer it takes hardly less.
+LEAST_ON_CUDA = 48
 
 # What ONNX Runtime calls them.
 EXECUTION_PROVIDERS = {
@@ -127,8 +131,33 @@ class Predictions:
             yield Prediction(row.index(confidence), confidence, typicality, accepted, reason, row)
 
 
+class Network:
+    """A model's network in one ONNX Runtime session, on one provider.
+
+    Raises:
+        ProviderError: The provider cannot be had.
+        ContractError: The file's inputs and outputs are not an artifact's.
+    """
+
+    def __init__(self, artifact: Artifact, provider: Provider) -> None:
+        self.provider = provider
+        self._session = _session(artifact, provider)
+
+    def run(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Return `OUTPUTS` of pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
+        largest = LARGEST_CALL[self.provider]
+        if len(pixels) <= largest:
+            outputs: list[NDArray[np.float32]] = self._session.run(OUTPUTS, {INPUT: pixels})
+            return outputs
+        calls = [
+            self._session.run(OUTPUTS, {INPUT: pixels[start : start + largest]})
+            for start in range(0, len(pixels), largest)
+        ]
+        return [np.concatenate(parts) for parts in zip(*calls, strict=True)]
+
+
 class Classifier:
-    """One model in one ONNX Runtime session.
+    """One model on a provider; on CUDA, few pictures are still the CPU's, which is faster then.
 
     Raises:
         ProviderError: The provider cannot be had.
@@ -138,20 +167,17 @@ class Classifier:
     def __init__(self, artifact: Artifact, provider: Provider) -> None:
         self.card = artifact.card
         self.provider = provider
-        self._session = _session(artifact, provider)
+        self._small = self._large = Network(artifact, Provider.CPU)
+        if provider is not Provider.CPU:
+            self._large = Network(artifact, provider)
+
+    def network_for(self, count: int) -> Network:
+        """Return the network that classifies so many pictures."""
+        return self._large if count >= LEAST_ON_CUDA else self._small
 
     def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
-        largest = LARGEST_CALL[self.provider]
-        if len(pixels) <= largest:
-            outputs = self._session.run(OUTPUTS, {INPUT: pixels})
-        else:
-            calls = [
-                self._session.run(OUTPUTS, {INPUT: pixels[start : start + largest]})
-                for start in range(0, len(pixels), largest)
-            ]
-            outputs = [np.concatenate(parts) for parts in zip(*calls, strict=True)]
-        logits, probabilities, typicality = outputs
+        logits, probabilities, typicality = self.network_for(len(pixels)).run(pixels)
         return Predictions(logits, probabilities, typicality, self.card.calibration.acceptance)
 
 
@@ -160,7 +186,7 @@ def choose_provider(wanted: Provider, artifact: Artifact) -> Provider:
     if wanted is not Provider.AUTO:
         return wanted
     try:
-        _session(artifact, Provider.CUDA)
+        Network(artifact, Provider.CUDA)
     except ProviderError as error:
         logger.info("QMNIST_PROVIDER=auto: running on the CPU, because %s", error)
         return Provider.CPU

@@ -18,6 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
 
 from serving.inference import state
 from serving.inference.classifier import Classifier, Predictions
+from serving.settings import Provider
 from serving.telemetry import counts
 from serving.telemetry.counts import Counter, Distribution, Gathered, Gauge, Histogram, Value
 
@@ -61,10 +62,10 @@ _decode_seconds = Histogram(
     "qmnist_decode_seconds", "Seconds from an image's bytes to pixels", bounds=FAST
 )
 _network_seconds = Histogram(
-    "qmnist_network_seconds", "Seconds of one call of a model", ["model"], bounds=FAST
+    "qmnist_network_seconds", "Seconds of one call of a model", ["model", "provider"], bounds=FAST
 )
 _batch_size = Histogram(
-    "qmnist_batch_size", "Batch size of one call of a model", ["model"], bounds=SIZES
+    "qmnist_batch_size", "Batch size of one call of a model", ["model", "provider"], bounds=SIZES
 )
 _collector_seconds = Histogram(
     "qmnist_collector_pause_seconds",
@@ -76,23 +77,22 @@ _decoding = _decode_seconds.labels()
 
 
 class MeteredClassifier(Classifier):
-    """A classifier whose calls are counted and timed."""
+    """A classifier whose calls are counted and timed, by the provider that took them."""
 
     def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Classify pictures, as `Classifier.predict` does."""
         started = time.perf_counter()
         predictions = super().predict(pixels)
-        self._seconds.observe(time.perf_counter() - started)
-        self._sizes.observe(len(pixels))
+        taken = time.perf_counter() - started
+        seconds, sizes = _calls(self.card.name, self.network_for(len(pixels)).provider)
+        seconds.observe(taken)
+        sizes.observe(len(pixels))
         return predictions
 
-    @functools.cached_property
-    def _seconds(self) -> Distribution:
-        return _network_seconds.labels(self.card.name)
 
-    @functools.cached_property
-    def _sizes(self) -> Distribution:
-        return _batch_size.labels(self.card.name)
+@functools.cache
+def _calls(model: str, provider: Provider) -> tuple[Distribution, Distribution]:
+    return _network_seconds.labels(model, provider), _batch_size.labels(model, provider)
 
 
 _folder = state.shared()

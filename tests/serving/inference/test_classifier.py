@@ -1,4 +1,6 @@
+import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -6,18 +8,21 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from prometheus_client import REGISTRY
 
 from serving.inference import artifacts
 from serving.inference.artifacts import Artifact
 from serving.inference.classifier import (
     LARGEST_CALL,
+    LEAST_ON_CUDA,
     Classifier,
     ContractError,
     ProviderError,
     choose_provider,
 )
 from serving.settings import Provider
-from tests.conftest import COMMITTED_MODELS
+from serving.telemetry import metrics
+from tests.conftest import COMMITTED_MODELS, ROOT
 from tests.pictures import drawn
 
 
@@ -131,14 +136,19 @@ def test_cuda_that_is_built_in_and_does_not_work_is_an_error(
         Classifier(artifact, Provider.CUDA)
 
 
-@pytest.fixture
-def cuda_sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What sessions are made with, on CUDA that can be had but in which every call fails."""
+def pretend_cuda(
+    monkeypatch: pytest.MonkeyPatch, run_of: Callable[[str, Callable[..., Any]], Callable[..., Any]]
+) -> list[dict[str, Any]]:
+    """Have CUDA, which is the CPU under another name.
+
+    Args:
+        run_of: Returns a session's `run`, of its provider and the one that it has.
+
+    Returns:
+        What sessions are made with.
+    """
     made: list[dict[str, Any]] = []
     real = onnxruntime.InferenceSession
-
-    def fail(*_: object) -> None:
-        raise RuntimeError("no kernel image is available\nat line 1")
 
     def session(
         model: bytes,
@@ -149,9 +159,8 @@ def cuda_sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         made.append({"options": options, "providers": providers, **others})
         ((provider, _),) = providers
         found = real(model)
-        if provider == "CUDAExecutionProvider":
-            found.get_providers = lambda: [provider, "CPUExecutionProvider"]
-            found.run = fail
+        found.get_providers = lambda: [provider]
+        found.run = run_of(provider, found.run)
         return found
 
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -160,12 +169,110 @@ def cuda_sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return made
 
 
+@pytest.fixture
+def cuda_sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What sessions are made with, on CUDA that can be had but in which every call fails."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no kernel image is available\nat line 1")
+
+    return pretend_cuda(
+        monkeypatch, lambda provider, run: fail if provider == "CUDAExecutionProvider" else run
+    )
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The provider and the pictures of each call, where there is CUDA."""
+    made: list[tuple[str, int]] = []
+
+    def run_of(provider: str, run: Callable[..., Any]) -> Callable[..., Any]:
+        def record(names: tuple[str, ...], given: dict[str, Any]) -> Any:  # noqa: ANN401
+            made.append((provider, len(given["images"])))
+            return run(names, given)
+
+        return record
+
+    pretend_cuda(monkeypatch, run_of)
+    return made
+
+
+def test_on_cuda_few_pictures_are_the_cpus(calls: list[tuple[str, int]]) -> None:
+    artifact = artifacts.load(COMMITTED_MODELS / "deeper")
+    images = np.random.default_rng(0).integers(0, 256, (LEAST_ON_CUDA, 28, 28), np.uint8)
+    alone = Classifier(artifact, Provider.CPU)
+    classifier = Classifier(artifact, Provider.CUDA)
+    assert classifier.provider is Provider.CUDA
+    for count, provider in (
+        (1, Provider.CPU),
+        (LEAST_ON_CUDA - 1, Provider.CPU),
+        (LEAST_ON_CUDA, Provider.CUDA),
+    ):
+        calls.clear()
+        found = classifier.predict(images[:count])
+        name = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[provider]
+        assert calls == [(name, count)]
+        assert classifier.network_for(count).provider is provider
+        expected = alone.predict(images[:count])
+        np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+
+
+def test_on_cuda_many_pictures_are_several_calls(
+    calls: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LARGEST_CALL, Provider.CUDA, 100)
+    classifier = Classifier(artifacts.load(COMMITTED_MODELS / "deeper"), Provider.CUDA)
+    calls.clear()
+    found = classifier.predict(np.zeros((201, 28, 28), np.uint8))
+    assert calls == [("CUDAExecutionProvider", count) for count in (100, 100, 1)]
+    assert found.probabilities.shape == (201, 10)
+
+
+def test_both_sessions_are_tried_at_the_start(calls: list[tuple[str, int]]) -> None:
+    Classifier(artifacts.load(COMMITTED_MODELS / "deeper"), Provider.CUDA)
+    assert calls == [("CPUExecutionProvider", 1), ("CUDAExecutionProvider", 1)]
+
+
+def test_the_calls_are_counted_by_provider(calls: list[tuple[str, int]]) -> None:
+    artifact = artifacts.load(COMMITTED_MODELS / "deeper")
+    card = artifact.card.model_copy(update={"name": "counted"})
+    classifier = metrics.MeteredClassifier(replace(artifact, card=card), Provider.CUDA)
+    for count in (1, 2, LEAST_ON_CUDA):
+        classifier.predict(np.zeros((count, 28, 28), np.uint8))
+    assert len(calls) == 2 + 3  # none but the first two is made to try
+    for provider, times, pictures in (("cpu", 2, 1 + 2), ("cuda", 1, LEAST_ON_CUDA)):
+        labels = {"model": "counted", "provider": provider}
+        value = REGISTRY.get_sample_value
+        assert value("qmnist_network_seconds_count", labels) == times
+        assert value("qmnist_batch_size_count", labels) == times
+        assert value("qmnist_batch_size_sum", labels) == pictures
+
+
+def test_cuda_and_the_cpu_agree_where_there_is_cuda(artifact: Artifact) -> None:
+    try:
+        classifier = Classifier(artifact, Provider.CUDA)
+    except ProviderError as error:
+        pytest.skip(f"no CUDA: {error}")
+    for images in (
+        drawn.digits(2 * LEAST_ON_CUDA, seed=11)[0],
+        np.random.default_rng(0).integers(0, 256, (2 * LEAST_ON_CUDA, 28, 28), np.uint8),
+    ):
+        together = classifier.predict(images).probabilities
+        few = [classifier.predict(part).probabilities for part in np.split(images, 4)]
+        np.testing.assert_allclose(together, np.concatenate(few), rtol=0, atol=1e-5)
+
+
+def test_the_threshold_is_what_was_measured() -> None:
+    figures = json.loads((ROOT / "docs" / "performance" / "gpu.json").read_text())
+    assert round(figures["crossing"]) == LEAST_ON_CUDA
+
+
 def test_cuda_is_all_or_nothing_and_computes_in_full(
     artifact: Artifact, cuda_sessions: list[dict[str, Any]]
 ) -> None:
     with pytest.raises(ProviderError):
         Classifier(artifact, Provider.CUDA)
-    (made,) = cuda_sessions
+    _, made = cuda_sessions  # the first is the CPU's
     ((provider, given),) = made["providers"]
     assert provider == "CUDAExecutionProvider"
     assert given == {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
@@ -197,7 +304,7 @@ def test_the_libraries_of_cuda_are_loaded_from_its_packages(
     assert not loaded
     with pytest.raises(ProviderError):
         Classifier(artifact, Provider.CUDA)
-    assert loaded == [({"directory": ""}, 1)]  # before the second session
+    assert loaded == [({"directory": ""}, 2)]  # before the third session, which is CUDA's
 
 
 @pytest.mark.usefixtures("without_cuda")
