@@ -41,8 +41,8 @@ class Reason(StrEnum):
     """Its typicality is: what is no digit is no digit, however sure the answer."""
 
 
-# 0 where not even a sure answer would be accepted, 1 where one would, 2 where this one is.
-_REASONS = np.array([Reason.ATYPICAL, Reason.UNSURE, None], object)
+# By grade: 0 where not even a sure answer would be accepted, 1 where one would, 2 where this is.
+REASONS = (Reason.ATYPICAL, Reason.UNSURE, None)
 
 
 class Acceptance(BaseModel):
@@ -75,26 +75,19 @@ class Acceptance(BaseModel):
         least_confidence, least_typicality = self._least
         return (confidence >= least_confidence) & (typicality >= least_typicality)
 
-    @overload
-    def reason(self, confidence: float, typicality: float) -> Reason | None: ...
-    @overload
-    def reason(
-        self, confidence: NDArray[np.float32], typicality: NDArray[np.float32]
-    ) -> list[Reason | None]: ...
-    def reason(self, confidence: Any, typicality: Any) -> Any:
-        """Tell why an answer is not accepted: `None` if it is; of N answers, N of these.
-
-        Args:
-            confidence: As of `accepts`.
-            typicality: As of `accepts`.
-        """
-        accepted = self.accepts(confidence, typicality)
-        if isinstance(accepted, np.ndarray):
-            typical = self.accepts(np.inf, typicality)
-            return _REASONS[np.where(accepted, 2, typical)].tolist()
-        if accepted:
+    def reason(self, confidence: float, typicality: float) -> Reason | None:
+        """Tell why an answer is not accepted: `None` if it is."""
+        if self.accepts(confidence, typicality):
             return None
         return Reason.UNSURE if self.accepts(np.inf, typicality) else Reason.ATYPICAL
+
+    def grades(
+        self, confidences: NDArray[np.float32], typicalities: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """Tell why each of N answers is not accepted: their places in `REASONS`, uint8 `[N]`."""
+        accepted = self.accepts(confidences, typicalities)
+        _, least_typicality = self._least
+        return np.add(accepted, typicalities >= least_typicality, dtype=np.uint8)
 
 
 class Calibration(BaseModel):

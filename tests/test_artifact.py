@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from artifact import Acceptance, Reason
+from artifact import REASONS, Acceptance, Reason
 
 # Thresholds that float32 has and some that it has not.
 THRESHOLDS = [0.5, 0.9, 0.95, 0.99, 0.8765432]
@@ -35,7 +35,7 @@ def test_at_and_around_the_thresholds_an_answer_has_its_reason_alone_and_among_o
     typicalities = np.array([beside(typicality, typical) for _, typical in EXPECTED])
     reasons = list(EXPECTED.values())
     accepted = [reason is None for reason in reasons]
-    assert acceptance.reason(confidences, typicalities) == reasons
+    assert [REASONS[grade] for grade in acceptance.grades(confidences, typicalities)] == reasons
     assert acceptance.accepts(confidences, typicalities).tolist() == accepted
     pairs = list(zip(confidences.tolist(), typicalities.tolist(), strict=True))
     assert [acceptance.reason(*pair) for pair in pairs] == reasons
@@ -49,5 +49,5 @@ def test_what_is_not_a_number_is_not_accepted() -> None:
     expected = [Reason.UNSURE, Reason.ATYPICAL, Reason.ATYPICAL]
     assert [acceptance.reason(*pair) for pair in pairs] == expected
     confidences, typicalities = np.array(pairs, np.float32).T
-    assert acceptance.reason(confidences, typicalities) == expected
+    assert [REASONS[grade] for grade in acceptance.grades(confidences, typicalities)] == expected
     assert not acceptance.accepts(confidences, typicalities).any()

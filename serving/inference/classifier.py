@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from artifact import INPUT, OUTPUTS, Acceptance, Reason
+from artifact import INPUT, OUTPUTS, REASONS, Acceptance, Reason
 from serving.inference.artifacts import Artifact
 from serving.settings import Provider
 
@@ -40,6 +40,9 @@ OPTIONS: dict[Provider, dict[str, str]] = {
     # try each way to compute the one convolution, in the network for typicality.
     Provider.CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
 }
+
+
+_REASONS = np.array(REASONS, object)
 
 
 class ProviderError(Exception):
@@ -94,7 +97,10 @@ class Predictions:
     @cached_property
     def confidences(self) -> NDArray[np.float32]:
         """The likeliest digit's probability, float32 `[N]`."""
-        confidences: NDArray[np.float32] = self.probabilities.max(axis=1)
+        # The maximum of each row would take ten times as long.
+        confidences: NDArray[np.float32] = self.probabilities[
+            np.arange(len(self.digits)), self.digits
+        ]
         return confidences
 
     @cached_property
@@ -108,14 +114,25 @@ class Predictions:
         return self.acceptance.accepts(self.confidences, self.typicality)
 
     @cached_property
-    def reasons(self) -> list[Reason | None] | None:
-        """Why each answer is not accepted, if it is not, N of them.
+    def grades(self) -> NDArray[np.uint8] | None:
+        """Why each answer is not accepted, as its place in `REASONS`, uint8 `[N]`.
 
         `None` if the model has no thresholds.
         """
         if self.acceptance is None:
             return None
-        return self.acceptance.reason(self.confidences, self.typicality)
+        return self.acceptance.grades(self.confidences, self.typicality)
+
+    @cached_property
+    def reasons(self) -> list[Reason | None] | None:
+        """Why each answer is not accepted, if it is not, N of them.
+
+        `None` if the model has no thresholds.
+        """
+        if self.grades is None:
+            return None
+        reasons: list[Reason | None] = _REASONS[self.grades].tolist()
+        return reasons
 
     def rows(self) -> Iterator[Prediction]:
         """Return each picture's prediction, in a fraction of the arrays' time if it is one."""

@@ -28,6 +28,7 @@ from serving.protocol.tensors import (
     Output,
     Parameter,
     RequestedOutput,
+    Texts,
     quoted,
 )
 from serving.settings import Settings
@@ -318,8 +319,8 @@ def _write(_: InferRequest, response: InferResponse, *, raw: bool) -> bytes:
 
 
 def _values(output: Output) -> Sequence[Any]:
-    if isinstance(output.data, list):
-        return output.data
+    if isinstance(output.data, Texts):
+        return output.data.each(bytes)
     values: list[Any] = output.data.ravel().tolist()
     return values
 

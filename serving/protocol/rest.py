@@ -33,6 +33,7 @@ from serving.protocol.tensors import (
     Output,
     Parameter,
     RequestedOutput,
+    Texts,
     quoted,
 )
 from serving.settings import Settings
@@ -439,6 +440,6 @@ def _write(request: InferRequest, response: InferResponse) -> Response:
 
 
 def _data(output: Output) -> NDArray[Any] | Sequence[str]:
-    if isinstance(output.data, list):
-        return [each.decode("utf-8") for each in output.data]
+    if isinstance(output.data, Texts):
+        return output.data.each(bytes.decode)
     return output.data.ravel()

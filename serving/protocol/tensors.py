@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from artifact import REASONS
 from imaging import SIDE
 from serving.api.contents import BYTE, Contents, ContentsError
 from serving.errors import InvalidRequest
@@ -19,6 +20,8 @@ LONGEST_LIST = 1_000  # of inputs, outputs, dimensions, parameters
 LONGEST = 100  # characters of what a client sent, in a sentence about it
 
 Parameter = str | int | float | bool
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,19 +90,44 @@ class RequestedOutput:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """The elements of a tensor of BYTES, row by row.
+
+    Attributes:
+        kinds: Those that there are.
+        places: Of each element, its kind's place: whole numbers.
+    """
+
+    kinds: Sequence[bytes]
+    places: NDArray[np.integer[Any]]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def each(self, form: Callable[[bytes], T]) -> list[T]:
+        """Return the elements in a form that is made once of each kind."""
+        found: list[T] = np.array([form(kind) for kind in self.kinds], object)[self.places].tolist()
+        return found
+
+
+@dataclass(frozen=True)
 class Output:
-    """An output; `data` has the shape, or are the elements of a tensor of BYTES, row by row."""
+    """An output; `data` has the shape, but for a tensor of BYTES."""
 
     name: str
     datatype: str
     shape: list[int]
-    data: NDArray[Any] | list[bytes]
+    data: NDArray[Any] | Texts
 
     def raw(self) -> bytes:
         """Return the contents as bytes; see `RawContents`."""
-        if isinstance(self.data, list):
-            return b"".join(len(each).to_bytes(4, "little") + each for each in self.data)
+        if isinstance(self.data, Texts):
+            return b"".join(self.data.each(_raw))
         return self.data.tobytes()
+
+
+def _raw(element: bytes) -> bytes:
+    return len(element).to_bytes(4, "little") + element
 
 
 def to_uint8(unit: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -217,6 +245,8 @@ def outputs_of(model: Classifier) -> dict[str, TensorSpec]:
     return {spec.name: spec for spec in OUTPUTS if spec not in OF_THRESHOLDS or has_thresholds}
 
 
+_REASONS = [(reason or "").encode() for reason in REASONS]
+
 # What each output is of the predictions.
 _VALUES: dict[TensorSpec, Callable[[Predictions], Any]] = {
     DIGIT: lambda found: found.digits,
@@ -225,7 +255,7 @@ _VALUES: dict[TensorSpec, Callable[[Predictions], Any]] = {
     CONFIDENCE: lambda found: found.confidences,
     TYPICALITY: lambda found: found.typicality,
     ACCEPTED: lambda found: found.accepted,
-    REASON: lambda found: [(reason or "").encode() for reason in found.reasons or ()],
+    REASON: lambda found: Texts(_REASONS, found.grades),  # type: ignore[arg-type]  # `OF_THRESHOLDS`
 }
 
 
@@ -241,4 +271,4 @@ def output_of(spec: TensorSpec, classes: int | None, predictions: Predictions) -
         for row, indices in enumerate(best.tolist())
         for index in indices
     ]
-    return Output(spec.name, "BYTES", list(best.shape), texts)
+    return Output(spec.name, "BYTES", list(best.shape), Texts(texts, np.arange(len(texts))))

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 from starlette.applications import Starlette
 from starlette.types import Message
 
+from artifact import Reason
 from serving.api.bodies import Bodies
 from serving.api.gateway import Gateway, Started
 from serving.inference.repository import Repository
@@ -177,6 +178,31 @@ def test_outputs_come_as_they_are_asked_for(asked: Client) -> None:
     assert digit["data"] == ranked[:, 0].tolist()
     assert accepted["parameters"] == {"binary_data_size": 2}
     assert len(response.content) == length + 2
+
+
+def test_in_binary_all_outputs_are_what_they_are_in_json(asked: Client) -> None:
+    candidates, _ = drawn.digits(500, seed=11)
+    reasons = asked.repository.get("deeper").predict(candidates).reasons
+    assert reasons is not None
+    chosen = [reasons.index(Reason.UNSURE), reasons.index(None), reasons.index(Reason.ATYPICAL)]
+    tensor = images(3, data=candidates[chosen].ravel().tolist())
+    expected = outputs(asked.infer(request(tensor)))
+    assert expected["reason"]["data"] == ["unsure", "", "atypical"]
+    response = asked.infer(request(tensor, parameters={"binary_data_output": True}))
+    length = int(response.headers[HEADER])
+    found, rest = json.loads(response.content[:length])["outputs"], response.content[length:]
+    assert [output["name"] for output in found] == list(expected)
+    dtypes = {"INT64": "<i8", "FP32": "<f4", "BOOL": "?"}
+    for output in found:
+        size = output["parameters"]["binary_data_size"]
+        raw, rest = rest[:size], rest[size:]
+        data = expected[output["name"]]["data"]
+        if output["datatype"] == "BYTES":
+            assert raw == b"".join(struct.pack("<I", len(text)) + text.encode() for text in data)
+        else:
+            dtype = dtypes[output["datatype"]]
+            assert np.array_equal(np.frombuffer(raw, dtype), np.array(data, dtype))
+    assert rest == b""
 
 
 def test_as_many_classes_as_there_are(asked: Client) -> None:
