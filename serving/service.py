@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from imaging import SIDE, open_picture
 from imaging.errors import PictureTooLarge
 from serving import settings
-from serving.api import answers, connection, description, pages
+from serving.api import answers, arrays, connection, description, pages
 from serving.api.admission import Admission
 from serving.api.archives import Picture, unpack
 from serving.api.bodies import Bodies
@@ -101,7 +101,7 @@ class GatewayService(Service[Any]):
             allow_origins=SETTINGS.cors_origins,
             allow_methods=("GET", "POST"),
             allow_headers=("*",),
-            expose_headers=("X-Request-ID", "Retry-After"),
+            expose_headers=("X-Request-ID", "Retry-After", "X-Model", "X-Model-Version"),
         )
 
 
@@ -267,7 +267,7 @@ class DigitClassifier:
     )
     def classify(
         self, requests: list[answers.Question | Refusal]
-    ) -> list[Classification | Refusal]:
+    ) -> list[Classification | Response | Refusal]:
         """Classify pixels. A request that is wrong has its error in its place, among the others."""
         asked = [sent for sent in requests if not isinstance(sent, Refusal)]
         found = iter(answers.classify(asked))
@@ -281,7 +281,7 @@ class DigitClassifier:
                 parse = partial(parse_pixels, request, body, SETTINGS.max_batch)
                 inline = len(body) <= INLINE_BYTES or not is_json(request)
                 sent = parse() if inline else await self.batches.run(parse)
-                return self.classifier(sent.model), sent.pixels
+                return self.classifier(sent.model), sent.pixels, arrays.are_wanted(request)
         except REFUSALS as error:
             return error
         except ClientDisconnect:

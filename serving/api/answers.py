@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imaging import Opened, View, look, look_for_all
-from serving.api import responses, schemas
+from serving.api import arrays, responses, schemas
 from serving.api.archives import Picture
+from serving.api.http import Response
 from serving.errors import REFUSALS
 from serving.inference import reader
-from serving.inference.classifier import Classifier, Prediction
+from serving.inference.classifier import Classifier, Prediction, Predictions
 from serving.telemetry import metrics
 from serving.work import Allowance
 
@@ -28,8 +29,8 @@ Open = Callable[[], Opened]
 
 Answer = Callable[[Classifier, Open, bool], schemas.Prediction | schemas.Reading]
 
-# A model, and what it is to classify: uint8 [N, 28, 28], 255 is ink.
-Question = tuple[Classifier, NDArray[np.uint8]]
+# A model, what it is to classify (uint8 [N, 28, 28], 255 is ink), and whether the answer is rows.
+Question = tuple[Classifier, NDArray[np.uint8], bool]
 
 
 def predict(classifier: Classifier, open_picture: Open, explain: bool) -> schemas.Prediction:
@@ -84,33 +85,48 @@ def read(classifier: Classifier, open_picture: Open, explain: bool) -> schemas.R
     }
 
 
-def classify(questions: list[Question]) -> list[schemas.Classification]:
-    """Answer many requests of pixels, with one call of each model that is asked."""
-    by_model: dict[Classifier, list[int]] = {}
-    for place, (classifier, _) in enumerate(questions):
-        by_model.setdefault(classifier, []).append(place)
-    answers: dict[int, schemas.Classification] = {}
-    for classifier, places in by_model.items():
+def classify(questions: list[Question]) -> list[schemas.Classification | Response]:
+    """Answer many requests of pixels, with one call of each model that is asked, in each form."""
+    alike: dict[tuple[Classifier, bool], list[int]] = {}
+    for place, (classifier, _, in_rows) in enumerate(questions):
+        alike.setdefault((classifier, in_rows), []).append(place)
+    answers: dict[int, schemas.Classification | Response] = {}
+    for (classifier, in_rows), places in alike.items():
         asked = [questions[place][1] for place in places]
         predictions = classifier.predict(np.concatenate(asked) if len(asked) > 1 else asked[0])
-        digits, accepted, reasons = predictions.digits, predictions.accepted, predictions.reasons
-        confidences = predictions.confidences.round(DECIMALS)
-        typicalities = predictions.typicality.round(DECIMALS)
-        probabilities = predictions.probabilities.round(DECIMALS)
-        metrics.count_many_predictions(classifier.card.name, digits, accepted)
+        metrics.count_many_predictions(
+            classifier.card.name, predictions.digits, predictions.accepted
+        )
+        part = (_rows if in_rows else _lists)(classifier, predictions)
         start = 0
         for place, pixels in zip(places, asked, strict=True):
-            own = slice(start, start := start + len(pixels))
-            answers[place] = {
-                "digits": digits[own],
-                "confidences": confidences[own],
-                "typicalities": typicalities[own],
-                "accepted": None if accepted is None else accepted[own],
-                "reasons": None if reasons is None else reasons[own],
-                "probabilities": probabilities[own],
-                **_model(classifier),
-            }
+            answers[place] = part(slice(start, start := start + len(pixels)))
     return [answers[place] for place in range(len(questions))]
+
+
+def _lists(
+    classifier: Classifier, predictions: Predictions
+) -> Callable[[slice], schemas.Classification]:
+    """Return what answers with a part of the predictions, in JSON."""
+    digits, accepted, reasons = predictions.digits, predictions.accepted, predictions.reasons
+    confidences = predictions.confidences.round(DECIMALS)
+    typicalities = predictions.typicality.round(DECIMALS)
+    probabilities = predictions.probabilities.round(DECIMALS)
+    return lambda own: {
+        "digits": digits[own],
+        "confidences": confidences[own],
+        "typicalities": typicalities[own],
+        "accepted": None if accepted is None else accepted[own],
+        "reasons": None if reasons is None else reasons[own],
+        "probabilities": probabilities[own],
+        **_model(classifier),
+    }
+
+
+def _rows(classifier: Classifier, predictions: Predictions) -> Callable[[slice], Response]:
+    """Return what answers with a part of the predictions, in rows."""
+    rows = arrays.rows_of(predictions)
+    return lambda own: arrays.respond(rows[own], classifier.card)
 
 
 def decode(open_picture: Open, find: Callable[[Opened], T]) -> T:

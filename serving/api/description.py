@@ -94,12 +94,15 @@ def document() -> dict[str, Any]:
             "/classify": path_item(
                 "classify",
                 "The digits of pictures that are pixels already",
-                {JSON: ref(Classification)},
+                {JSON: ref(Classification), BYTES: BINARY},
                 OF_MANY,
                 parameters=(MODEL,),
                 body={JSON: PixelsInput.model_json_schema() | {"title": "Pixels"}, BYTES: BINARY},
                 description="Send uint8 [N, 28, 28], 255 is ink, as JSON or as raw bytes, N x 784 "
-                "of them. Requests that come at the same time are answered together.",
+                "of them. Requests that come at the same time are answered together. With `Accept: "
+                "application/octet-stream` the answer is a NumPy file (.npy) of one row a picture, "
+                "with the fields `digit`, `confidence`, `typicality`, `accepted`, `reason` and "
+                "`probabilities`, and the headers `X-Model` and `X-Model-Version`.",
             ),
             "/models": path_item(
                 "models",

@@ -85,6 +85,11 @@ class ClassificationOutput(bentoml.IODescriptor, RootModel[dict[str, Any]]):
     async def to_http_response(cls, obj: Any, _serde: object) -> Response:  # noqa: ANN401
         """Send what `/classify` found, or what was wrong with the request."""
         (answer,) = obj  # one element of the batch for one request
-        response = refuse(answer) if isinstance(answer, Refusal) else in_json(answer)
+        if isinstance(answer, http.Response):
+            response = answer
+        elif isinstance(answer, Refusal):
+            response = refuse(answer)
+        else:
+            response = in_json(answer)
         headers = {name.decode(): value.decode() for name, value in response.headers}
         return Response(response.body, response.status, headers)

@@ -127,6 +127,9 @@ def test_the_openapi_document_describes_what_takes_pictures(server: str) -> None
         documented = {"200", "400", "404", "413", "415", "422"}
         documented |= {"401", "408", "500", "503", "504"}  # what any request can come to
         assert endpoint["responses"].keys() == documented
+    answers = document["paths"]["/classify"]["post"]["responses"]
+    assert answers["200"]["content"].keys() == {"application/json", "application/octet-stream"}
+    assert answers["400"]["content"].keys() == {"application/json"}
     assert "BentoML Team" not in json.dumps(document)
     for reference in _references(document):
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]

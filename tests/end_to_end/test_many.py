@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import bentoml
@@ -25,6 +26,7 @@ DIGITS = [3, 1, 4, 1, 5]
 PICTURES = [drawn.encode(drawn.on_paper(digit)) for digit in DIGITS]
 IMAGES = np.stack([look(open_picture(picture, 10**9)).pixels for picture in PICTURES])
 RAW = {"Content-Type": "application/octet-stream"}
+ROWS = {**RAW, "Accept": "application/octet-stream"}
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,38 @@ def test_pixels_as_bytes_and_as_json(server: str) -> None:
     assert named.json()["model"] == "baseline"
 
 
+def test_rows_say_what_json_says(server: str) -> None:
+    images = np.concatenate([IMAGES, drawn.digits(500, seed=11)[0]])
+    for model in ("baseline", "deeper"):
+        url = f"{server}/classify?model={model}"
+        in_json = httpx.post(url, content=images.tobytes(), headers=RAW).json()
+        for answer in (
+            httpx.post(url, content=images.tobytes(), headers=ROWS),
+            httpx.post(url, json=images.tolist(), headers={"Accept": ROWS["Accept"]}),
+        ):
+            assert answer.headers["Content-Type"] == "application/octet-stream"
+            assert answer.headers["X-Model"] == in_json["model"] == model
+            assert answer.headers["X-Model-Version"] == in_json["version"]
+            rows = np.load(BytesIO(answer.content))
+            assert rows["digit"].tolist() == in_json["digits"]
+            for name, names in (
+                ("confidence", "confidences"),
+                ("typicality", "typicalities"),
+                ("probabilities", "probabilities"),
+            ):
+                assert np.array_equal(rows[name].round(6), np.float32(in_json[names])), name
+            assert rows["accepted"].tolist() == in_json["accepted"]
+            assert [each.decode() or None for each in rows["reason"]] == in_json["reasons"]
+            assert set(in_json["reasons"]) == {None, "unsure", "atypical"}
+
+
+def test_who_asks_for_rows_gets_errors_in_json(server: str) -> None:
+    response = httpx.post(f"{server}/classify", content=bytes(783), headers=ROWS)
+    assert response.status_code == 400
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.json()["error"]["code"] == "invalid_request"
+
+
 @pytest.mark.parametrize(
     ("options", "status", "code"),
     [
@@ -218,7 +252,7 @@ def test_every_way_in_says_the_same_of_why_not(server: str, tmp_path: Path) -> N
 
 
 def test_requests_that_are_batched_get_their_own_answers_and_errors(server: str) -> None:
-    """Sixty-four at once, of different sizes, models and some of them wrong."""
+    """Sixty-four at once, of different sizes, models and forms, and some of them wrong."""
 
     def ask(number: int) -> int:
         """Return how many pictures were classified."""
@@ -228,11 +262,18 @@ def test_requests_that_are_batched_get_their_own_answers_and_errors(server: str)
             return 0
         size = 1 + number % 5
         model = ("baseline", "deeper", "dropout")[number % 3]
+        in_rows = number % 4 == 2
         response = client.post(
-            f"/classify?model={model}", content=IMAGES[:size].tobytes(), headers=RAW
+            f"/classify?model={model}",
+            content=IMAGES[:size].tobytes(),
+            headers=ROWS if in_rows else RAW,
         )
-        assert classified(response) == DIGITS[:size]
-        assert response.json()["model"] == model
+        if in_rows:
+            assert np.load(BytesIO(response.content))["digit"].tolist() == DIGITS[:size]
+            assert response.headers["X-Model"] == model
+        else:
+            assert classified(response) == DIGITS[:size]
+            assert response.json()["model"] == model
         return size
 
     limits = httpx.Limits(max_connections=64)

@@ -89,6 +89,8 @@ def test_only_pages_of_the_named_origins_may_read_answers(closed: str, server: s
     refused = httpx.post(f"{closed}/predict", content=SEVEN, headers=headers)
     assert refused.status_code == 401
     assert refused.headers["Access-Control-Allow-Origin"] == "https://page.example"
+    exposed = set(refused.headers["Access-Control-Expose-Headers"].split(", "))
+    assert exposed == {"X-Request-ID", "Retry-After", "X-Model", "X-Model-Version"}
 
 
 @contextmanager
