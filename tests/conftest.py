@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import httpx
+import onnxruntime
 import pytest
 
 from tests.pictures import drawn
@@ -35,10 +36,14 @@ KEYS = ("first-key", "second-key")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and "qmnist_root" in item.fixturenames:
             item.add_marker("data")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        want_cuda = [item for item in items if item.get_closest_marker("cuda")]
+        config.hook.pytest_deselected(items=want_cuda)
+        items[:] = [item for item in items if item not in want_cuda]
 
 
 @dataclass(frozen=True)
