@@ -77,9 +77,10 @@ class Acceptance(BaseModel):
 
     def reason(self, confidence: float, typicality: float) -> Reason | None:
         """Tell why an answer is not accepted: `None` if it is."""
-        if self.accepts(confidence, typicality):
-            return None
-        return Reason.UNSURE if self.accepts(np.inf, typicality) else Reason.ATYPICAL
+        least_confidence, least_typicality = self._least
+        if not typicality >= least_typicality:  # nor is what is no number
+            return Reason.ATYPICAL
+        return None if confidence >= least_confidence else Reason.UNSURE
 
     def grades(
         self, confidences: NDArray[np.float32], typicalities: NDArray[np.float32]

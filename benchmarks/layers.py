@@ -1,15 +1,15 @@
-"""Where the time of a request goes: one 28 x 28 PNG, layer by layer, in this process.
+"""Where the time of a request goes: one 28 x 28 PNG, layer by layer.
 
     python benchmarks/layers.py
 
-Each layer is what the whole takes with it less what it takes without.
+Each layer is what the whole takes with it less what it takes without, in this process. Then what a
+request costs where it is served, in processor time: of the service, and of uvicorn alone with an
+application that reads the body and answers.
 """
 
 import asyncio
-import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,17 +21,17 @@ from starlette.types import ASGIApp, Message
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-# As in a worker, whose counters are files.
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp()
-
+from benchmarks.servers import HOST, PEERS, Server, load, ours, running  # noqa: E402
 from benchmarks.tables import table  # noqa: E402
-from benchmarks.targets import picture  # noqa: E402
+from benchmarks.targets import picture, raw  # noqa: E402
 from imaging import look, open_picture  # noqa: E402
 from serving.api import answers  # noqa: E402
+from serving.api.http import in_json  # noqa: E402
 from serving.service import DigitClassifier  # noqa: E402
 from serving.telemetry import metrics  # noqa: E402
 
 TIMES = 5_000
+SECONDS = 4
 
 
 async def main() -> None:
@@ -48,19 +48,38 @@ async def main() -> None:
         looked = timed(lambda: look(open_picture(png, 10**6)))
         network = timed(lambda: super(metrics.MeteredClassifier, classifier).predict(pixels))
         answered = timed(
-            lambda: answers.predict(classifier, lambda: open_picture(png, 10**6), False)
+            lambda: in_json(answers.predict([classifier], lambda: open_picture(png, 10**6), False))
         )
-        ours = await timed_async(lambda: ask(gateway, png))
+        whole = await timed_async(lambda: ask(gateway, png))
     layers = {
         "the picture is opened, and decoded": opened,
         "imaging's look at it": looked - opened,
         "the network, in ONNX Runtime": network,
-        "the answer's fields, and its counters": answered - looked - network,
-        "gateway, limits, request, response": ours - answered,
-        "in all, in our application": ours,
+        "the answer's fields, its counters, JSON": answered - looked - network,
+        "gateway, limits, request, response": whole - answered,
+        "in all, in our application": whole,
+    }
+    layers |= {
+        f"served: {server.name}, for a request": served(server, path)
+        for server, path in ((uvicorn(), "/"), (ours(), "/predict"))
     }
     rows = [{"layer": layer, "us": 1e6 * seconds} for layer, seconds in layers.items()]
     table({"layer": "{layer}", "µs": "{us:.0f}"}, rows)
+
+
+def uvicorn() -> Server:
+    """The floor: uvicorn, with uvloop and httptools as it is for all."""
+    program = str(ROOT / ".venv" / "bin" / "uvicorn")
+    command = [program, "floor:app", "--host", HOST, "--port", "{port}", "--no-access-log"]
+    return Server("uvicorn's floor", command, "/", PEERS)
+
+
+def served(server: Server, path: str) -> float:
+    """Return the seconds that a server's processes compute for a request, of 16 clients'."""
+    with running(server) as up:
+        load(up, path, raw(), 16, 1)
+        measured = load(up, path, raw(), 16, SECONDS)
+    return measured.cores / measured.per_second
 
 
 class started:  # noqa: N801  it is used as a function

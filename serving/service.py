@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -33,7 +33,15 @@ from serving.api.descriptors import (
 from serving.api.forms import OVERHEAD
 from serving.api.gateway import Gateway, Route, Started
 from serving.api.http import Request, Response, in_json
-from serving.api.requests import is_form, is_json, parse_picture, parse_pictures, parse_pixels
+from serving.api.requests import (
+    ALL,
+    is_form,
+    is_json,
+    parse_picture,
+    parse_pictures,
+    parse_pixels,
+    several,
+)
 from serving.api.schemas import Classification, ModelList, Prediction, Predictions, Reading
 from serving.errors import (
     REFUSALS,
@@ -168,6 +176,11 @@ def _picture_too_large() -> PictureTooLarge:
     )
 
 
+def _say(models: str | None, found: Sequence[object]) -> Response:
+    """Answer with what a model found; or, where several were asked, with a list."""
+    return in_json(found[0] if several(models) is None else {"answers": found})
+
+
 async def list_models(_: Request) -> Response:
     """The models that are served, with their cards."""
     service: Any = bentoml.get_current_service()
@@ -255,8 +268,8 @@ class DigitClassifier:
         limit = SETTINGS.max_batch_bytes
         async with self.bodies.read(request, limit, partial(_too_large, limit)) as body:
             with Allowance(SETTINGS.max_batch_pixels) as allowance:
-                found = self.batches.run(self._predict_batch, request, body, allowance)
-                return in_json(await while_connected(request, found))
+                finding = self.batches.run(self._predict_batch, request, body, allowance)
+                return await while_connected(request, finding)
 
     @bentoml.api(
         input_spec=PixelsInput,
@@ -294,27 +307,40 @@ class DigitClassifier:
             sent = parse_picture(request, body)
             if len(sent.picture) > SETTINGS.max_image_bytes:
                 raise _picture_too_large()
-            classifier = self.classifier(sent.model)
+            classifiers = self.classifiers(sent.models)
             is_small = len(sent.picture) <= INLINE_BYTES
             if inline and is_small:
                 small = partial(open_picture, sent.picture, self.inline_pixels)
                 with suppress(PictureTooLarge):  # for here; a thread takes it
-                    return in_json(answer(classifier, small, sent.explain))
+                    return _say(sent.models, answer(classifiers, small, sent.explain))
             opening = partial(open_picture, sent.picture, SETTINGS.max_image_pixels)
-            found = self.pictures.run(answer, classifier, opening, sent.explain)
-            return in_json(await (found if is_small else while_connected(request, found)))
+            finding = self.pictures.run(answer, classifiers, opening, sent.explain)
+            found = await (finding if is_small else while_connected(request, finding))
+            return _say(sent.models, found)
 
-    def _predict_batch(self, request: Request, body: bytes, allowance: Allowance) -> Predictions:
+    def _predict_batch(self, request: Request, body: bytes, allowance: Allowance) -> Response:
         sent = parse_pictures(request, body, SETTINGS.max_batch)
-        classifier = self.classifier(sent.model)
+        classifiers = self.classifiers(sent.models)
         if sent.parts is None:
-            return answers.predict_batch(classifier, unpack(sent.archive, SETTINGS), allowance)
-        limit = SETTINGS.max_image_pixels
-        pictures = (
-            Picture(part.filename or "", partial(open_picture, part.content, limit))
-            for part in sent.parts
-        )
-        return answers.predict_batch(classifier, pictures, allowance)
+            pictures = unpack(sent.archive, SETTINGS)
+        else:
+            limit = SETTINGS.max_image_pixels
+            pictures = (
+                Picture(part.filename or "", partial(open_picture, part.content, limit))
+                for part in sent.parts
+            )
+        return _say(sent.models, answers.predict_batch(classifiers, pictures, allowance))
+
+    def classifiers(self, models: str | None) -> list[Classifier]:
+        """Look up the models that are to answer.
+
+        Raises:
+            UnknownModel: One of them is not served.
+        """
+        if models == ALL and self.repository.models:
+            return list(self.repository.models.values())
+        names = several(models)
+        return [self.classifier(models)] if names is None else list(map(self.classifier, names))
 
     def classifier(self, name: str | None) -> Classifier:
         """Look a model up; `None` is the default one.

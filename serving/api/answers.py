@@ -2,7 +2,7 @@
 
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from io import BytesIO
 from typing import TypeVar
@@ -27,62 +27,77 @@ T = TypeVar("T")
 
 Open = Callable[[], Opened]
 
-Answer = Callable[[Classifier, Open, bool], schemas.Prediction | schemas.Reading]
+# What several models make of one picture, in their order.
+Answer = Callable[
+    [Sequence[Classifier], Open, bool], list[schemas.Prediction] | list[schemas.Reading]
+]
 
 # A model, what it is to classify (uint8 [N, 28, 28], 255 is ink), and whether the answer is rows.
 Question = tuple[Classifier, NDArray[np.uint8], bool]
 
 
-def predict(classifier: Classifier, open_picture: Open, explain: bool) -> schemas.Prediction:
-    """Answer with the one digit in a picture."""
+def predict(
+    classifiers: Sequence[Classifier], open_picture: Open, explain: bool
+) -> list[schemas.Prediction]:
+    """Answer with the one digit in a picture, as each model sees it."""
     view = decode(open_picture, look)
-    (prediction,) = classifier.predict(view.pixels[None]).rows()
-    _count(classifier, [prediction])
-    answer: schemas.Prediction = {**_predicted(prediction), **_model(classifier)}  # type: ignore[typeddict-item]  # it need not have all
-    if explain:
-        answer["explanation"] = _explanation(view)
-    return answer
+    explanation = _explanation(view) if explain else None
+    answers = []
+    for classifier in classifiers:
+        (digit,) = _digits(classifier, [view])
+        answer: schemas.Prediction = {**digit, **_model(classifier)}  # type: ignore[typeddict-item]  # it need not have all
+        if explanation is not None:
+            answer["explanation"] = explanation
+        answers.append(answer)
+    return answers
 
 
 def predict_batch(
-    classifier: Classifier, pictures: Iterable[Picture], allowance: Allowance
-) -> schemas.Predictions:
-    """Answer with the digit in each picture, or with what is wrong with it.
+    classifiers: Sequence[Classifier], pictures: Iterable[Picture], allowance: Allowance
+) -> list[schemas.Predictions]:
+    """Answer with the digit in each picture, or with what is wrong with it, as each model sees it.
 
     Raises:
         AllowanceEnded: Nobody waits for the answer any more.
     """
     names: list[tuple[str, schemas.ErrorDetail | None]] = []
-    seen = []
+    views = []
     for picture in pictures:
         wrong = None
         try:
-            seen.append(decode(partial(allowance.open, picture.open), look).pixels)
+            views.append(decode(partial(allowance.open, picture.open), look))
         except REFUSALS as error:
             wrong = responses.describe(error)
         names.append((picture.name, wrong))
-    predictions = list(classifier.predict(np.stack(seen)).rows()) if seen else []
-    _count(classifier, predictions)
-    digits = map(_predicted, predictions)
-    return {
-        "predictions": [
+    answers: list[schemas.Predictions] = []
+    for classifier in classifiers:
+        digits = iter(_digits(classifier, views))
+        predictions: list[schemas.NamedPrediction | schemas.NamedError] = [
             {"name": name, "error": wrong} if wrong else {"name": name, **next(digits)}
             for name, wrong in names
-        ],
-        **_model(classifier),
-    }
+        ]
+        answers.append({"predictions": predictions, **_model(classifier)})
+    return answers
 
 
-def read(classifier: Classifier, open_picture: Open, explain: bool) -> schemas.Reading:
-    """Answer with all digits in a picture."""
-    lines = reader.read(classifier, decode(open_picture, look_for_all))
-    digits = [digit for line in lines for digit in line]
-    _count(classifier, [digit.prediction for digit in digits])
-    return {
-        "text": reader.text(lines),
-        "digits": [_read_digit(digit, explain) for digit in digits],
-        **_model(classifier),
-    }
+def read(
+    classifiers: Sequence[Classifier], open_picture: Open, explain: bool
+) -> list[schemas.Reading]:
+    """Answer with all digits in a picture, as each model reads it."""
+    found = decode(open_picture, look_for_all)
+    answers: list[schemas.Reading] = []
+    for classifier in classifiers:
+        lines = reader.read(classifier, found)
+        digits = [digit for line in lines for digit in line]
+        _count(classifier, [digit.prediction for digit in digits])
+        answers.append(
+            {
+                "text": reader.text(lines),
+                "digits": [_read_digit(digit, explain) for digit in digits],
+                **_model(classifier),
+            }
+        )
+    return answers
 
 
 def classify(questions: list[Question]) -> list[schemas.Classification | Response]:
@@ -137,6 +152,21 @@ def decode(open_picture: Open, find: Callable[[Opened], T]) -> T:
     return found
 
 
+def _digits(classifier: Classifier, views: Sequence[View]) -> list[schemas.PredictedDigit]:
+    """Classify what is seen of some digits; count and return what is found."""
+    if not views:
+        return []
+    found = classifier.predict(np.array([view.pixels for view in views]))
+    predictions = list(found.rows())
+    _count(classifier, predictions)
+    # All at once, in a fraction of the time that `round` takes.
+    probabilities = found.probabilities.astype(np.float64).round(DECIMALS).tolist()
+    return [
+        {**_digit(prediction), "probabilities": row}
+        for prediction, row in zip(predictions, probabilities, strict=True)
+    ]
+
+
 def _digit(prediction: Prediction) -> schemas.FoundDigit:
     return {
         "digit": prediction.digit,
@@ -144,13 +174,6 @@ def _digit(prediction: Prediction) -> schemas.FoundDigit:
         "typicality": round(prediction.typicality, DECIMALS),
         "accepted": prediction.accepted,
         "reason": prediction.reason,
-    }
-
-
-def _predicted(prediction: Prediction) -> schemas.PredictedDigit:
-    return {
-        **_digit(prediction),
-        "probabilities": [round(p, DECIMALS) for p in prediction.probabilities],
     }
 
 

@@ -32,10 +32,19 @@ from serving.api.schemas import (
     Prediction,
     Predictions,
     Reading,
+    SeveralBatches,
+    SeveralPredictions,
+    SeveralReadings,
 )
 
 MODEL = openapi.parameter(
     "query", "model", "The model that answers; left out, the service's default."
+)
+MODELS = openapi.parameter(
+    "query",
+    "model",
+    "The model that answers; left out, the service's default. If several do, with commas between "
+    "their names, or `*` for all, their answers are in a list.",
 )
 EXPLAIN = openapi.parameter(
     "query",
@@ -68,21 +77,26 @@ def document() -> dict[str, Any]:
             "/predict": _of_one_picture(
                 "predict",
                 "The digit in one picture",
-                Prediction,
+                (Prediction, SeveralPredictions),
                 (*OF_A_PICTURE, picture_errors.SeveralDigits),
             ),
-            "/read": _of_one_picture("read", "All digits in one picture", Reading, OF_A_PICTURE),
+            "/read": _of_one_picture(
+                "read",
+                "All digits in one picture",
+                (Reading, SeveralReadings),
+                OF_A_PICTURE,
+            ),
             "/predict_batch": path_item(
                 "predict_batch",
                 "The digit in each of many pictures",
-                {JSON: ref(Predictions)},
+                {JSON: _either(Predictions, SeveralBatches)},
                 (
                     errors.DamagedArchive,
                     picture_errors.DamagedPicture,
                     picture_errors.NotAPicture,
                     *OF_MANY,
                 ),
-                parameters=(MODEL,),
+                parameters=(MODELS,),
                 body={
                     **_form("images", {"type": "array", "items": BINARY, "minItems": 1}),
                     **dict.fromkeys(("application/zip", "application/x-tar", "image/tiff"), BINARY),
@@ -120,17 +134,33 @@ def document() -> dict[str, Any]:
                 tag="Infrastructure",
             ),
         },
-        openapi.schemas_of(Classification, Error, ModelList, Prediction, Predictions, Reading),
+        openapi.schemas_of(
+            Classification,
+            Error,
+            ModelList,
+            Prediction,
+            Predictions,
+            Reading,
+            SeveralBatches,
+            SeveralPredictions,
+            SeveralReadings,
+        ),
     ) | {"servers": [{"url": "."}]}  # whatever a proxy has put before the addresses
 
 
-def _of_one_picture(name: str, summary: str, answer: type, refusals: Refusals) -> dict[str, Any]:
+def _either(*answers: type) -> Schema:
+    return {"anyOf": list(map(ref, answers))}
+
+
+def _of_one_picture(
+    name: str, summary: str, answers: tuple[type, type], refusals: Refusals
+) -> dict[str, Any]:
     return path_item(
         name,
         summary,
-        {JSON: ref(answer)},
+        {JSON: _either(*answers)},
         refusals,
-        parameters=(MODEL, EXPLAIN),
+        parameters=(MODELS, EXPLAIN),
         body={**_form("image", BINARY, explain=EXPLAIN["schema"]), "image/*": BINARY},
         description="Send the picture as the body, or as the file `image` of a form.",
     )

@@ -1,16 +1,12 @@
 """Forms, as browsers, curl and most HTTP libraries send them: multipart/form-data (RFC 7578)."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import orjson
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
 
 from serving.errors import InvalidRequest, Refusal
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
 
 CONTENT_TYPE = "multipart/form-data"
 
@@ -18,9 +14,13 @@ OVERHEAD = 10_000  # bytes for a form's boundaries, headers and other fields
 MAX_FIELDS = 10  # beside the files
 MAX_LINE = 1_000  # bytes of a text field, or of the content type
 
+# A header's parameter, whose value may be in quotes (RFC 9110, 5.6.6).
+PARAMETER = re.compile(rb';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))', re.DOTALL)
+ESCAPED = re.compile(rb'\\(["\\])')
+DISPOSITION = re.compile(rb"^content-disposition:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
-@dataclass(frozen=True)
-class Part:
+
+class Part(NamedTuple):
     """One field of a form.
 
     Attributes:
@@ -52,84 +52,67 @@ def parse_form(content_type: str, body: bytes, max_files: int, too_many: Refusal
     """
     if len(content_type) > MAX_LINE:
         raise InvalidRequest("The form cannot be read: its content type is too long.")
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    boundary = _parameters(content_type.encode("latin-1")).get(b"boundary")
     if not boundary:
         raise InvalidRequest("The form cannot be read: its content type names no boundary.")
-    collector = _Collector(max_files, too_many)
-    try:
-        parser = MultipartParser(boundary, collector.callbacks())
-        parser.write(body)
-        parser.finalize()
-    except MultipartParseError as error:
-        raise InvalidRequest("The form cannot be read: it is broken.") from error
-    if not collector.ended:
-        raise InvalidRequest("The form cannot be read: it ends too early.")
-    return collector.parts
-
-
-class _Collector:
-    """Puts the parts together from what the parser calls back with."""
-
-    def __init__(self, max_files: int, too_many: Refusal) -> None:
-        self.files_left = max_files
-        self.fields_left = MAX_FIELDS
-        self.too_many = too_many
-        self.parts: list[Part] = []
-        self.ended = False
-        self._header: list[bytes] = []
-        self._value: list[bytes] = []
-        self._disposition = b""
-        self._content: list[bytes] = []
-
-    def callbacks(self) -> "MultipartCallbacks":
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._header.append(data[start:end]),
-            "on_header_value": lambda data, start, end: self._value.append(data[start:end]),
-            "on_header_end": self._end_header,
-            "on_part_data": lambda data, start, end: self._content.append(data[start:end]),
-            "on_part_end": self._end,
-            "on_end": self._end_form,
-        }
-
-    def _begin(self) -> None:
-        self._disposition = b""
-        self._content = []
-
-    def _end_header(self) -> None:
-        if b"".join(self._header).lower() == b"content-disposition":
-            self._disposition = b"".join(self._value)
-        self._header.clear()
-        self._value.clear()
-
-    def _end(self) -> None:
-        options = parse_options_header(self._disposition)[1]
-        if b"name" not in options:
-            raise InvalidRequest("The form cannot be read: a part of it has no name.")
-        filename = options.get(b"filename")
-        self._count(is_file=filename is not None)
-        part = Part(
-            name=options[b"name"].decode("utf-8", "replace"),
-            filename=None if filename is None else filename.decode("utf-8", "replace"),
-            content=b"".join(self._content),
-        )
-        if part.filename is None and len(part.content) > MAX_LINE:
-            raise InvalidRequest(
-                f"The text in the form's field {part.name!r} is longer than {MAX_LINE:,} bytes; "
-                "send a picture as a file."
-            )
-        self.parts.append(part)
-
-    def _count(self, *, is_file: bool) -> None:
-        """Stop at the part that is too many, and not when all are taken apart."""
-        if is_file:
-            self.files_left -= 1
+    parts: list[Part] = []
+    fields_left = MAX_FIELDS
+    for head, start, end in _places(body, b"--" + boundary):
+        name, filename = _names(head)
+        if filename is None:
+            fields_left -= 1
+            if end - start > MAX_LINE:
+                raise InvalidRequest(
+                    f"The text in the form's field {name!r} is longer than {MAX_LINE:,} bytes; "
+                    "send a picture as a file."
+                )
         else:
-            self.fields_left -= 1
-        if self.files_left < 0:
-            raise self.too_many
-        if self.fields_left < 0:
+            max_files -= 1
+        if max_files < 0:
+            raise too_many
+        if fields_left < 0:
             raise InvalidRequest("The form has too many fields.")
+        parts.append(Part(name, filename, body[start:end]))
+    return parts
 
-    def _end_form(self) -> None:
-        self.ended = True
+
+def _places(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Find the parts of a body: the headers of each, and where its content starts and ends.
+
+    A part is between two delimiters, each at the beginning of a line (RFC 2046, 5.1.1).
+    """
+    broken = InvalidRequest("The form cannot be read: it is broken.")
+    too_early = InvalidRequest("The form cannot be read: it ends too early.")
+    if not body.startswith(delimiter):
+        raise broken if body else too_early
+    between = b"\r\n" + delimiter
+    place = len(delimiter)
+    while not body.startswith(b"--", place):
+        if not body.startswith(b"\r\n", place):
+            raise broken if len(body) > place else too_early
+        end = body.find(between, place)
+        if end < 0:
+            raise too_early
+        start = body.find(b"\r\n\r\n", place, end)
+        if start < 0:
+            raise broken
+        yield body[place + 2 : start], start + 4, end
+        place = end + len(between)
+
+
+def _names(head: bytes) -> tuple[str, str | None]:
+    """Return the name of the field that a part's headers name, and of the file, if it is one."""
+    disposition = DISPOSITION.search(head)
+    parameters = _parameters(disposition[1]) if disposition else {}
+    if b"name" not in parameters:
+        raise InvalidRequest("The form cannot be read: a part of it has no name.")
+    filename = parameters.get(b"filename")
+    name = parameters[b"name"].decode("utf-8", "replace")
+    return name, None if filename is None else filename.decode("utf-8", "replace")
+
+
+def _parameters(header: bytes) -> dict[bytes, bytes]:
+    return {
+        name.lower(): ESCAPED.sub(rb"\1", quoted) if b"\\" in quoted else quoted or plain
+        for name, quoted, plain in PARAMETER.findall(header)
+    }

@@ -23,6 +23,7 @@ FILE = "image"
 FILES = "images"
 PIXELS = "pixels"
 MODEL = "model"
+ALL = "*"  # in the place of a model's name
 EXPLAIN = "explain"
 
 SWITCH = {"true": True, "1": True, "": True, "false": False, "0": False}
@@ -33,12 +34,12 @@ class PictureRequest:
     """One encoded picture, and what is asked for.
 
     Attributes:
-        model: The name of the model that is to answer, if one is named.
+        models: The names of the models that are to answer, if any is named: see `several`.
         explain: Whether the answer is to show what was seen.
     """
 
     picture: bytes
-    model: str | None
+    models: str | None
     explain: bool
 
 
@@ -49,11 +50,12 @@ class PicturesRequest:
     Attributes:
         parts: The files of a form, or
         archive: the body, where that is no form: an archive, or a picture with several pages.
+        models: The names of the models that are to answer, if any is named: see `several`.
     """
 
     parts: list[Part] | None
     archive: bytes
-    model: str | None
+    models: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,13 @@ class PixelsRequest:
 
     pixels: NDArray[np.uint8]
     model: str | None
+
+
+def several(models: str | None) -> list[str] | None:
+    """Return the names, if several models are to answer: names with commas, or `ALL`."""
+    if models is None or (models != ALL and "," not in models):
+        return None
+    return models.split(",")
 
 
 def is_form(request: Request) -> bool:
@@ -83,14 +92,14 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
         InvalidRequest: There is no picture, or the form is broken.
     """
     query = request.query
-    model, explain = query.get(MODEL), query.get(EXPLAIN)
+    models, explain = query.get(MODEL), query.get(EXPLAIN)
     if not is_form(request):
         if not body:
             raise InvalidRequest(
                 f"The request is empty. Send a picture as its body, or as the file {FILE!r} of a "
                 "form."
             )
-        return PictureRequest(body, model, _switch(explain))
+        return PictureRequest(body, models, _switch(explain))
 
     too_many = InvalidRequest(
         "Too many files in the form: one picture is taken; /predict_batch takes many."
@@ -99,7 +108,7 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
     picture = _file(parts)
     if explain is None:
         explain = _text(parts, EXPLAIN)
-    return PictureRequest(picture, model or _text(parts, MODEL), _switch(explain))
+    return PictureRequest(picture, models or _text(parts, MODEL), _switch(explain))
 
 
 def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesRequest:
@@ -109,14 +118,14 @@ def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesReq
         InvalidRequest: There are none, or the form is broken.
         TooManyPictures: There are more than allowed.
     """
-    model = request.query.get(MODEL)
+    models = request.query.get(MODEL)
     if not is_form(request):
         if not body:
             raise InvalidRequest(
                 f"The request is empty. Send pictures as the files {FILES!r} of a form, or as a "
                 "zip or tar archive, or as a TIFF of many pages."
             )
-        return PicturesRequest(None, body, model)
+        return PicturesRequest(None, body, models)
 
     too_many = TooManyPictures(
         f"There are more than {max_batch:,} pictures in the request; no more are taken."
@@ -127,7 +136,7 @@ def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesReq
         raise InvalidRequest(f"{FILES!r} must be files, not text; a URL is not fetched.")
     if not pictures:
         raise InvalidRequest(f"The form has no file {FILES!r}; it has {_names(parts)}.")
-    return PicturesRequest(pictures, b"", model or _text(parts, MODEL))
+    return PicturesRequest(pictures, b"", models or _text(parts, MODEL))
 
 
 def parse_pixels(request: Request, body: bytes, max_batch: int) -> PixelsRequest:

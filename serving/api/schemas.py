@@ -115,6 +115,18 @@ class Predictions(ByModel):
     predictions: list[NamedPrediction | NamedError]
 
 
+class SeveralPredictions(TypedDict):
+    """What several models make of one picture."""
+
+    answers: list[Prediction]
+
+
+class SeveralBatches(TypedDict):
+    """What several models make of the same pictures."""
+
+    answers: list[Predictions]
+
+
 class Classification(ByModel):
     """The digits of N pictures that were sent as pixels."""
 
@@ -150,6 +162,12 @@ class Reading(ByModel):
 
     text: Annotated[str, Field(description="The digits; each line of writing is a line.")]
     digits: list[ReadDigit]
+
+
+class SeveralReadings(TypedDict):
+    """How several models read one picture."""
+
+    answers: list[Reading]
 
 
 class ServedModel(Card):

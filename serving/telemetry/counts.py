@@ -208,23 +208,16 @@ class Shared:
         # A process may have the number of one that has died, whose counts stay.
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._written = b""
+        self._failed = False  # the last time
 
     async def write_on(self) -> None:
         """Write this process' numbers whenever they have changed, until it is cancelled."""
-        failed = False
         try:
-            while self._folder is not None:
-                try:
-                    self._write(self._folder)
-                    failed = False
-                except OSError:
-                    if not failed:
-                        logger.exception("the counts cannot be written, and are told too small")
-                    failed = True
+            while True:
+                self._try_to_write()
                 await asyncio.sleep(SHARE_SECONDS)
         finally:
-            if self._folder is not None:
-                self._write(self._folder)
+            self._try_to_write()
 
     def gather(self) -> Gathered:
         """Return the numbers of all processes, this one's as they are now."""
@@ -240,15 +233,21 @@ class Shared:
                     merged[labels] = numbers if before is None else family.merge(before, numbers)
         return gathered
 
-    def _write(self, folder: Path) -> None:
+    def _try_to_write(self) -> None:
         content = orjson.dumps(_snapshot())
-        if content == self._written:
+        if self._folder is None or content == self._written:
             return
-        folder.mkdir(exist_ok=True)
-        new = folder / f".{self._name}"
-        new.write_bytes(content)
-        new.replace(folder / f"{self._name}.json")
-        self._written = content
+        new = self._folder / f".{self._name}"
+        try:
+            self._folder.mkdir(exist_ok=True)
+            new.write_bytes(content)
+            new.replace(self._folder / f"{self._name}.json")
+        except OSError:
+            if not self._failed:
+                logger.exception("the counts cannot be written; other workers tell too few")
+            self._failed = True
+        else:
+            self._written, self._failed = content, False
 
     def _others(self) -> Iterator[tuple[bool, Snapshot]]:
         """Return what each other process has written last, and whether it is alive."""

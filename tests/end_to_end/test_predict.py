@@ -76,6 +76,26 @@ def test_the_raw_body_and_the_form_are_answered_alike(server: str) -> None:
     assert raw["version"] == card(COMMITTED_MODELS, "deeper")["version"]
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict_batch", "/read"])
+@pytest.mark.parametrize(
+    ("models", "named"), [("*", NAMES), ("dropout,baseline", ("dropout", "baseline"))]
+)
+def test_several_models_answer_as_each_does_alone(
+    server: str, path: str, models: str, named: tuple[str, ...]
+) -> None:
+    files = {"images" if path == "/predict_batch" else "image": ("7.png", SEVEN, "image/png")}
+
+    def ask(models: str) -> Any:  # noqa: ANN401  JSON
+        return httpx.post(f"{server}{path}", params={"model": models}, files=files).json()
+
+    alone = [ask(name) for name in named]
+    assert [answer["model"] for answer in alone] == list(named)
+    assert ask(models) == {"answers": alone}
+    in_form = httpx.post(f"{server}{path}", data={"model": models}, files=files)
+    assert in_form.json() == {"answers": alone}
+    assert ask("baseline,largest")["error"]["code"] == "unknown_model"
+
+
 @pytest.mark.parametrize("digit", range(10))
 def test_a_drawing_is_read(server: str, digit: int) -> None:
     picture = drawn.encode(drawn.on_paper(digit, side=600), "JPEG")

@@ -44,9 +44,11 @@ def ask(api: str, picture: bytes) -> str:
 def thread_of(api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of the thread in which a picture is answered."""
 
-    def answer(_: Classifier, open_picture: answers.Open, _explain: object) -> dict[str, str]:
+    def answer(
+        _: list[Classifier], open_picture: answers.Open, _explain: object
+    ) -> list[dict[str, str]]:
         open_picture()
-        return {"thread": threading.current_thread().name}
+        return [{"thread": threading.current_thread().name}]
 
     monkeypatch.setattr(answers, api, answer)
     return ask(api, picture)

@@ -59,11 +59,13 @@ async function ask(signal) {
     if (cards.length === 0) await start();
     if (!subject || signal.aborted) return;
     const about = subject;
-    const names = cards.map(({ name }) => name);
-    const found = await Promise.all(names.map((name) => read(about.picture, name, signal)));
+    const found = await read(about.picture, "*", signal);
     if (signal.aborted) return;
-    readings = Object.fromEntries(names.map((name, i) => [name, found[i]]));
-    render();
+    readings = found;
+    // Others are served by now.
+    if (cards.map(({ name }) => name).join() !== Object.keys(readings).join()) await start();
+    if (readings[model]) render();
+    else update();
   } catch (error) {
     if (!signal.aborted) complain(error);
   }

@@ -65,7 +65,7 @@ export class Pictures extends EventTarget {
 /** What is said of a picture; `null` if it is to be asked again. */
 async function answer(picture, model, signal) {
   try {
-    const { text, digits } = await read(picture, model, signal);
+    const { text, digits } = (await read(picture, model, signal))[model];
     const least = Math.min(...digits.map(({ confidence }) => confidence));
     const refused = digits.some(({ accepted }) => accepted === false);
     const said = `${text.replaceAll("\n", " / ")}, ${percent(least)}`;

@@ -43,26 +43,34 @@ export function address(endpoint, model) {
 }
 
 /**
- * Reads a picture, of one digit or of several.
+ * Reads a picture, of one digit or of several, by some models: names with commas, or "*" for all.
  *
- * Returns {endpoint, text, digits: [{digit, confidence, accepted, reason, explanation, …}]}; of one
- * digit there are `probabilities`, of several the `box` of each.
+ * Returns, by each model's name, {endpoint, text, digits: [{digit, confidence, accepted, reason,
+ * explanation, …}]}; of one digit there are `probabilities`, of several the `box` of each.
  */
-export async function read(picture, model, signal) {
-  const post = (endpoint) =>
-    send(address(endpoint, model), {
+export async function read(picture, models, signal) {
+  const post = async (endpoint) => {
+    const answer = await send(address(endpoint, models), {
       method: "POST",
       body: picture,
       headers: { "Content-Type": picture.type || "application/octet-stream" },
       signal,
     });
+    return answer.answers ?? [answer];
+  };
+  let readings;
   try {
-    const answer = await post("predict");
-    return { endpoint: "predict", text: String(answer.digit), digits: [answer] };
+    readings = (await post("predict")).map((answer) => ({
+      endpoint: "predict",
+      model: answer.model,
+      text: String(answer.digit),
+      digits: [answer],
+    }));
   } catch (error) {
     if (error.code !== "several_digits") throw error;
-    return { endpoint: "read", ...(await post("read")) };
+    readings = (await post("read")).map((answer) => ({ endpoint: "read", ...answer }));
   }
+  return Object.fromEntries(readings.map((reading) => [reading.model, reading]));
 }
 
 /** One of the page's own pictures. */

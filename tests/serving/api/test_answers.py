@@ -56,10 +56,10 @@ def test_decoding_is_counted_with_the_opening_and_without_the_network(
 ) -> None:
     artifact = artifacts.load(COMMITTED_MODELS / "deeper")
     with decode_seconds() as counted:
-        answer(Classifier(artifact, Provider.CPU), slowly, False)
-    assert counted[0] == 1
+        answer([Classifier(artifact, Provider.CPU)] * 2, slowly, False)
+    assert counted[0] == 1, "once for both"
     assert counted[1] >= SLOW
-    slow = SlowClassifier(artifact, Provider.CPU)
+    slow = [SlowClassifier(artifact, Provider.CPU)]
     started = time.perf_counter()
     with decode_seconds() as counted:
         answer(slow, at_once, False)

@@ -73,12 +73,12 @@ def test_a_forms_file_is_the_picture() -> None:
 
 def test_the_model_is_in_the_query() -> None:
     request = HttpxRequest("POST", f"{URL}?model=deeper", content=b"picture")
-    assert picture(request).model == "deeper"
+    assert picture(request).models == "deeper"
 
 
 @pytest.mark.parametrize("text", ["deeper", '"deeper"'])
 def test_or_the_model_is_in_the_form_also_as_json(text: str) -> None:
-    assert picture(form(("image", b"picture"), ("model", text))).model == "deeper"
+    assert picture(form(("image", b"picture"), ("model", text))).models == "deeper"
 
 
 @pytest.mark.parametrize(("text", "expected"), [("true", True), ("1", True), ("False", False)])
@@ -96,7 +96,7 @@ def test_a_switch_that_is_neither_on_nor_off_is_said() -> None:
 def test_the_query_goes_before_the_form() -> None:
     request = form(("image", b"picture"), ("model", "deeper"))
     request.url = request.url.copy_with(query=b"model=baseline")
-    assert picture(request).model == "baseline"
+    assert picture(request).models == "baseline"
 
 
 def broken_form(body: bytes, content_type: str) -> HttpxRequest:
@@ -143,7 +143,7 @@ def test_a_forms_pictures_keep_their_order_and_names() -> None:
     assert sent.parts is not None
     assert [part.filename for part in sent.parts] == ["0.png", "1.png", "2.png"]
     assert [part.content for part in sent.parts] == [b"picture 0", b"picture 1", b"picture 2"]
-    assert sent.model == "deeper"
+    assert sent.models == "deeper"
 
 
 def test_a_body_that_is_no_form_is_an_archive() -> None:
