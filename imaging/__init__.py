@@ -13,7 +13,7 @@ import cv2
 
 from imaging.decoding import SIDE, Opened, Pixels, open_image, open_pages, open_picture
 from imaging.errors import NoDigit
-from imaging.form import is_form, to_form
+from imaging.form import FINE, is_form, to_form
 from imaging.ink import Ink, Polarity, find_ink
 from imaging.reading import Segment, find_digits
 from imaging.strokes import Box, Strokes, find_strokes, one_digit
@@ -85,11 +85,11 @@ def look(opened: Opened) -> View:
     as_sent = _in_form(picture)
     if as_sent is not None:
         return as_sent
-    ink, strokes = _ink_and_strokes(picture, size)
+    ink, strokes = _ink_and_strokes(picture, size, 2 * FINE)
     parts, box = one_digit(strokes)
     pixels = to_form(strokes.cut_out(parts, box))
     return View(
-        pixels, _in_original(box, picture.shape, size), ink.polarity, tuple(strokes.removed)
+        pixels, _in_original(box, ink.strength.shape, size), ink.polarity, tuple(strokes.removed)
     )
 
 
@@ -139,9 +139,11 @@ def _in_form(picture: Pixels) -> View | None:
     return None
 
 
-def _ink_and_strokes(picture: Pixels, size: tuple[int, int]) -> tuple[Ink, Strokes]:
+def _ink_and_strokes(
+    picture: Pixels, size: tuple[int, int], fine: int | None = None
+) -> tuple[Ink, Strokes]:
     try:
-        ink = find_ink(picture)
+        ink = find_ink(picture, fine)
         return ink, find_strokes(ink.strength)
     except NoDigit as error:
         raise NoDigit(f"No digit found in {size[0]} x {size[1]} pixels: {error}") from error

@@ -9,7 +9,7 @@ two to four pixels wide; thinner and wider ones are brought to that.
 import cv2
 import numpy as np
 
-from imaging.decoding import SIDE, Pixels
+from imaging.decoding import SIDE, Pixels, reduced
 
 INK_SIDE = 20  # the longest side of the ink's box
 OFF_CENTRE = 1.05  # pixels; MNIST's centres of mass lie up to 1 to the right and below
@@ -18,7 +18,7 @@ OFF_CENTRE = 1.05  # pixels; MNIST's centres of mass lie up to 1 to the right an
 FINE = 80  # pixels: smaller ink is enlarged to this, so that strokes have a width to measure: 14 px
 EDGE_CENTRE, EDGE_STEEPNESS = 0.45, 2.5  # of the curve that makes enlarged edges sharp: 10 px
 
-THINNEST, THICKEST = 2.1, 3.5  # pixels of the 20, as nearly all of QMNIST's: pens of 0.5 and 33 %
+THINNEST, THICKEST = 1.8, 3.4  # pixels of the 20, as nearly all of QMNIST's: pens of 0.5 and 33 %
 CHANGED = 0.15  # pixels of the 20; smaller changes of thickness are not worth the time
 THINNED = 0.5  # of their thickness is the most that strokes lose: pen of 33 %
 
@@ -60,6 +60,7 @@ def to_form(ink: Pixels) -> Pixels:
     height, width = ink.shape
     scale = INK_SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    ink = reduced(ink, max(height, width) // FINE)
     return _centred(cv2.resize(ink, size, interpolation=cv2.INTER_AREA))
 
 
@@ -79,22 +80,28 @@ def _enlarged(ink: Pixels) -> Pixels:
 
 def _of_normal_thickness(ink: Pixels) -> Pixels:
     """Move the outline in or out, by the distance from it, where strokes are thick or thin."""
-    unit = max(ink.shape) / INK_SIDE
-    marked = cv2.threshold(ink, 127, 1, cv2.THRESH_BINARY)[1]
-    marked = cv2.copyMakeBorder(marked, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-    inside = cv2.distanceTransform(marked, cv2.DIST_L2, 3)
-    # Across a bar, the distance from its sides is a quarter of its width on average.
-    thickness = 4 * cv2.mean(inside, marked)[0] / unit
-    change = float(np.clip(thickness, THINNEST, THICKEST)) - thickness
+    thickness = _thickness(reduced(ink, max(ink.shape) // FINE))
+    change = min(max(thickness, THINNEST), THICKEST) - thickness
     if abs(change) < CHANGED:
         return ink
-    reach = max(change, -THINNED * thickness) / 2 * unit
-    margin = int(max(reach, 0)) + 2
+    reach = max(change, -THINNED * thickness) / 2 * max(ink.shape) / INK_SIDE
+    margin = int(max(reach, 0)) + 3
+    marked = cv2.threshold(ink, 127, 1, cv2.THRESH_BINARY)[1]
     marked = cv2.copyMakeBorder(marked, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
     inside = cv2.distanceTransform(marked, cv2.DIST_L2, 5)
     outside = cv2.distanceTransform(1 - marked, cv2.DIST_L2, 5)
-    coverage = np.clip(inside - outside + (reach + 0.5), 0, 1)
+    coverage = np.clip(inside - outside - marked + (reach + 1), 0, 1)
     return _trimmed(cv2.convertScaleAbs(coverage, alpha=255))
+
+
+def _thickness(ink: Pixels) -> float:
+    """Return how thick strokes are on average, in pixels of the 20."""
+    marked = cv2.threshold(ink, 127, 1, cv2.THRESH_BINARY)[1]
+    marked = cv2.copyMakeBorder(marked, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    inside = cv2.distanceTransform(marked, cv2.DIST_L2, 3)
+    # Across a bar, the distance from its sides is a quarter of its width on average. What is
+    # measured is the distance to the next pixel's middle, half a pixel more.
+    return 4 * (cv2.mean(inside, marked)[0] - 0.5) * INK_SIDE / max(ink.shape)
 
 
 def _centred(small: Pixels) -> Pixels:

@@ -7,14 +7,18 @@ place, as in a shadow.
 OpenCV does the work: its filters on bytes take a fraction of the time of Pillow's and SciPy's.
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from imaging.decoding import Pixels
+from imaging.decoding import Pixels, reduced
 from imaging.errors import NoDigit
+from imaging.lines import may_have_lines
 
 THUMBNAIL = 64  # pixels, the longest side of the small picture in which the paper is looked at
 GREY = 10  # of 255; channels that differ by less are one, which saves time
@@ -59,33 +63,48 @@ class Paper:
     """What a picture's ink is on.
 
     Attributes:
-        shade: uint8 `[h, w]`, of each place of the small picture.
+        shade: Of all of it; or uint8 `[h, w]`, of each place of the small picture.
         sheet: uint8 `[h, w]`, 1 where there is paper, if not everywhere.
+        on_dark: Whether the ink is lighter; not known yet where the paper has several shades.
     """
 
-    shade: Pixels
-    polarity: Polarity
+    shade: int | Pixels
     sheet: Pixels | None
+    on_dark: bool | None = None
+
+    def shades(self, shape: tuple[int, ...]) -> Pixels:
+        """Spread the shade over a picture; uint8 `[H, W]`."""
+        if isinstance(self.shade, int):
+            return np.full(shape, self.shade, np.uint8)
+        return cv2.resize(self.shade, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def find_ink(picture: Pixels) -> Ink:
+def find_ink(picture: Pixels, fine: int | None = None) -> Ink:
     """Separate the ink from the paper.
 
     Args:
         picture: uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB).
+        fine: Pixels. If given, the picture is of one digit and reduced as long as that is longer.
 
     Raises:
         NoDigit: All of it has the same shade.
     """
-    grey, small = _shades(picture)
+    small = reduced(picture, -(-max(picture.shape[:2]) // THUMBNAIL))
+    mix = _mix(small)
+    small = _mixed(small, mix)
+    paper = _find_paper(small)
+    if fine is not None and max(picture.shape) >= 2 * fine:
+        longest = _longest(small, paper) * max(picture.shape) // max(small.shape)
+        picture = reduced(picture, longest // fine)
+    grey = _mixed(picture, mix)
     noise = _noise(grey)
     if noise > NOISY and min(grey.shape) > THUMBNAIL:
         grey = _smoothed(grey)
         noise = _noise(grey)
-    paper = _find_paper(small, grey)
-    marks = _marks(grey, paper)
+    marks, on_dark = _marks(grey, paper)
     floor = round(max(CONTRAST, NOISE * noise))
-    return Ink(levelled(marks, floor), paper.polarity)
+    polarity = Polarity.LIGHT_ON_DARK if on_dark else Polarity.DARK_ON_LIGHT
+    return Ink(levelled(marks, floor), polarity)
 
 
 def levelled(marks: Pixels, floor: int) -> Pixels:
@@ -94,38 +113,32 @@ def levelled(marks: Pixels, floor: int) -> Pixels:
     Raises:
         NoDigit: No mark is stronger than the floor.
     """
-    strength = (np.arange(256) * (255 / _level(marks, floor))).clip(0, 255).astype(np.uint8)
-    strength[:floor] = 0
-    return cv2.LUT(marks, strength)
+    _, marks = cv2.threshold(marks, floor - 1, 0, cv2.THRESH_TOZERO)
+    return cv2.convertScaleAbs(marks, alpha=255 / _level(marks, floor))
 
 
-def _shades(picture: Pixels) -> tuple[Pixels, Pixels]:
-    """Reduce colours to the shade in which ink and paper differ most; the same again, small."""
-    small = _small(picture)
-    if picture.ndim == 2:
-        return picture, small
+def _mix(small: Pixels) -> NDArray[np.float32] | None:
+    """Find how to mix colours into the shade in which ink and paper differ most; `None` if grey."""
+    if small.ndim == 2:
+        return None
     red, green, blue = cv2.split(small)
     if max(cv2.absdiff(red, green).max(), cv2.absdiff(green, blue).max()) < GREY:
-        return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        return None
     difference = small.astype(np.float32) - cv2.medianBlur(small, _window(small))
     difference = difference.reshape(-1, 3)
     size = np.square(difference).sum(axis=1, keepdims=True)
     # The first principal component, in which the strongest marks count most.
     _, vectors = np.linalg.eigh((difference * size).T @ difference)
     mix = vectors[:, -1] / np.abs(vectors[:, -1]).sum() * np.sign(vectors[:, -1].sum())
-    mixing = np.append(mix, -255 * mix[mix < 0].sum())[None].astype(np.float32)
-    return cv2.transform(picture, mixing), cv2.transform(small, mixing)
+    return np.append(mix, -255 * mix[mix < 0].sum())[None].astype(np.float32)
 
 
-def _small(picture: Pixels) -> Pixels:
-    """Shrink by a whole number, which OpenCV does several times faster than by another."""
-    height, width = picture.shape[:2]
-    factor = -(-max(height, width) // THUMBNAIL)
-    if factor == 1:
+def _mixed(picture: Pixels, mix: NDArray[np.float32] | None) -> Pixels:
+    if picture.ndim == 2:
         return picture
-    rows, columns = max(1, height // factor), max(1, width // factor)
-    whole = picture[: rows * factor, : columns * factor]
-    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+    if mix is None:
+        return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return cv2.transform(picture, mix)
 
 
 def _window(small: Pixels) -> int:
@@ -138,77 +151,90 @@ def _noise(grey: Pixels) -> float:
     rows = grey[:: max(1, grey.shape[0] // 16)]
     if rows.shape[1] < 2:
         return 0.0
-    steps = np.sort(cv2.absdiff(rows[:, 1:], rows[:, :-1]), axis=None)
-    return float(steps[len(steps) // 2]) * DEVIATIONS / 2**0.5
+    steps = _cumulative(cv2.absdiff(rows[:, 1:], rows[:, :-1]))
+    return _shade_at(steps, 0.5) * DEVIATIONS / 2**0.5
+
+
+def _counts(shades: Pixels, mask: Pixels | None = None) -> NDArray[np.float32]:
+    """Count the pixels of each shade, of all or where a mask is 1: float32 `[256]`."""
+    return cv2.calcHist([shades], [0], mask, [256], [0, 256]).ravel()
+
+
+def _cumulative(shades: Pixels, mask: Pixels | None = None) -> list[float]:
+    """Count the pixels up to each of the 256 shades, of all or where a mask is 1."""
+    return list(_counts(shades, mask).cumsum().tolist())
+
+
+def _shade_at(cumulative: list[float], share: float) -> int:
+    """Return the shade below which this share of the counted pixels is."""
+    return bisect_right(cumulative, int(share * cumulative[-1]))
 
 
 def _smoothed(grey: Pixels) -> Pixels:
     return cv2.GaussianBlur(grey, (0, 0), max(1.0, max(grey.shape) / 300))
 
 
-def _find_paper(small: Pixels, grey: Pixels) -> Paper:
+def _find_paper(small: Pixels) -> Paper:
     _, dark = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
     on_dark = _borders(dark)
     marked = 1 - dark if on_dark else dark
     sheet = _find_sheet(small, marked)
-    inside = small
     if sheet is not None:
         on_dark = not on_dark
         marked = sheet & (1 - marked)
-        inside = np.where(sheet == 1, small, np.uint8(np.median(small[(sheet > marked)])))
-    shade = _even_shade(inside, marked, on_dark)
+        small = np.where(sheet == 1, small, np.uint8(np.median(small[(sheet > marked)])))
+    shade = _even_shade(small, marked, on_dark)
     if shade is None:
-        return _uneven_paper(inside, grey, sheet)
-    polarity = Polarity.LIGHT_ON_DARK if on_dark else Polarity.DARK_ON_LIGHT
-    return Paper(np.full_like(small, shade), polarity, sheet)
+        return Paper(cv2.medianBlur(small, _window(small)), sheet)
+    return Paper(shade, sheet, on_dark)
 
 
-def _uneven_paper(small: Pixels, grey: Pixels, sheet: Pixels | None) -> Paper:
-    """Take the median around each place for the paper, and what differs more for the ink."""
-    shades = cv2.medianBlur(small, _window(small))
-    paper = cv2.resize(shades, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    lighter, darker = cv2.subtract(grey, paper), cv2.subtract(paper, grey)
-    if sheet is not None:
-        inside = cv2.resize(sheet, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        lighter, darker = lighter * inside, darker * inside
-    # The third power, in which the grain's two sides are the same and the ink's strength counts.
-    cubes = np.arange(256.0) ** 3
-    light, dark = (np.bincount(side.ravel(), minlength=256) @ cubes for side in (lighter, darker))
-    polarity = Polarity.LIGHT_ON_DARK if light > dark else Polarity.DARK_ON_LIGHT
-    return Paper(shades, polarity, sheet)
+def _longest(small: Pixels, paper: Paper) -> int:
+    """Return how long the longest piece of ink is; 0 if there may be more than a digit."""
+    marks = cv2.absdiff(small, paper.shades(small.shape))
+    if paper.sheet is not None:
+        marks *= paper.sheet
+    _, marked = cv2.threshold(marks, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    if cv2.countNonZero(marked) > cv2.countNonZero(marked[1:-1, 1:-1]) or may_have_lines(marked):
+        return 0
+    contours, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return max((max(cv2.boundingRect(contour)[2:]) for contour in contours), default=0)
 
 
 def _even_shade(small: Pixels, marked: Pixels, on_dark: bool) -> int | None:
     """Return the one shade of the paper, or `None` if it has several, as in a shadow."""
     if not on_dark:
         small = cv2.bitwise_not(small)
-    paper, ink = np.sort(small[marked == 0]), np.sort(small[marked == 1])
-    if len(paper) == 0 or len(ink) == 0:
-        shade = int(np.median(small))
+    paper, ink = _cumulative(small, 1 - marked), _cumulative(small, marked)
+    if not paper[-1] or not ink[-1]:
+        shade = _shade_at(_cumulative(small), 0.5)
         return shade if on_dark else 255 - shade
-    shade = int(paper[len(paper) // 2])
-    contrast = int(ink[len(ink) // 2]) - shade
-    spread = np.sort(cv2.absdiff(paper, np.full_like(paper, shade)), axis=None)
-    if DEVIATIONS * spread[len(spread) // 2] > EVEN * contrast:
+    shade = _shade_at(paper, 0.5)
+    contrast = _shade_at(ink, 0.5) - shade
+    # Half of the paper is within a median deviation.
+    near = int(EVEN * contrast / DEVIATIONS)
+    if paper[min(shade + near, 255)] - [0.0, *paper][max(shade - near, 0)] <= paper[-1] // 2:
         return None
     # Where light falls on a part of the picture only, the ink is beyond what seems paper, or
     # stronger than what seems ink.
-    if shade - int(paper[len(paper) // 200]) > ONE_SHADE * contrast:
+    if shade - _shade_at(paper, 0.005) > ONE_SHADE * contrast:
         return None
-    padded = cv2.copyMakeBorder(marked, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    wide = np.sort(small[depth >= 2])
-    strongest = int(ink[len(ink) * 49 // 50])
-    if len(wide) and strongest - int(wide[len(wide) // 2]) > ONE_SHADE * contrast:
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    wide = _cumulative(small, cv2.erode(marked, cross, iterations=2, borderValue=0))
+    if wide[-1] and _shade_at(ink, 0.98) - _shade_at(wide, 0.5) > ONE_SHADE * contrast:
         return None
     return shade if on_dark else 255 - shade
 
 
 def _borders(dark: Pixels) -> bool:
     """Say whether the border and the corners of a picture are rather dark."""
-    ring = np.concatenate([dark[0], dark[-1], dark[:, 0], dark[:, -1]])
-    corners = (dark[:3, :3], dark[:3, -3:], dark[-3:, :3], dark[-3:, -3:])
-    return bool(ring.mean() + np.mean([corner.mean() for corner in corners]) > 1)
+    sides = dark[:1], dark[-1:], dark[:, :1], dark[:, -1:]
+    corners = dark[:3, :3], dark[:3, -3:], dark[-3:, :3], dark[-3:, -3:]
+    return _share(sides) + _share(corners) > 1
+
+
+def _share(places: Sequence[Pixels]) -> float:
+    return sum(map(cv2.countNonZero, places)) / sum(place.size for place in places)
 
 
 def _find_sheet(small: Pixels, marked: Pixels) -> Pixels | None:
@@ -243,25 +269,23 @@ def _find_sheet(small: Pixels, marked: Pixels) -> Pixels | None:
     return cv2.erode(sheet, near, borderValue=1) if step >= STEP * contrast else None
 
 
-def _marks(grey: Pixels, paper: Paper) -> Pixels:
-    """Subtract the paper: uint8 `[H, W]`, 0 is paper."""
-    size = (grey.shape[1], grey.shape[0])
-    on_dark = paper.polarity is Polarity.LIGHT_ON_DARK
-    shade = int(paper.shade[0, 0])
-    if (paper.shade == shade).all():
-        values = np.arange(256) - shade if on_dark else shade - np.arange(256)
-        marks = cv2.LUT(grey, values.clip(0, 255).astype(np.uint8))
-    else:
-        shades = cv2.resize(paper.shade, size, interpolation=cv2.INTER_LINEAR)
-        # Light on paper multiplies; on a blackboard too, but there it is the ink that is bright.
-        marks = (
-            cv2.subtract(grey, shades)
-            if on_dark
-            else cv2.bitwise_not(cv2.divide(grey, shades, scale=255))
-        )
+def _marks(grey: Pixels, paper: Paper) -> tuple[Pixels, bool]:
+    """Subtract the paper: uint8 `[H, W]`, 0 is paper; and whether the ink is lighter than it."""
+    shades = paper.shades(grey.shape)
+    sides = cv2.subtract(shades, grey), cv2.subtract(grey, shades)
     if paper.sheet is not None:
-        marks *= cv2.resize(paper.sheet, size, interpolation=cv2.INTER_NEAREST)
-    return marks
+        inside = cv2.resize(paper.sheet, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        sides = sides[0] * inside, sides[1] * inside
+    if paper.on_dark is not None:
+        return sides[paper.on_dark], paper.on_dark
+    # The third power, in which the grain's two sides are the same and the ink's strength counts.
+    cubes = np.arange(256.0) ** 3
+    dark, light = (_counts(side) @ cubes for side in sides)
+    if light > dark:
+        return sides[1], True
+    # Light on paper multiplies; on a blackboard too, but there it is the ink that is bright.
+    marks = cv2.bitwise_not(cv2.divide(grey, shades, scale=255))
+    return marks if paper.sheet is None else marks * inside, False
 
 
 def _level(marks: Pixels, floor: int) -> float:

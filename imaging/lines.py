@@ -89,7 +89,7 @@ def find_lines(strength: Pixels) -> Pixels:
         strength: uint8 `[H, W]`, of the ink.
     """
     drawn = np.zeros_like(strength)
-    if min(strength.shape) < SMALLEST or not _may_have_lines(_threshold(strength)):
+    if min(strength.shape) < SMALLEST or not may_have_lines(_threshold(strength)):
         return drawn
     lines = list(_straight(strength))
     lines += [line.transposed for line in _straight(np.ascontiguousarray(strength.T))]
@@ -98,7 +98,7 @@ def find_lines(strength: Pixels) -> Pixels:
     return drawn
 
 
-def _may_have_lines(faint: Pixels) -> bool:
+def may_have_lines(faint: Pixels) -> bool:
     """Tell in a fraction of the time that there are none: ink on fewer than two sides, no frame."""
     near = _near(faint.shape)
     sides = faint[:near], faint[-near:], faint[:, :near], faint[:, -near:]

@@ -295,6 +295,8 @@ def _along_a_side(part: Part, shape: tuple[int, ...]) -> bool:
     box = part.box
     if min(box.right, box.bottom, width - box.left, height - box.top) <= margin:
         return True
+    if min(box.left, box.top, width - box.right, height - box.bottom) >= margin:
+        return False
     x, y = part.outline[:, 0].T
     touching = [
         (len(np.unique(along[across < margin])), length)
