@@ -1,16 +1,18 @@
 """How right the service is on pictures that differ from QMNIST's, and how fast it reads them.
 
     python benchmarks/imaging.py --data DIR [--pictures docs/imaging]
+    python benchmarks/imaging.py --times
 
 Makes every condition of `tests/pictures` from QMNIST's validation digits, the same ones for each,
 and prints its accuracy beside the same digits' as QMNIST has them; strings of digits for `/read`;
-photographs without a digit; and times beside Pillow's own. No test digit is read. `--pictures`
-draws examples. How much of other kinds is refused that are no digits says
-`python -m training refusal`.
+photographs without a digit; and times, step by step and beside Pillow's own, which alone are what
+`--times` prints. No test digit is read. `--pictures` draws examples. How much of other kinds is
+refused that are no digits says `python -m training refusal`.
 """
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -29,6 +31,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import imaging
 from imaging import View, form, look, look_for_all, open_picture
 from imaging.errors import NoDigit, SeveralDigits
 from serving.inference import artifacts, reader
@@ -48,6 +51,14 @@ GOALS = {"exact": 0.3, "rough": 1.0}  # points that a condition may cost
 # How far apart digits of a string are, in heights; below zero they touch and overlap.
 GAPS = {"wide gaps": (0.3, 1.2), "narrow gaps": (0.05, 0.4), "touching": (-0.12, 0.0)}
 
+# The steps of `look`, and which functions they are.
+STEPS: dict[str, tuple[str, ...]] = {
+    "decoding": (),
+    "ink": ("find_ink",),
+    "strokes": ("find_strokes", "one_digit"),
+    "form": ("to_form",),
+}
+
 console = Console(stderr=True)
 
 
@@ -57,9 +68,13 @@ def main(
     count: Annotated[int, typer.Option(help="Digits for each condition.", min=10)] = 2_000,
     strings: Annotated[int, typer.Option(help="Strings for each gap.", min=10)] = 500,
     pictures: Annotated[Path | None, typer.Option(help="Draw examples into this folder.")] = None,
+    times: Annotated[bool, typer.Option("--times", help="Print only how long it takes.")] = False,
 ) -> None:
     """Print the tables."""
     cv2.setNumThreads(1)
+    if times:
+        print_times()
+        return
     classifier = Classifier(artifacts.load(MODELS / model), Provider.CPU)
     _, validation = dataset.hold_out_writers(dataset.load(data, "train"), STRONG.validation)
     digits, labels = validation.images.numpy(), validation.labels.numpy()
@@ -72,7 +87,7 @@ def main(
     print_thickness(classifier, digits[chosen[: count // 4]], labels[chosen[: count // 4]])
     print_strings(classifier, digits, labels, strings)
     print_photographs(classifier, count)
-    print_times(digits[chosen[0]])
+    print_times()
 
 
 def print_conditions(
@@ -168,25 +183,50 @@ def _read(classifier: Classifier, picture: bytes) -> str:
     return reader.text(reader.read(classifier, look_for_all(open_picture(picture, MAX_PIXELS))))
 
 
-def print_times(digit: NDArray[np.uint8]) -> None:
+def print_times() -> None:
     """Print how long pictures take from their bytes to pixels, and Pillow to decode them."""
+    digits, _ = drawn.digits(1, SEED)
     drawing = drawn.on_paper(3)
     scribbled = {
-        "28 x 28 PNG": drawn.encode(digit),
+        "28 x 28 PNG": drawn.encode(digits[0]),
         "280 x 280 drawing, grey PNG": drawn.encode(drawing),
         "280 x 280 drawing, RGBA PNG": drawn.encode(drawing.convert("RGBA")),
         "12-megapixel JPEG photograph": drawn.encode(drawn.photograph(3), "JPEG"),
     }
-    print("\n| picture | bytes to 28 x 28 | Pillow's decoding alone |")
-    print("| --- | ---: | ---: |")
+    print(f"\n| picture | bytes to 28 x 28 | {' | '.join(STEPS)} | Pillow's decoding alone |")
+    print(f"| --- | ---: | {' | '.join(['---:'] * len(STEPS))} | ---: |")
     for name, picture in scribbled.items():
-        repeat = 9 if len(picture) > 100_000 else 500
-        both: tuple[list[float], list[float]] = ([], [])
-        for _ in range(repeat):  # interleaved, so that both meet the same noise
-            both[0].append(_seconds(_see, picture))
-            both[1].append(_seconds(_load, picture))
-        ours, bare = (median(times) for times in both)
-        print(f"| {name} | {_time(ours)} | {_time(bare)} |")
+        repeat = 15 if len(picture) > 100_000 else 500
+        # Interleaved, so that all meet the same noise.
+        rounds = [
+            (_seconds(_see, picture), *_steps(picture), _seconds(_load, picture))
+            for _ in range(repeat)
+        ]
+        columns = zip(*rounds, strict=True)
+        print(f"| {name} | {' | '.join(_time(median(column)) for column in columns)} |")
+
+
+def _steps(picture: bytes) -> list[float]:
+    """Return how many seconds each step takes, decoding being all that the others are not."""
+    spent = dict.fromkeys((name for names in STEPS.values() for name in names), 0.0)
+
+    def timed(name: str) -> Callable[..., object]:
+        function = getattr(imaging, name)
+
+        def run(*arguments: object) -> object:
+            start = perf_counter()
+            found = function(*arguments)
+            spent[name] += perf_counter() - start
+            return found
+
+        return run
+
+    with ExitStack() as patches:
+        for name in spent:
+            patches.enter_context(mock.patch.object(imaging, name, timed(name)))
+        whole = _seconds(_see, picture)
+    steps = [sum(spent[name] for name in names) for names in STEPS.values()]
+    return [whole - sum(steps), *steps[1:]]
 
 
 def _see(picture: bytes) -> None:

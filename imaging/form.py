@@ -17,6 +17,7 @@ OFF_CENTRE = 1.05  # pixels; MNIST's centres of mass lie up to 1 to the right an
 # What breaks without each is the condition of `tests/pictures/conditions.py` named after it.
 FINE = 80  # pixels: smaller ink is enlarged to this, so that strokes have a width to measure: 14 px
 EDGE_CENTRE, EDGE_STEEPNESS = 0.45, 2.5  # of the curve that makes enlarged edges sharp: 10 px
+EDGE = np.uint8(255 * ((np.linspace(0, 1, 256) - EDGE_CENTRE) * EDGE_STEEPNESS + 0.5).clip(0, 1))
 
 THINNEST, THICKEST = 1.8, 3.4  # pixels of the 20, as nearly all of QMNIST's: pens of 0.5 and 33 %
 CHANGED = 0.15  # pixels of the 20; smaller changes of thickness are not worth the time
@@ -74,8 +75,7 @@ def _enlarged(ink: Pixels) -> Pixels:
     scale = FINE / max(ink.shape)
     ink = cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
     large = cv2.resize(ink, None, fx=scale, fy=scale, interpolation=cv2.INTER_LANCZOS4)
-    curve = (np.linspace(0, 1, 256) - EDGE_CENTRE) * EDGE_STEEPNESS + 0.5
-    return cv2.LUT(large, np.uint8(255 * curve.clip(0, 1)))
+    return cv2.LUT(large, EDGE)
 
 
 def _of_normal_thickness(ink: Pixels) -> Pixels:
@@ -88,10 +88,11 @@ def _of_normal_thickness(ink: Pixels) -> Pixels:
     margin = int(max(reach, 0)) + 3
     marked = cv2.threshold(ink, 127, 1, cv2.THRESH_BINARY)[1]
     marked = cv2.copyMakeBorder(marked, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
-    inside = cv2.distanceTransform(marked, cv2.DIST_L2, 5)
-    outside = cv2.distanceTransform(1 - marked, cv2.DIST_L2, 5)
-    coverage = np.clip(inside - outside - marked + (reach + 1), 0, 1)
-    return _trimmed(cv2.convertScaleAbs(coverage, alpha=255))
+    if reach > 0:
+        coverage = reach + 1 - cv2.distanceTransform(1 - marked, cv2.DIST_L2, 5)
+    else:
+        coverage = reach + cv2.distanceTransform(marked, cv2.DIST_L2, 5)
+    return _trimmed(cv2.convertScaleAbs(coverage.clip(0, 1), alpha=255))
 
 
 def _thickness(ink: Pixels) -> float:

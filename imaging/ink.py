@@ -36,6 +36,7 @@ CONTRAST = 12  # of 255; fainter marks than this are paper: all at once, pencil
 DEVIATIONS = 1.4826  # a normal distribution's standard deviation, in median deviations
 NOISE = 4.0  # marks are at least this many standard deviations of the paper's grain: church records
 NOISY = 4.0  # of 255, the deviation above which a picture is smoothed first: grain
+ROWS = 128  # of the picture; about so many are looked at for polarity
 SAMPLE = 10_000  # pixels of ink; about so many are counted to find how strong it is
 
 
@@ -280,7 +281,8 @@ def _marks(grey: Pixels, paper: Paper) -> tuple[Pixels, bool]:
         return sides[paper.on_dark], paper.on_dark
     # The third power, in which the grain's two sides are the same and the ink's strength counts.
     cubes = np.arange(256.0) ** 3
-    dark, light = (_counts(side) @ cubes for side in sides)
+    step = 1 + len(grey) // ROWS
+    dark, light = (_counts(side[::step]) @ cubes for side in sides)
     if light > dark:
         return sides[1], True
     # Light on paper multiplies; on a blackboard too, but there it is the ink that is bright.
@@ -297,8 +299,7 @@ def _level(marks: Pixels, floor: int) -> float:
     if width == 0:
         raise NoDigit("all of them have about the same shade.")
     inside = marks[y : y + height, x : x + width]
-    marked = inside[inside > floor]
-    marked = marked[:: 1 + len(marked) // SAMPLE]
-    split, _ = cv2.threshold(marked, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    upper = marked[marked > split]
-    return float(upper.mean() if len(upper) else marked.mean())
+    marked = inside[inside > floor][None]
+    marked = marked[:, :: 1 + marked.size // SAMPLE]
+    _, upper = cv2.threshold(marked, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return cv2.mean(marked, upper)[0] or cv2.mean(marked)[0]

@@ -180,13 +180,15 @@ def _straight(strength: Pixels) -> Iterator[Line]:
     if found is None:
         return
     reach = min(max(1, round(max(strength.shape) * BAND)), WIDEST_BAND)
-    near = cv2.dilate(faint | joined, np.ones((2 * reach + 1, 1), np.uint8))
+    around = np.ones((2 * reach + 1, 1), np.uint8)
+    near = cv2.dilate(faint | joined, around)
+    left = cv2.dilate(pieces, around)
     for distance, angle in found.reshape(-1, 2)[:MOST]:
         columns = np.arange(width)
         rows = np.rint((distance - columns * np.cos(angle)) / np.sin(angle)).astype(int)
         columns = columns[(rows >= 0) & (rows < height)]
         rows = rows[columns]
-        if pieces[_band(rows, columns, reach, height)].any(axis=0).sum() < votes:
+        if np.count_nonzero(left[rows, columns]) < votes:
             continue  # it was found before
         seen = np.flatnonzero(near[rows, columns])
         breaks = np.flatnonzero(np.diff(seen) > GAP * width) + 1
@@ -210,6 +212,7 @@ def _straight(strength: Pixels) -> Iterator[Line]:
                 np.stack([middle, columns[part]], axis=1)[[0, -1]],
                 along=1,
             )
+        left = cv2.dilate(pieces, around)
 
 
 def _fitted(

@@ -162,7 +162,7 @@ def find_strokes(strength: Pixels) -> Strokes:
     marked = cv2.threshold(strength, MARKED - 1, 1, cv2.THRESH_BINARY)[1]
     removed = []
     lines = find_lines(strength)
-    if lines.any():
+    if cv2.hasNonZero(lines):
         kept = marked & ~lines
         fringe = cv2.dilate(lines, np.ones((3, 3), np.uint8)) & ~kept
         strength = np.where(fringe, np.uint8(0), strength)
@@ -239,15 +239,9 @@ def _belongs(part: Box, digit: Box, is_mark: bool) -> bool:
 
 def _find_parts(marked: Pixels) -> list[Part]:
     """Find the connected pieces, the largest first."""
-    x, y, width, height = cv2.boundingRect(marked)
-    if width == 0:
+    outlines, hierarchy = cv2.findContours(marked, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if not outlines:
         return []
-    outlines, hierarchy = cv2.findContours(
-        marked[y : y + height, x : x + width],
-        cv2.RETR_CCOMP,
-        cv2.CHAIN_APPROX_NONE,
-        offset=(x, y),
-    )
     parts = []
     for outline, (_, _, _, parent) in zip(outlines, hierarchy[0], strict=True):
         if parent < 0:  # or it is the edge of a hole

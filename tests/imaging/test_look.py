@@ -185,6 +185,39 @@ def test_thin_and_thick_strokes_become_qmnists(width: int) -> None:
     assert 1.2 < 2 * covered / (edges * np.pi / 4) < 4.2  # area by half the outline
 
 
+@pytest.mark.parametrize("width", [3, 10, 22, 33])
+def test_a_stroke_is_as_thick_in_a_drawing_of_any_size(width: int) -> None:
+    """A pen of so many hundredths of the sheet."""
+    drawings = {}
+    for side in (90, 180, 360, 720):
+        ink = ((255 - np.asarray(drawn.on_paper(7, side))) / 255).astype(np.float32)
+        drawings[side] = 255 - 255 * pen(ink, width * side / 100)
+    covered = [see(drawing.astype(np.uint8)).pixels.mean() for drawing in drawings.values()]
+    assert max(covered) < 1.1 * min(covered)
+
+
+@pytest.mark.parametrize("side", [320, 500, 640, 999])
+@pytest.mark.parametrize("digit", range(10))
+def test_a_large_drawing_is_reduced_and_looks_the_same(digit: int, side: int) -> None:
+    small, large = drawn.on_paper(digit, 160), drawn.on_paper(digit, side)
+    seen, view = see(small), see(large)
+    assert likeness(view.pixels, seen.pixels) > 0.85  # or one pixel beside it
+    # Boxes are in the picture as it was sent; where an edge is, the reduction decides.
+    scaled = np.array(seen.box) * side / 160
+    assert np.abs(scaled - view.box).max() <= 0.02 * side
+
+
+@pytest.mark.parametrize("gap", [20, 60])
+def test_what_is_small_beside_a_large_drawing_stays_where_it_is(gap: int) -> None:
+    sheet = Image.new("L", (1000, 1000), 255)
+    sheet.paste(drawn.on_paper(0, 800), (0, 100))
+    ImageDraw.Draw(sheet).ellipse((700 + gap, 600, 708 + gap, 608), fill=0)
+    assert see(sheet).removed == ("specks",)
+    sheet.paste(drawn.on_paper(5, 500), (560, 300))
+    with pytest.raises(SeveralDigits, match="about 2 digits"):
+        see(sheet)
+
+
 @pytest.mark.parametrize("shade", [0, 100, 255])
 @pytest.mark.parametrize("size", [(1, 1), (28, 28), (300, 200)])
 def test_no_ink_is_said_with_what_was_looked_at(shade: int, size: tuple[int, int]) -> None:
@@ -232,8 +265,11 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
         see(bomb)
 
 
-def test_a_photograph_is_decoded_at_a_reduced_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    photograph = drawn.encode(drawn.on_paper(3).resize((4000, 4000)), "JPEG")
+@pytest.mark.parametrize("size", [(4000, 4000), (4000, 2999), (1999, 4000)])
+def test_a_photograph_is_decoded_at_a_reduced_scale(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photograph = drawn.encode(ImageOps.pad(drawn.on_paper(3), size, color=255), "JPEG")
     sizes: list[tuple[int, int]] = []
     load = JpegImageFile.load
 
