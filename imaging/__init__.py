@@ -33,6 +33,7 @@ __all__ = [
 
 # Pixels, the longest side of the picture in which one digit, or several, are looked for.
 LONGEST, LONGEST_OF_SEVERAL = 1_000, 2_000
+LARGE = 2 * FINE  # pixels, the length of a digit, beyond which nothing is gained: pen of 33 %
 
 # OpenCV's threads would take turns with the server's own, and these pictures are small.
 cv2.setNumThreads(1)
@@ -85,7 +86,7 @@ def look(opened: Opened) -> View:
     as_sent = _in_form(picture)
     if as_sent is not None:
         return as_sent
-    ink, strokes = _ink_and_strokes(picture, size, 2 * FINE)
+    ink, strokes = _ink_and_strokes(picture, size, LARGE)
     parts, box = one_digit(strokes)
     pixels = to_form(strokes.cut_out(parts, box))
     return View(
@@ -140,10 +141,10 @@ def _in_form(picture: Pixels) -> View | None:
 
 
 def _ink_and_strokes(
-    picture: Pixels, size: tuple[int, int], fine: int | None = None
+    picture: Pixels, size: tuple[int, int], large: int | None = None
 ) -> tuple[Ink, Strokes]:
     try:
-        ink = find_ink(picture, fine)
+        ink = find_ink(picture, large)
         return ink, find_strokes(ink.strength)
     except NoDigit as error:
         raise NoDigit(f"No digit found in {size[0]} x {size[1]} pixels: {error}") from error

@@ -19,7 +19,7 @@ FINE = 80  # pixels: smaller ink is enlarged to this, so that strokes have a wid
 EDGE_CENTRE, EDGE_STEEPNESS = 0.45, 2.5  # of the curve that makes enlarged edges sharp: 10 px
 EDGE = np.uint8(255 * ((np.linspace(0, 1, 256) - EDGE_CENTRE) * EDGE_STEEPNESS + 0.5).clip(0, 1))
 
-THINNEST, THICKEST = 1.8, 3.4  # pixels of the 20, as nearly all of QMNIST's: pens of 0.5 and 33 %
+THINNEST, THICKEST = 1.8, 3.2  # pixels of the 20, as nearly all of QMNIST's: pens of 0.5 and 33 %
 CHANGED = 0.15  # pixels of the 20; smaller changes of thickness are not worth the time
 THINNED = 0.5  # of their thickness is the most that strokes lose: pen of 33 %
 

@@ -80,12 +80,13 @@ class Paper:
         return cv2.resize(self.shade, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def find_ink(picture: Pixels, fine: int | None = None) -> Ink:
+def find_ink(picture: Pixels, large: int | None = None) -> Ink:
     """Separate the ink from the paper.
 
     Args:
         picture: uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB).
-        fine: Pixels. If given, the picture is of one digit and reduced as long as that is longer.
+        large: Pixels. If given, there is one digit in the picture, and this is as long as it need
+            be: the ink is found in a smaller picture if it is twice as long, or longer.
 
     Raises:
         NoDigit: All of it has the same shade.
@@ -94,9 +95,9 @@ def find_ink(picture: Pixels, fine: int | None = None) -> Ink:
     mix = _mix(small)
     small = _mixed(small, mix)
     paper = _find_paper(small)
-    if fine is not None and max(picture.shape) >= 2 * fine:
+    if large is not None and max(picture.shape) >= 2 * large:
         longest = _longest(small, paper) * max(picture.shape) // max(small.shape)
-        picture = reduced(picture, longest // fine)
+        picture = reduced(picture, longest // large)
     grey = _mixed(picture, mix)
     noise = _noise(grey)
     if noise > NOISY and min(grey.shape) > THUMBNAIL:
@@ -191,7 +192,10 @@ def _find_paper(small: Pixels) -> Paper:
 
 
 def _longest(small: Pixels, paper: Paper) -> int:
-    """Return how long the longest piece of ink is; 0 if there may be more than a digit."""
+    """Return how long the longest piece of ink is; 0 if it may be a line or a scanner's edge.
+
+    Beside these the digit may be much smaller, and they are thin.
+    """
     marks = cv2.absdiff(small, paper.shades(small.shape))
     if paper.sheet is not None:
         marks *= paper.sheet
