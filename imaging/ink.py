@@ -153,8 +153,9 @@ def _noise(grey: Pixels) -> float:
     rows = grey[:: max(1, grey.shape[0] // 16)]
     if rows.shape[1] < 2:
         return 0.0
-    steps = _cumulative(cv2.absdiff(rows[:, 1:], rows[:, :-1]))
-    return _shade_at(steps, 0.5) * DEVIATIONS / 2**0.5
+    steps = cv2.absdiff(rows[:, 1:], rows[:, :-1])
+    middle = steps.size // 2
+    return float(np.partition(steps, middle, axis=None)[middle]) * DEVIATIONS / 2**0.5
 
 
 def _counts(shades: Pixels, mask: Pixels | None = None) -> NDArray[np.float32]:
@@ -249,11 +250,12 @@ def _find_sheet(small: Pixels, marked: Pixels) -> Pixels | None:
         return None
     largest = max(contours, key=cv2.contourArea)
     area = cv2.contourArea(largest)
+    if area < SHEET * marked.size:
+        return None
     hull = cv2.convexHull(largest)
     corners = cv2.approxPolyDP(hull, CORNERS * cv2.arcLength(hull, True), True)
     if (
         len(corners) != 4
-        or area < SHEET * marked.size
         or area < STRAIGHT * cv2.contourArea(hull)
         or not STRAIGHT < cv2.contourArea(corners) / area < 1 / STRAIGHT
     ):
