@@ -5,6 +5,7 @@ without printed `lines`), `form` (the digit's ink to 28 x 28). Where there are s
 digits, `reading` tells them apart.
 """
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +38,15 @@ LARGE = 2 * FINE  # pixels, the length of a digit, beyond which nothing is gaine
 
 # OpenCV's threads would take turns with the server's own, and these pictures are small.
 cv2.setNumThreads(1)
+
+# Bytes that glibc gives back to the system at once: for each decoded picture of more it would ask
+# for memory anew, which the system clears page by page, for a quarter of a drawing's time. Other
+# systems have no such function (https://man7.org/linux/man-pages/man3/mallopt.3.html).
+LARGEST_KEPT, MOST_KEPT = 4 << 20, 16 << 20
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+    mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+    mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
 
 
 @dataclass(frozen=True, eq=False)
