@@ -67,10 +67,10 @@ class PixelsRequest:
 
 
 def several(models: str | None) -> list[str] | None:
-    """Return the names, if several models are to answer: names with commas, or `ALL`."""
+    """Return the names, each once, if several models are to answer: with commas, or `ALL`."""
     if models is None or (models != ALL and "," not in models):
         return None
-    return models.split(",")
+    return list(dict.fromkeys(models.split(",")))
 
 
 def is_form(request: Request) -> bool:

@@ -96,6 +96,12 @@ def test_several_models_answer_as_each_does_alone(
     assert ask("baseline,largest")["error"]["code"] == "unknown_model"
 
 
+def test_a_model_that_is_named_again_and_again_answers_once(server: str) -> None:
+    models = ",".join(["deeper"] * 5_000)
+    answer = httpx.post(f"{server}/predict", params={"model": models}, content=SEVEN).json()
+    assert [each["model"] for each in answer["answers"]] == ["deeper"]
+
+
 @pytest.mark.parametrize("digit", range(10))
 def test_a_drawing_is_read(server: str, digit: int) -> None:
     picture = drawn.encode(drawn.on_paper(digit, side=600), "JPEG")
