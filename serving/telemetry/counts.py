@@ -12,13 +12,13 @@ import logging
 import os
 import secrets
 import threading
-from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from operator import add
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import orjson
 from prometheus_client.core import (
@@ -81,7 +81,7 @@ class Distribution:
 S = TypeVar("S", Value, Distribution)
 
 
-class Family(ABC, Generic[S]):
+class Family(Generic[S]):
     """The series of one name.
 
     Args:
@@ -90,7 +90,9 @@ class Family(ABC, Generic[S]):
         labels: The labels' names.
     """
 
+    kind: ClassVar[type[Metric]]
     only_living: ClassVar[bool] = False  # whether what a process counted goes when it does
+    new: Callable[[], S]
 
     def __init__(self, name: str, documentation: str, labels: Iterable[str] = ()) -> None:
         self.name = name
@@ -103,18 +105,22 @@ class Family(ABC, Generic[S]):
         """Return the series of some labels' values."""
         key = tuple(map(str, values))
         with _lock:
-            return self.series.setdefault(key, self._new())
+            return self.series.setdefault(key, self.new())
 
     def merge(self, numbers: Numbers, others: Numbers) -> Numbers:
         """Merge the numbers of a series with another process'."""
         return list(map(add, numbers, others))
 
-    @abstractmethod
     def metric(self, series: dict[Labels, Numbers]) -> Metric:
         """Return what prometheus_client writes."""
+        metric: Any = self.kind(self.name, self.documentation, labels=self.label_names)  # type: ignore[call-arg]  # all kinds have them
+        for labels, numbers in series.items():
+            metric.add_metric(labels, *self.told(numbers))
+        return cast("Metric", metric)
 
-    @abstractmethod
-    def _new(self) -> S: ...
+    def told(self, numbers: Numbers) -> Sequence[Any]:
+        """Return what prometheus_client is told of a series."""
+        return numbers
 
 
 FAMILIES: dict[str, Family[Any]] = {}
@@ -123,31 +129,16 @@ FAMILIES: dict[str, Family[Any]] = {}
 class Counter(Family[Value]):
     """Numbers that only grow."""
 
-    def metric(self, series: dict[Labels, Numbers]) -> Metric:
-        """Return what prometheus_client writes."""
-        metric = CounterMetricFamily(self.name, self.documentation, labels=self.label_names)
-        for labels, (value,) in series.items():
-            metric.add_metric(labels, value)
-        return metric
-
-    def _new(self) -> Value:
-        return Value()
+    kind = CounterMetricFamily
+    new = Value
 
 
 class Gauge(Family[Value]):
     """Numbers of now: the sum of all living processes'."""
 
+    kind = GaugeMetricFamily
+    new = Value
     only_living = True
-
-    def metric(self, series: dict[Labels, Numbers]) -> Metric:
-        """Return what prometheus_client writes."""
-        metric = GaugeMetricFamily(self.name, self.documentation, labels=self.label_names)
-        for labels, (value,) in series.items():
-            metric.add_metric(labels, value)
-        return metric
-
-    def _new(self) -> Value:
-        return Value()
 
 
 class LargestGauge(Gauge):
@@ -163,37 +154,26 @@ class LargestGauge(Gauge):
 class Histogram(Family[Distribution]):
     """Distributions; each of the `bounds` is the largest value in a bucket."""
 
+    kind = HistogramMetricFamily
+
     def __init__(
         self, name: str, documentation: str, labels: Iterable[str] = (), *, bounds: Sequence[float]
     ) -> None:
+        self.new = partial(Distribution, bounds)
+        self._buckets = [*map(floatToGoString, bounds), "+Inf"]
         super().__init__(name, documentation, labels)
-        self.bounds = bounds
 
-    def metric(self, series: dict[Labels, Numbers]) -> Metric:
-        """Return what prometheus_client writes."""
-        metric = HistogramMetricFamily(self.name, self.documentation, labels=self.label_names)
-        names = [*map(floatToGoString, self.bounds), "+Inf"]
-        for labels, (*counts, total) in series.items():
-            buckets = list(zip(names, accumulate(counts), strict=True))
-            metric.add_metric(labels, buckets, total)
-        return metric
-
-    def _new(self) -> Distribution:
-        return Distribution(self.bounds)
+    def told(self, numbers: Numbers) -> Sequence[Any]:
+        """Return the buckets, each with all that is in smaller ones, and the sum."""
+        *counts, total = numbers
+        return list(zip(self._buckets, accumulate(counts), strict=True)), total
 
 
 class Summary(Family[Distribution]):
     """Distributions of which the count and the sum are told."""
 
-    def metric(self, series: dict[Labels, Numbers]) -> Metric:
-        """Return what prometheus_client writes."""
-        metric = SummaryMetricFamily(self.name, self.documentation, labels=self.label_names)
-        for labels, (count, total) in series.items():
-            metric.add_metric(labels, int(count), total)
-        return metric
-
-    def _new(self) -> Distribution:
-        return Distribution(())
+    kind = SummaryMetricFamily
+    new = staticmethod(partial(Distribution, ()))
 
 
 class Shared:
