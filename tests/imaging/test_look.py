@@ -12,6 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from imaging import Polarity, View, look, look_for_all, open_picture
 from imaging.decoding import FORMATS
 from imaging.errors import NoDigit, NotAPicture, PictureTooLarge, SeveralDigits
+from imaging.form import to_form
 from serving.offline.shards import Pixels
 from serving.offline.sources import find_shards
 from tests.pictures import drawn
@@ -194,6 +195,14 @@ def test_a_stroke_is_as_thick_in_a_drawing_of_any_size(width: int) -> None:
         drawings[side] = 255 - 255 * pen(ink, width * side / 100)
     covered = [see(drawing.astype(np.uint8)).pixels.mean() for drawing in drawings.values()]
     assert max(covered) < 1.1 * min(covered)
+
+
+@pytest.mark.parametrize("side", [90, 180, 400, 900])
+def test_hatching_is_not_thinned_to_nothing(side: int) -> None:
+    """In few pixels it is one thick stroke."""
+    hatching = np.zeros((side, side), np.uint8)
+    hatching[:, ::2] = 255
+    assert to_form(hatching).any()
 
 
 @pytest.mark.parametrize("side", [320, 500, 640, 999])
