@@ -40,8 +40,9 @@ Numbers = list[float]
 Snapshot = dict[str, list[tuple[Sequence[str], Numbers]]]
 Gathered = dict[str, dict[Labels, Numbers]]
 
-# Threads count, too, and adding is reading and then writing.
-_lock = threading.Lock()
+# Threads count, too, and adding is reading and then writing. A run of the garbage collector is
+# counted in the midst of what it interrupts, which may hold the lock.
+_lock = threading.RLock()
 
 
 class Value:

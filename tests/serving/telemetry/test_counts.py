@@ -5,8 +5,10 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -84,6 +86,22 @@ def test_threads_lose_no_count() -> None:
         list(threads.map(count, range(4)))
     assert counter.numbers == [40_000]
     assert summary.numbers == [40_000, 40_000]
+
+
+def test_a_collection_is_counted_whatever_it_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = Histogram("pauses", "", bounds=()).labels()
+
+    class Interrupted(dict[str, object]):
+        def values(self) -> Any:  # noqa: ANN401  as of any dict
+            pauses.observe(1)
+            return super().values()
+
+    monkeypatch.setattr(counts, "FAMILIES", Interrupted(counts.FAMILIES))
+    gathering = threading.Thread(target=Shared(None).gather, daemon=True)
+    gathering.start()
+    gathering.join(5)
+    assert not gathering.is_alive()
+    assert pauses.numbers == [1, 1]
 
 
 def test_what_processes_counted_is_told_together(tmp_path: Path, dead: int) -> None:
