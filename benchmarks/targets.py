@@ -114,14 +114,23 @@ def kinds() -> dict[str, bytes]:
 
 def form(name: str, pictures: list[bytes]) -> Body:
     """A form with files of one name."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="7.png"\r\n'
-    parts = [head.encode() + b"Content-Type: image/png\r\n\r\n" + p + b"\r\n" for p in pictures]
+    parts = []
+    for content in pictures:
+        kind = _kind(content)
+        disposition = f'Content-Disposition: form-data; name="{name}"; filename="7.{kind}"\r\n'
+        head = f"--{BOUNDARY}\r\n{disposition}Content-Type: image/{kind}\r\n\r\n"
+        parts.append(head.encode() + content + b"\r\n")
     return Body(b"".join(parts) + f"--{BOUNDARY}--\r\n".encode(), FORM)
 
 
 def raw(content: bytes | None = None) -> Body:
     """A picture as it is; without one, a digit as QMNIST has them."""
-    return Body(content or picture(), "image/png")
+    content = content or picture()
+    return Body(content, f"image/{_kind(content)}")
+
+
+def _kind(content: bytes) -> str:
+    return "png" if content.startswith(b"\x89PNG") else "jpeg"
 
 
 def tensor(content: bytes) -> Body:

@@ -106,7 +106,8 @@ class Frame:
         if isinstance(error, ClientDisconnect):
             self.status = CLIENT_DISCONNECTED
         elif isinstance(error, REFUSALS):
-            self.refused = error
+            # Of its traceback, the frames have this object: the collector would have to find that.
+            self.refused = error.with_traceback(None)
         elif isinstance(error, Exception):
             logger.error("request %s failed", self.request_id, exc_info=error)
             self.refused = INTERNAL_ERROR

@@ -1,5 +1,6 @@
 """The gateway, before a tiny application in the place of BentoML's."""
 
+import gc
 import logging
 from contextlib import nullcontext
 from typing import Any
@@ -20,7 +21,7 @@ from serving.api import responses
 from serving.api.gateway import Gateway, Route, Started
 from serving.api.http import Request, Response, in_json
 from serving.settings import Settings
-from tests.serving.asker import Asker, scope_of
+from tests.serving.asker import Asker, nothing, scope_of
 
 
 async def hello(_: StarlettesRequest) -> PlainTextResponse:
@@ -263,6 +264,19 @@ def test_what_is_sent_after_the_answer_is_read_for_a_while_and_no_longer() -> No
     assert end["sent"] == 50_000
     assert not end["more_body"]
     assert asked.gateway.admission.in_flight == 0
+
+
+def test_what_is_refused_leaves_nothing_to_the_garbage_collector(asked: Asker) -> None:
+    async def send(_: Message) -> None:
+        pass
+
+    async def ask() -> int:
+        gc.collect()
+        for _ in range(10):
+            await asked.gateway(scope_of("/refusing"), nothing, send)
+        return gc.collect()
+
+    assert anyio.run(ask) == 0
 
 
 def test_a_method_is_refused_also_by_who_does_not_say_which_it_takes(asked: Asker) -> None:
