@@ -78,6 +78,11 @@ class Picture:
     open: Callable[[], Opened]
 
 
+def is_archive(body: bytes) -> bool:
+    """Whether a body begins like a zip or tar archive."""
+    return body.startswith(ZIP) or body[TAR_AT : TAR_AT + len(TAR)] == TAR
+
+
 def unpack(body: bytes, settings: Settings) -> Iterator[Picture]:
     """Find the pictures in a body, in the order in which they are in it.
 

@@ -19,7 +19,7 @@ from serving.errors import (
 )
 
 # The encodings that are read, and how: zlib finds out itself which of the two it is.
-ENCODINGS = ("gzip", "deflate")
+ENCODINGS = ("gzip", "x-gzip", "deflate")
 EITHER = zlib.MAX_WBITS | 32
 
 PIECE = 1_000_000  # bytes that are decompressed before others have their turn
@@ -170,10 +170,9 @@ class _Body:
 
 
 def _decompressor(encoding: str) -> _Decompressor | None:
+    encoding = encoding.strip().lower()
     if encoding == "identity":
         return None
     if encoding not in ENCODINGS:
-        raise UnsupportedBody(
-            f"The content encoding must be one of {', '.join(ENCODINGS)}, or none at all."
-        )
+        raise UnsupportedBody("The content encoding must be gzip or deflate, or none at all.")
     return zlib.decompressobj(EITHER)

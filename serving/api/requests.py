@@ -5,7 +5,7 @@ and read a body of any length.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from imaging import SIDE
 from serving.api import forms
+from serving.api.archives import is_archive
 from serving.api.contents import BYTE, ContentsError, JSONContents, parse_json
 from serving.api.forms import Part
 from serving.api.http import Request
@@ -25,6 +26,10 @@ PIXELS = "pixels"
 MODEL = "model"
 ALL = "*"  # in the place of a model's name
 EXPLAIN = "explain"
+
+# How a PNG file begins without its line breaks; how pictures begin in base64.
+NO_LINE_BREAKS = b"\x89PNG\x1a"
+IN_BASE64 = (b"data:image/", b"iVBORw0KGgo", b"/9j/", b"R0lGOD", b"UklGR")
 
 SWITCH = {"true": True, "1": True, "": True, "false": False, "0": False}
 
@@ -75,7 +80,7 @@ def several(models: str | None) -> list[str] | None:
 
 def is_form(request: Request) -> bool:
     """Whether the body is a form."""
-    return request.headers.get("content-type", "").startswith(forms.CONTENT_TYPE)
+    return _media_type(request) == forms.CONTENT_TYPE
 
 
 def is_json(request: Request) -> bool:
@@ -99,6 +104,7 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
                 f"The request is empty. Send a picture as its body, or as the file {FILE!r} of a "
                 "form."
             )
+        _check_text(body)
         return PictureRequest(body, models, _switch(explain))
 
     too_many = InvalidRequest(
@@ -106,6 +112,7 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
     )
     parts = forms.parse_form(request.headers["content-type"], body, 1, too_many)
     picture = _file(parts)
+    _check_text(picture)
     if explain is None:
         explain = _text(parts, EXPLAIN)
     return PictureRequest(picture, models or _text(parts, MODEL), _switch(explain))
@@ -131,12 +138,16 @@ def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesReq
         f"There are more than {max_batch:,} pictures in the request; no more are taken."
     )
     parts = forms.parse_form(request.headers["content-type"], body, max_batch, too_many)
-    pictures = [part for part in parts if part.name == FILES]
+    models = models or _text(parts, MODEL)
+    pictures = [part for part in parts if part.name in (FILES, FILE)]
     if any(part.filename is None for part in pictures):
         raise InvalidRequest(f"{FILES!r} must be files, not text; a URL is not fetched.")
+    pictures = pictures or _only_file(parts)
     if not pictures:
         raise InvalidRequest(f"The form has no file {FILES!r}; it has {_names(parts)}.")
-    return PicturesRequest(pictures, b"", models or _text(parts, MODEL))
+    if len(pictures) == 1 and is_archive(pictures[0].content):
+        return PicturesRequest(None, pictures[0].content, models)
+    return PicturesRequest(pictures, b"", models)
 
 
 def parse_pixels(request: Request, body: bytes, max_batch: int) -> PixelsRequest:
@@ -211,8 +222,9 @@ def _pixels_of_json(body: bytes, max_batch: int) -> tuple[NDArray[np.uint8], str
     return numbers.reshape(shape), named
 
 
-def _file(parts: Iterable[Part]) -> bytes:
-    part = next((part for part in parts if part.name == FILE), None)
+def _file(parts: Sequence[Part]) -> bytes:
+    named = [part for part in parts if part.name == FILE] or _only_file(parts)
+    part = next(iter(named), None)
     if part is None:
         raise InvalidRequest(f"The form has no file {FILE!r}; it has {_names(parts)}.")
     if part.filename is None:
@@ -220,6 +232,26 @@ def _file(parts: Iterable[Part]) -> bytes:
     if not part.content:
         raise InvalidRequest(f"The file {FILE!r} is empty.")
     return part.content
+
+
+def _only_file(parts: Sequence[Part]) -> list[Part]:
+    """Return the one file of a form, whatever its name is; none if there are several."""
+    files = [part for part in parts if part.filename is not None]
+    return files if len(files) == 1 else []
+
+
+def _check_text(picture: bytes) -> None:
+    """Say what has become of a picture that begins like a spoiled one.
+
+    Raises:
+        InvalidRequest: It has lost its line breaks, or is text.
+    """
+    if picture.startswith(NO_LINE_BREAKS):
+        raise InvalidRequest(
+            "The picture has lost its line breaks, as by curl's -d; use --data-binary."
+        )
+    if picture.startswith(IN_BASE64):
+        raise InvalidRequest("The picture is text, in base64; send the bytes that it stands for.")
 
 
 def _names(parts: Iterable[Part]) -> str:

@@ -1,6 +1,7 @@
 import io
 import json
 import tracemalloc
+from base64 import b64encode
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from serving.errors import InvalidRequest, TooManyPictures, UnsupportedBody
 from tests.serving.asker import request as sent
 
 MAX_BATCH = 4
+PNG = b"\x89PNG\r\n\x1a\n and so on"
 URL = "http://testserver/predict"
 
 
@@ -99,6 +101,70 @@ def test_the_query_goes_before_the_form() -> None:
     assert picture(request).models == "baseline"
 
 
+def part(headers: str, content: bytes, before: bytes = b"") -> HttpxRequest:
+    """A form of one part, written by hand."""
+    body = b"--y\r\n" + headers.encode() + b"\r\n\r\n" + content + b"\r\n--y--\r\n"
+    return post(content=before + body, headers={"Content-Type": "Multipart/Form-Data; Boundary=y"})
+
+
+DISPOSITION = 'Content-Disposition: form-data; name="image"'
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        form(("picture", b"picture")),
+        form(("image[]", b"picture")),
+        form(("image[0]", b"picture"), *[("field", "text")] * 12),
+        part(f'{DISPOSITION}; filename="7.png"', b"picture"),
+        part(f'{DISPOSITION}; filename="7.png"', b"picture", before=b"This is a form.\r\n"),
+        part(f"{DISPOSITION}; filename*=UTF-8''sieben%20%C3%BC.png", b"picture"),
+        part(f"{DISPOSITION}; filename=7.png", b"picture"),
+        part(f'content-type: image/png\r\n{DISPOSITION}; filename="a\\"b;.png"', b"picture"),
+        part(
+            f'{DISPOSITION}; filename="7.png"\r\nContent-Transfer-Encoding: Base64',
+            b64encode(b"picture"),
+        ),
+    ],
+)
+def test_a_form_is_read_however_a_client_writes_it(request_: HttpxRequest) -> None:
+    assert picture(request_).picture == b"picture"
+
+
+def test_a_files_name_is_read_in_each_form() -> None:
+    for written, read in (
+        ('filename="7.png"', "7.png"),
+        ("filename*=UTF-8''sieben%20%C3%BC.png", "sieben ü.png"),
+        ("filename=\"x.png\"; filename*=utf-8'de'%C3%BC.png", "ü.png"),
+        ('filename="a\\"b;.png"', 'a"b;.png'),
+    ):
+        sent = pictures(part(f'Content-Disposition: form-data; name="images"; {written}', b"x"))
+        assert sent.parts is not None
+        assert [each.filename for each in sent.parts] == [read]
+
+
+@pytest.mark.parametrize("name", ["image", "images", "images[]", "image[]"])
+def test_many_files_are_read_however_a_client_names_them(name: str) -> None:
+    sent = pictures(form((name, b"one"), (name, b"two")))
+    assert sent.parts is not None
+    assert [each.content for each in sent.parts] == [b"one", b"two"]
+
+
+def test_an_input_of_which_no_file_was_chosen_is_none() -> None:
+    nothing = b'--y\r\nContent-Disposition: form-data; name="images"; filename=""\r\n\r\n\r\n'
+    images = 'Content-Disposition: form-data; name="images"'
+    sent = pictures(part(f'{images}; filename="7.png"', b"one", before=nothing))
+    assert sent.parts is not None
+    assert [each.content for each in sent.parts] == [b"one"]
+    with pytest.raises(InvalidRequest, match="no file 'images'; it has nothing"):
+        pictures(part(f'{images}; filename=""', b""))
+
+
+def test_an_archive_may_be_the_file_of_a_form() -> None:
+    archive = b"PK\x03\x04 and so on"
+    assert pictures(form(("archive", archive))) == PicturesRequest(None, archive, None)
+
+
 def broken_form(body: bytes, content_type: str) -> HttpxRequest:
     return post(content=body, headers={"Content-Type": content_type})
 
@@ -109,9 +175,14 @@ def broken_form(body: bytes, content_type: str) -> HttpxRequest:
         (post(), "The request is empty"),
         (form(("image", b"")), "The file 'image' is empty"),
         (form(("image", "http://localhost/7.png")), "a URL is not fetched"),
-        (form(("picture", b"picture")), "no file 'image'; it has 'picture'"),
+        (form(("a", b"1"), ("b", b"2")), "Too many files"),
+        (form(("picture", "text")), "no file 'image'; it has 'picture'"),
+        (post(content=PNG.replace(b"\r\n", b"")), "lost its line breaks"),
+        (post(content=b64encode(PNG)), "is text, in base64"),
+        (post(content=b"data:image/png;base64," + b64encode(PNG)), "is text, in base64"),
+        (form(("image", b64encode(PNG))), "is text, in base64"),
         (form(("image", b"one"), ("image", b"two")), "Too many files"),
-        (form(("image", b"one"), *[("field", "text")] * 11), "too many fields"),
+        (form(("image", b"one"), *[("field", "text")] * 101), "too many fields"),
         (form(("image", b"one"), ("field", "x" * 1_001)), "'field' is longer than 1,000 bytes"),
         (broken_form(b"x", "multipart/form-data"), "names no boundary"),
         (broken_form(b"x", "multipart/form-data; boundary=y" + ";a" * 500), "too long"),
@@ -154,7 +225,7 @@ def test_a_body_that_is_no_form_is_an_archive() -> None:
     ("request_", "message"),
     [
         (post(), "The request is empty"),
-        (form(("image", b"picture")), "no file 'images'; it has 'image'"),
+        (form(("a", b"one"), ("b", b"two")), "no file 'images'; it has 'a', 'b'"),
         (form(("images", b"picture"), ("images", "http://localhost")), "a URL is not fetched"),
     ],
 )
