@@ -99,11 +99,12 @@ def document() -> dict[str, Any]:
                 parameters=(MODELS,),
                 body={
                     **_form("images", {"type": "array", "items": BINARY, "minItems": 1}),
+                    **_in_json("images", {"type": "array", "items": TEXT, "minItems": 1}),
                     **dict.fromkeys(("application/zip", "application/x-tar", "image/tiff"), BINARY),
                 },
                 description="Send the pictures as the files `images` of a form, or as a zip or "
-                "(uncompressed) tar archive, or as a TIFF of many pages. What is wrong with one of "
-                "them stands in its place.",
+                "(uncompressed) tar archive, or as a TIFF of many pages, or in JSON, in base64. "
+                "What is wrong with one of them stands in its place.",
             ),
             "/classify": path_item(
                 "classify",
@@ -161,14 +162,24 @@ def _of_one_picture(
         {JSON: _either(*answers)},
         refusals,
         parameters=(MODELS, EXPLAIN),
-        body={**_form("image", BINARY, explain=EXPLAIN["schema"]), "image/*": BINARY},
-        description="Send the picture as the body, or as the file `image` of a form.",
+        body={
+            **_form("image", BINARY, explain=EXPLAIN["schema"]),
+            **_in_json("image", TEXT, explain=BOOLEAN),
+            "image/*": BINARY,
+        },
+        description="Send the picture as the body, or as the file `image` of a form, or in JSON: "
+        "in base64, or as a data URL.",
     )
 
 
 def _form(name: str, files: Schema, **more: Schema) -> Content:
     properties = {name: files, "model": TEXT, **more}
     return {"multipart/form-data": {"type": "object", "required": [name], "properties": properties}}
+
+
+def _in_json(name: str, pictures: Schema, **more: Schema) -> Content:
+    properties = {name: pictures, "model": TEXT, **more}
+    return {JSON: {"type": "object", "required": [name], "properties": properties}}
 
 
 def _health(name: str, summary: str, *refusals: type[errors.Refusal]) -> dict[str, Any]:

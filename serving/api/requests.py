@@ -5,8 +5,11 @@ and read a body of any length.
 """
 
 import math
+import re
+from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import simdjson
@@ -30,6 +33,9 @@ EXPLAIN = "explain"
 # How a PNG file begins without its line breaks; how pictures begin in base64.
 NO_LINE_BREAKS = b"\x89PNG\x1a"
 IN_BASE64 = (b"data:image/", b"iVBORw0KGgo", b"/9j/", b"R0lGOD", b"UklGR")
+
+URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+SPACE = re.compile(r"\s+")
 
 SWITCH = {"true": True, "1": True, "": True, "false": False, "0": False}
 
@@ -91,7 +97,8 @@ def is_json(request: Request) -> bool:
 def parse_picture(request: Request, body: bytes) -> PictureRequest:
     """Find the one picture in a request.
 
-    A body that is not a form is taken for the picture itself, whatever its content type says.
+    A body that is neither a form nor JSON is taken for the picture itself, whatever its content
+    type says.
 
     Raises:
         InvalidRequest: There is no picture, or the form is broken.
@@ -104,6 +111,10 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
                 f"The request is empty. Send a picture as its body, or as the file {FILE!r} of a "
                 "form."
             )
+        if is_json(request):
+            text, model, shown = _of_json(body, FILE)
+            explained = _switch(explain) if shown is None else shown
+            return PictureRequest(_picture_of(text, FILE), models or model, explained)
         _check_text(body)
         return PictureRequest(body, models, _switch(explain))
 
@@ -119,7 +130,7 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
 
 
 def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesRequest:
-    """Find the pictures in a request: the files `images` of a form, or the body as it is.
+    """Find the pictures in a request: the files `images` of a form, a list in JSON, or the body.
 
     Raises:
         InvalidRequest: There are none, or the form is broken.
@@ -132,7 +143,17 @@ def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesReq
                 f"The request is empty. Send pictures as the files {FILES!r} of a form, or as a "
                 "zip or tar archive, or as a TIFF of many pages."
             )
-        return PicturesRequest(None, body, models)
+        if not is_json(request):
+            return PicturesRequest(None, body, models)
+        texts, model, _ = _of_json(body, FILES)
+        if not isinstance(texts, simdjson.Array) or not len(texts):
+            raise InvalidRequest(f"{FILES!r} must be a list of pictures in base64.")
+        check_count(len(texts), max_batch)
+        pictures = [
+            Part(FILES, str(place), _picture_of(text, f"{FILES}[{place}]"))
+            for place, text in enumerate(texts)
+        ]
+        return PicturesRequest(pictures, b"", models or model)
 
     too_many = TooManyPictures(
         f"There are more than {max_batch:,} pictures in the request; no more are taken."
@@ -220,6 +241,37 @@ def _pixels_of_json(body: bytes, max_batch: int) -> tuple[NDArray[np.uint8], str
     except ContentsError as error:
         raise InvalidRequest(f"{PIXELS!r} {error}.") from error
     return numbers.reshape(shape), named
+
+
+def _of_json(body: bytes, name: str) -> tuple[Any, str | None, bool | None]:
+    """Return what JSON has of a name, and which model is to answer and whether to explain."""
+    sent = parse_json(body)
+    if not isinstance(sent, simdjson.Object) or name not in sent:
+        raise InvalidRequest(f"The JSON must be an object that has {name!r}.")
+    model, explain = sent.get(MODEL), sent.get(EXPLAIN)
+    if model is not None and not isinstance(model, str):
+        raise InvalidRequest(f"{MODEL!r} must be text.")
+    if explain is not None and not isinstance(explain, bool):
+        raise InvalidRequest(f"{EXPLAIN!r} must be true or false.")
+    return sent[name], model, explain
+
+
+def _picture_of(text: object, name: str) -> bytes:
+    """Decode a picture in base64, or a data URL of one (RFC 2397)."""
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{name!r} must be text: a picture in base64, or its data URL.")
+    if URL.match(text):
+        raise InvalidRequest(f"{name!r} must be a picture in base64; a URL is not fetched.")
+    head, _, encoded = text.partition(",") if text.startswith("data:") else (";base64", "", text)
+    if not head.endswith(";base64"):
+        raise InvalidRequest(f"{name!r} is not base64.")
+    try:
+        picture = b64decode(SPACE.sub("", encoded), validate=True)
+    except ValueError as error:
+        raise InvalidRequest(f"{name!r} is not base64.") from error
+    if not picture:
+        raise InvalidRequest(f"{name!r} is empty.")
+    return picture
 
 
 def _file(parts: Sequence[Part]) -> bytes:

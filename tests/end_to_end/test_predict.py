@@ -96,6 +96,19 @@ def test_several_models_answer_as_each_does_alone(
     assert ask("baseline,largest")["error"]["code"] == "unknown_model"
 
 
+def test_a_picture_in_json_is_answered_as_its_bytes_are(server: str) -> None:
+    text = f"data:image/png;base64,{base64.b64encode(SEVEN).decode()}"
+    alone = httpx.post(f"{server}/predict", content=SEVEN).json()
+    assert httpx.post(f"{server}/predict", json={"image": text}).json() == alone
+    read = httpx.post(f"{server}/read", json={"image": text, "explain": True}).json()
+    assert read["text"] == "7"
+    assert read["digits"][0]["explanation"]
+    batch = httpx.post(f"{server}/predict_batch", json={"images": [text, text[:62]]}).json()
+    assert [each.get("digit") for each in batch["predictions"]] == [7, None]
+    refused = httpx.post(f"{server}/predict", json={"image": "http://localhost/7.png"})
+    assert refused.status_code == 400
+
+
 def test_a_model_that_is_named_again_and_again_answers_once(server: str) -> None:
     models = ",".join(["deeper"] * 5_000)
     answer = httpx.post(f"{server}/predict", params={"model": models}, content=SEVEN).json()

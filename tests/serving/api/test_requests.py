@@ -165,6 +165,66 @@ def test_an_archive_may_be_the_file_of_a_form() -> None:
     assert pictures(form(("archive", archive))) == PicturesRequest(None, archive, None)
 
 
+def in_json(**fields: object) -> HttpxRequest:
+    return post(json=fields)
+
+
+def test_a_picture_may_be_in_json_as_a_canvas_gives_it() -> None:
+    text = b64encode(PNG).decode()
+    for way in (text, f"data:image/png;base64,{text}", f"{text[:20]}\r\n {text[20:]}\n"):
+        assert picture(in_json(image=way)) == PictureRequest(PNG, None, explain=False)
+    asked = picture(in_json(image=text, model="deeper", explain=True, other=[1]))
+    assert asked == PictureRequest(PNG, "deeper", explain=True)
+
+
+def test_pictures_may_be_in_json() -> None:
+    sent = pictures(in_json(images=[b64encode(b"one").decode(), b64encode(b"two").decode()]))
+    assert sent.parts is not None
+    assert [(part.filename, part.content) for part in sent.parts] == [("0", b"one"), ("1", b"two")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "must be an object that has 'image'"),
+        ({"image": 5}, "'image' must be text"),
+        ({"image": None}, "'image' must be text"),
+        ({"image": "http://localhost/7.png"}, "a URL is not fetched"),
+        ({"image": "file:///etc/passwd"}, "a URL is not fetched"),
+        ({"image": "no base64!"}, "'image' is not base64"),
+        ({"image": "ü"}, "'image' is not base64"),
+        ({"image": "data:image/png,abc"}, "'image' is not base64"),
+        ({"image": "data:image/png;base64"}, "'image' is empty"),
+        ({"image": ""}, "'image' is empty"),
+        ({"image": "data:image/png;base64,"}, "'image' is empty"),
+        ({"image": "abcd", "model": 5}, "'model' must be text"),
+        ({"image": "abcd", "explain": "maybe"}, "'explain' must be true or false"),
+    ],
+)
+def test_wrong_json_of_a_picture_is_said(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        picture(in_json(**fields))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ("abcd", "must be a list"),
+        ([], "must be a list"),
+        (["abcd", "https://localhost"], r"images\[1\]' must be a picture in base64; a URL"),
+        (["abcd", 5], r"images\[1\]' must be text"),
+    ],
+)
+def test_wrong_json_of_many_pictures_is_said(images: object, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        pictures(in_json(images=images))
+
+
+def test_more_pictures_in_json_than_allowed_are_refused() -> None:
+    with pytest.raises(TooManyPictures):
+        pictures(in_json(images=["abcd"] * (MAX_BATCH + 1)))
+
+
 def broken_form(body: bytes, content_type: str) -> HttpxRequest:
     return post(content=body, headers={"Content-Type": content_type})
 
