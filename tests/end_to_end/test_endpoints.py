@@ -121,7 +121,8 @@ def test_the_openapi_document_describes_what_takes_pictures(server: str) -> None
     document = httpx.get(f"{server}/docs.json").json()
     for path in ("/predict", "/read"):
         endpoint = document["paths"][path]["post"]
-        assert endpoint["requestBody"]["content"].keys() == {"multipart/form-data", "image/*"}
+        kinds = {"multipart/form-data", "application/json", "image/*"}
+        assert endpoint["requestBody"]["content"].keys() == kinds
         names = [parameter["name"] for parameter in endpoint["parameters"]]
         assert names == ["model", "explain"]
         documented = {"200", "400", "404", "413", "415", "422"}
