@@ -66,21 +66,22 @@ def parse_form(content_type: str, body: bytes, max_files: int, too_many: Refusal
     fields_left = MAX_FIELDS
     for head, start, end in _places(body, b"--" + boundary):
         name, filename = _names(head)
-        if filename == "" and start == end:  # a browser's input of which nothing was chosen
-            continue
-        if filename is None:
+        nothing_chosen = filename == "" and start == end  # in a browser's input
+        if filename is None or nothing_chosen:
             fields_left -= 1
-            if end - start > MAX_LINE:
-                raise InvalidRequest(
-                    f"The text in the form's field {name!r} is longer than {MAX_LINE:,} bytes; "
-                    "send a picture as a file."
-                )
         else:
             max_files -= 1
         if max_files < 0:
             raise too_many
         if fields_left < 0:
             raise InvalidRequest("The form has too many fields.")
+        if filename is None and end - start > MAX_LINE:
+            raise InvalidRequest(
+                f"The text in the form's field {name!r} is longer than {MAX_LINE:,} bytes; "
+                "send a picture as a file."
+            )
+        if nothing_chosen:
+            continue
         content = body[start:end]
         parts.append(Part(name, filename, _decoded(content) if BASE64.search(head) else content))
     return parts

@@ -156,6 +156,8 @@ def test_an_input_of_which_no_file_was_chosen_is_none() -> None:
     sent = pictures(part(f'{images}; filename="7.png"', b"one", before=nothing))
     assert sent.parts is not None
     assert [each.content for each in sent.parts] == [b"one"]
+    with pytest.raises(InvalidRequest, match="too many fields"):
+        pictures(part(f'{images}; filename="7.png"', b"one", before=nothing * 101))
     with pytest.raises(InvalidRequest, match="no file 'images'; it has nothing"):
         pictures(part(f'{images}; filename=""', b""))
 
