@@ -106,7 +106,7 @@ def _places(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, int, int]]:
         end = body.find(between, place)
         if end < 0:
             raise too_early
-        start = body.find(b"\r\n\r\n", place, end)
+        start = body.find(b"\r\n\r\n", place, min(end, place + OVERHEAD))
         if start < 0:
             raise broken
         yield body[place + 2 : start], start + 4, end

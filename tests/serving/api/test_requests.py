@@ -162,6 +162,17 @@ def test_an_input_of_which_no_file_was_chosen_is_none() -> None:
         pictures(part(f'{images}; filename=""', b""))
 
 
+def test_a_parts_headers_are_short() -> None:
+    request = part(f'{DISPOSITION}; filename="7.png"' + ";a=" * 1_000_000, b"picture")
+    sent, body = as_asgi(request), request.read()
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest, match="it is broken"):
+        parse_picture(sent, body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
 def test_an_archive_may_be_the_file_of_a_form() -> None:
     archive = b"PK\x03\x04 and so on"
     assert pictures(form(("archive", archive))) == PicturesRequest(None, archive, None)
