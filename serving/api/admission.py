@@ -5,10 +5,9 @@ import hmac
 from collections.abc import Iterable
 from hashlib import sha256
 
+from serving.api.http import Headers
 from serving.errors import Overloaded, Unauthorized
 from serving.settings import Settings
-
-Headers = list[tuple[bytes, bytes]]
 
 
 class Admission:
