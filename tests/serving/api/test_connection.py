@@ -129,7 +129,8 @@ def test_headers_that_never_end_end_the_connection_though_more_of_them_come() ->
         while not closed.done():
             writer.write(b"a: b\r\n")
             await asyncio.sleep(0.001)
-        assert await closed == b""
+        with suppress(ConnectionResetError):  # where it was writing as it was closed
+            assert await closed == b""
 
     run(client)
 
