@@ -116,7 +116,7 @@ class GatewayService(Service[Any]):
 def _start(admission: Admission) -> Started:
     service: Any = bentoml.get_current_service()
     apis = {
-        f"/{name}": Route(getattr(service, name).local, "POST")
+        f"/{name}": Route(getattr(service, name).local, ("POST",))
         for name in ("predict", "predict_batch", "read")
     }
     server = inference.Server(service.repository, SETTINGS, service.batches.run)
@@ -202,11 +202,12 @@ async def show_metrics(_: Request) -> Response:
     return Response(text, [(b"content-type", metrics.MEDIA_TYPE.encode())])
 
 
+READ = ("GET", "HEAD")
 DESCRIPTIONS = {
-    "/models": Route(list_models, "GET"),
-    "/docs.json": Route(show_document, "GET"),
+    "/models": Route(list_models, READ),
+    "/docs.json": Route(show_document, READ),
     # It is looked at most when there is too much to do.
-    "/metrics": Route(show_metrics, "GET", wants_room=False),
+    "/metrics": Route(show_metrics, READ, wants_room=False),
 }
 
 
@@ -308,7 +309,8 @@ class DigitClassifier:
         elif is_json(request):  # in base64, with line breaks
             limit += limit // 2 + OVERHEAD
         async with self.bodies.read(request, limit, _picture_too_large) as body:
-            sent = parse_picture(request, body)
+            parse = partial(parse_picture, request, body)
+            sent = parse() if len(body) <= INLINE_BYTES else await self.pictures.run(parse)
             if len(sent.picture) > SETTINGS.max_image_bytes:
                 raise _picture_too_large()
             classifiers = self.classifiers(sent.models)

@@ -61,13 +61,13 @@ class Route(NamedTuple):
 
     Attributes:
         endpoint: Answers requests; `None` leaves all to BentoML's application.
-        method: The one that it takes, GET with HEAD; `None` leaves that to the endpoint.
+        methods: Those that it takes; none leave that to the endpoint.
         wants_key: Whether only those with a key are let in, where there are keys.
         wants_room: Whether it is refused when there is too much to do.
     """
 
     endpoint: Endpoint | None = None
-    method: str | None = None
+    methods: tuple[str, ...] = ()
     wants_key: bool = True
     wants_room: bool = True
 
@@ -162,8 +162,10 @@ class Gateway:
             self.admission.check_room()
         if route.wants_key:
             self.admission.check_key(headers)
-        if route.method not in (None, exchange.method):
-            _check_method(exchange.method, route.method)
+        if route.methods and exchange.method not in route.methods:
+            raise errors.MethodNotAllowed(
+                f"This address takes {route.methods[0]} alone.", ", ".join(route.methods)
+            )
         if path == READY and self.admission.draining.is_set():
             raise Overloaded("The service is shutting down; send no more requests here.")
         return route.endpoint
@@ -191,14 +193,6 @@ class Gateway:
         gc.freeze()
         gc.set_threshold(*COLLECT_AT)
         metrics.watch_collector()
-
-
-def _check_method(sent: str, taken: str | None) -> None:
-    if taken == "GET":
-        if sent != "HEAD":
-            raise errors.MethodNotAllowed("This address takes GET alone.", allow="GET, HEAD")
-    elif taken is not None:
-        raise errors.MethodNotAllowed(f"This address takes {taken} alone.", allow=taken)
 
 
 class _Exchange(Request):

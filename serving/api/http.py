@@ -1,6 +1,6 @@
-"""HTTP's requests and responses on our own way: what the server gives, looked at once.
+"""Requests and responses of the APIs that BentoML's layers are not asked for.
 
-Starlette's can do more, and take longer for it than a network takes for a small picture.
+Starlette's can do more, and search the headers anew each time they are asked for one.
 """
 
 from typing import Any, NamedTuple

@@ -2,7 +2,7 @@
 
 A process writes its numbers to a file of its own, in a folder that all share, some times a second
 if they have changed. prometheus_client's own way keeps each number in a file that is mapped into
-memory: it would take as long to count a request as the network takes to answer it.
+memory, and packs and unpacks it there each time it is counted.
 
 The metric types are Prometheus' (https://prometheus.io/docs/concepts/metric_types/).
 """

@@ -10,6 +10,7 @@ from starlette.types import Message
 
 from serving import service
 from serving.api import answers
+from serving.api.requests import parse_picture
 from serving.errors import TookTooLong, UnknownModel
 from serving.inference.classifier import Classifier
 from serving.service import INLINE_BYTES, DigitClassifier
@@ -52,6 +53,23 @@ def thread_of(api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
 
     monkeypatch.setattr(answers, api, answer)
     return ask(api, picture)
+
+
+@pytest.mark.parametrize(
+    ("picture", "threads"), [(SMALL, {"MainThread"}), (MANY_BYTES, {"ThreadPoolExecutor"})]
+)
+def test_a_large_request_is_read_in_a_thread(
+    picture: bytes, threads: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = set()
+
+    def parse(*arguments: Any) -> Any:  # noqa: ANN401  as `parse_picture` has them
+        found.add(threading.current_thread().name.partition("-")[0])
+        return parse_picture(*arguments)
+
+    monkeypatch.setattr(service, "parse_picture", parse)
+    ask("predict", picture)
+    assert found == threads
 
 
 def test_a_small_picture_is_answered_where_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:

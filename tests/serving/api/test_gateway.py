@@ -76,11 +76,11 @@ OTHERS = Starlette(
     ]
 )
 ROUTES = {
-    "/ours": Route(ours, "POST"),
+    "/ours": Route(ours, ("POST",)),
     "/refusing": Route(refusing),
     "/crashing": Route(crashing),
     "/leaving": Route(leaving),
-    "/counted": Route(counted, "GET", wants_room=False),
+    "/counted": Route(counted, ("GET", "HEAD"), wants_room=False),
 }
 
 
