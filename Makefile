@@ -116,8 +116,9 @@ browser: $(DEV)/installed
 lock: $(DEV)/installed
 	$(COMPILE) --output-file requirements/serve.txt
 	$(COMPILE) --extra grpc --output-file requirements/serve-grpc.txt
+	$(COMPILE) --extra tracing --output-file requirements/serve-tracing.txt
 	$(COMPILE) --extra offline --extra test --output-file requirements/test.txt
-	$(COMPILE) --extra train --extra grpc --extra offline --extra ray --extra test --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra train --extra grpc --extra tracing --extra offline --extra ray --extra test --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --extra gpu --extra grpc --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
 	$(RESOLVE) requirements/kserve.in --output-file requirements/kserve.txt
 	$(RESOLVE) requirements/sbom.in --output-file requirements/sbom.txt
