@@ -4,6 +4,7 @@
 # make test-fast   the tests of imaging and serving that need neither torch nor a browser
 # make check   what CI runs besides: lint, types
 # make audit   look the dependencies up among those with known vulnerabilities
+# make wheel   build the package, with the models in it, into dist/
 # make image   build the service's image, with the first of docker, podman and buildah that works
 #              (VARIANT=grpc can answer over gRPC, too; VARIANT=gpu can run on CUDA)
 # make train   train all that the report is about, the models in models/ among it, from DATA; what
@@ -60,10 +61,14 @@ RESOLVE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 	--no-header --no-emit-index-url
 COMPILE := $(RESOLVE) pyproject.toml
 
-.PHONY: serve bento image test test-fast check audit train report screenshots lock browser
+.PHONY: serve wheel bento image test test-fast check audit train report screenshots lock browser
 
 serve: $(SERVE)/installed
-	exec $(SERVE)/bin/bentoml serve . --host $(HOST) --port $(PORT)
+	exec $(SERVE)/bin/python -m serving serve --host $(HOST) --port $(PORT)
+
+# The wheel is made from the sdist, which has no file that git ignores.
+wheel: $(DEV)/installed
+	$(DEV)/bin/uv build --quiet --clear --no-build-isolation --python $(DEV)/bin/python --out-dir dist
 
 bento: $(BUILDER)/installed
 	$(BUILDER)/bin/bentoml build

@@ -1,9 +1,10 @@
-"""The command line: `python -m serving …`."""
+"""The command line: `qmnist-digits …`, or `python -m serving …` in a clone."""
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from serving import settings
+from serving import __version__, resources, settings
 from serving.inference import artifacts
 from serving.inference.artifacts import Artifact, ArtifactError
 from serving.inference.classifier import ContractError, ProviderError, choose_provider
@@ -26,7 +27,7 @@ from serving.offline.results import Format, Results, ResultsError
 from serving.offline.shards import TRANSIENT, Shard, SourceError
 from serving.settings import SettingsError
 
-app = typer.Typer(help="Use the models in models/ offline.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 console = Console(soft_wrap=True)
 
 SourceArgument = Annotated[
@@ -62,6 +63,63 @@ class Run:
         if self.engine is Engine.RAY:
             return engines.run_ray(job, shards, results, self.workers, self.address)
         return engines.run_local(job, shards, results, self.workers)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Read handwritten digits: as a service, or many pictures offline.
+
+    Settings are environment variables, QMNIST_…; the options below are for some of them.
+    """
+
+
+def _ip_address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise typer.BadParameter("an IP address is wanted, such as 0.0.0.0 for all") from None
+
+
+@app.command(name="serve")
+def serve_command(
+    host: Annotated[
+        str, typer.Option(parser=_ip_address, help="0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 3000,
+    model: Annotated[
+        str | None, typer.Option(help="Answers when a request names none; else QMNIST_MODEL.")
+    ] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="The folder of the models; else QMNIST_MODELS.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that answer; else QMNIST_WORKERS.")
+    ] = None,
+) -> None:
+    """Answer pictures over HTTP, and show a page to draw on at /ui/."""
+    given = {"model": model, "models": models, "workers": workers}
+    _export({name: value for name, value in given.items() if value is not None})
+    # The workers run where the code is, and not in a folder that may have a `serving` of its own.
+    _export({name: value.absolute() for name, value in settings.load() if isinstance(value, Path)})
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # or it reports to its makers
+    command = [sys.executable, "-P", "-m", "bentoml", "serve", "serving.service:DigitClassifier"]
+    command += ["--working-dir", str(resources.PACKAGE.parent)]
+    os.execv(command[0], [*command, "--host", host, "--port", str(port)])  # noqa: S606  no shell
+
+
+def _export(values: Mapping[str, object]) -> None:
+    os.environ.update({f"QMNIST_{name.upper()}": str(value) for name, value in values.items()})
 
 
 @app.command(name="evaluate")

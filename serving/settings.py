@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from serving import resources
+
 
 class SettingsError(Exception):
     """A setting has a value that it cannot have; the message names it."""
@@ -38,7 +40,7 @@ class Settings(BaseSettings):
     provider: Provider = Provider.CPU
     """`cuda` that cannot be had stops the start; `auto` takes CUDA where it works."""
 
-    models: Path = Path(__file__).parent.parent / "models"
+    models: Path = resources.MODELS
     """The folder with an artifact in each subfolder."""
 
     model_poll: float = Field(default=0, ge=0)

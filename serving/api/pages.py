@@ -18,10 +18,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-UI = "/ui"
+from serving.resources import REPORT, REPORT_PICTURES, WEB
 
-WEB = Path(__file__).parent.parent / "web"
-DOCS = Path(__file__).parent.parent.parent / "docs"
+UI = "/ui"
 
 # https://owasp.org/www-project-secure-headers/
 SECURITY = {
@@ -57,7 +56,7 @@ def routes() -> list[Route | Mount]:
         Route(UI, to_folder),
         Route(f"{UI}/models", models),
         Route(f"{UI}/report", report),
-        Mount(f"{UI}/report", Files(DOCS / "report")),
+        Mount(f"{UI}/report", Files(REPORT_PICTURES)),
         Mount(UI, Files(WEB / "ui", html=True)),
     ]
 
@@ -104,7 +103,7 @@ async def report(_: Request) -> Response:
 @cache
 def _report() -> str:
     try:
-        text = (DOCS / "report.md").read_text(encoding="utf-8")
+        text = REPORT.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise HTTPException(404) from None
     frame = (WEB / "ui" / "report.html").read_text(encoding="utf-8")
