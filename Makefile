@@ -2,7 +2,7 @@
 #              lets other machines in; GPU=1 runs on CUDA; GRPC_PORT=8001 answers over gRPC, too)
 # make test    run every test, on all cores (TESTS= picks some, as pytest's arguments do)
 # make test-fast   the tests of imaging and serving that need neither torch nor a browser
-# make check   what CI runs besides: lint, types
+# make check   what CI runs besides: lint, types, the schemas of the project's own files
 # make audit   look the dependencies up among those with known vulnerabilities
 # make wheel   build the package, with the models in it, into dist/
 # make image   build the service's image, with the first of docker, podman and buildah that works
@@ -60,6 +60,7 @@ RUNS := $(addprefix notebook-,0 1 2 3 4 5 6 7 8 9) $(addprefix strong-,0 1 2)
 RESOLVE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url
 COMPILE := $(RESOLVE) pyproject.toml
+SCHEMA := $(DEV)/bin/check-jsonschema --quiet --builtin-schema vendor
 
 .PHONY: serve wheel bento image test test-fast check audit train report screenshots lock browser
 
@@ -92,6 +93,12 @@ check: $(DEV)/installed
 	$(DEV)/bin/ruff check
 	$(DEV)/bin/ruff format --check
 	$(DEV)/bin/mypy
+	$(DEV)/bin/validate-pyproject pyproject.toml
+	$(DEV)/bin/pre-commit validate-config
+	$(SCHEMA).github-workflows .github/workflows/*.yml
+	$(SCHEMA).dependabot .github/dependabot.yml
+	$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/*.yml
+	$(SCHEMA).citation-file-format CITATION.cff
 
 audit: $(DEV)/installed
 	failed=0; for lock in requirements/serve*.txt; do \

@@ -1,0 +1,51 @@
+"""The project's own files: what runs on GitHub, releases, the citation."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serving import __version__
+from tests.conftest import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def commands(value: Any) -> Iterator[str]:  # noqa: ANN401  YAML is anything
+    """What is under a key `run`, wherever that is: in a step, or in a matrix that steps take."""
+    if isinstance(value, dict):
+        if isinstance(value.get("run"), str):
+            yield value["run"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from commands(item)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_runs_what_a_person_can_type(workflow: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    run = list(commands(yaml.safe_load(workflow.read_text(encoding="utf-8"))))
+    ours = [match for each in run for match in re.findall(r"\b(make) (\S+)|(\.ci/\S+)", each)]
+    assert len(ours) > 2
+    for make, target, script in ours:
+        assert target in phony.split() if make else os.access(ROOT / script, os.X_OK)
+
+
+def notes(tag: str) -> subprocess.CompletedProcess[str]:
+    command = [str(ROOT / ".ci" / "notes"), tag]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_tag_of_another_version_has_no_notes() -> None:
+    done = notes("v999.0")
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"The tag is v999.0, and the version {__version__}; tag it v{__version__}.\n"
+    )
