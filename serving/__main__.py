@@ -1,6 +1,7 @@
 """The command line: `qmnist-digits …`, or `python -m serving …` in a clone."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -91,6 +92,14 @@ def _ip_address(text: str) -> str:
         raise typer.BadParameter("an IP address is wanted, such as 0.0.0.0 for all") from None
 
 
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise typer.BadParameter(f"{host} port {port}: {error.strerror}") from None
+
+
 @app.command(name="serve")
 def serve_command(
     host: Annotated[
@@ -108,6 +117,7 @@ def serve_command(
     ] = None,
 ) -> None:
     """Answer pictures over HTTP, and show a page to draw on at /ui/."""
+    _check_port(host, port)
     given = {"model": model, "models": models, "workers": workers}
     _export({name: value for name, value in given.items() if value is not None})
     # The workers run where the code is, and not in a folder that may have a `serving` of its own.
