@@ -6,7 +6,8 @@
 # make audit   look the dependencies up among those with known vulnerabilities
 # make wheel   build the package, with the models in it, into dist/
 # make image   build the service's image, with the first of docker, podman and buildah that works
-#              (VARIANT=grpc can answer over gRPC, too; VARIANT=gpu can run on CUDA)
+#              (VARIANT=grpc can answer over gRPC, too; VARIANT=gpu can run on CUDA; VARIANT=tracing
+#              can send traces)
 # make train   train all that the report is about, the models in models/ among it, from DATA; what
 #              was interrupted goes on where it stopped
 # make report  write docs/report.md anew from results/
@@ -46,11 +47,9 @@ FAST := .venv-test
 TESTS ?=
 # A process of tests for each core; one that has none left takes some of another's.
 PYTEST := -m pytest -n auto --dist worksteal --durations=10
-# The environment whose BentoML makes a bento, which is the same for every variant of the image.
-BUILDER ?= .venv
-# What is installed in the image: grpc, gpu, or else neither.
+# What is installed in the image: grpc, gpu or tracing, or else none of them.
 VARIANT ?=
-# More for `bentoml containerize`, such as --opt build-arg=BASE_IMAGE=…
+# More for the engine's `build`, such as --build-arg BASE_IMAGE=…
 IMAGE_OPTIONS ?=
 IMAGE ?= qmnist-digits:latest
 ENGINE ?= $(shell for engine in docker podman buildah; do \
@@ -62,7 +61,7 @@ RESOLVE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 COMPILE := $(RESOLVE) pyproject.toml
 SCHEMA := $(DEV)/bin/check-jsonschema --quiet --builtin-schema vendor
 
-.PHONY: serve wheel bento image test test-fast check audit train report screenshots lock browser
+.PHONY: serve wheel image test test-fast check audit train report screenshots lock browser
 
 serve: $(SERVE)/installed
 	exec $(SERVE)/bin/python -m serving serve --host $(HOST) --port $(PORT)
@@ -71,16 +70,10 @@ serve: $(SERVE)/installed
 wheel: $(DEV)/installed
 	$(DEV)/bin/uv build --quiet --clear --no-build-isolation --python $(DEV)/bin/python --out-dir dist
 
-bento: $(BUILDER)/installed
-	$(BUILDER)/bin/bentoml build
-
-# From / because of BentoML's issue 5566: the template must lie below the folder of the command, and
-# BentoML copies it to where temporary files go. In the other format an image has no health check.
-image: bento
-	cd / && BUILDAH_FORMAT=docker $(abspath $(BUILDER))/bin/bentoml containerize qmnist-digits:latest \
-	    --backend $(or $(ENGINE),$(error none of docker, podman and buildah works here)) \
-	    --image-tag $(IMAGE) --opt build-arg=REQUIREMENTS=requirements/serve$(VARIANT:%=-%).txt \
-	    $(IMAGE_OPTIONS)
+# podman's and buildah's other format has no health check.
+image:
+	BUILDAH_FORMAT=docker $(or $(ENGINE),$(error none of docker, podman and buildah works here)) build \
+	    --tag $(IMAGE) --build-arg VARIANT=$(VARIANT) $(IMAGE_OPTIONS) .
 
 test: $(DEV)/installed $(KSERVE)/installed browser
 	QMNIST_DATA=$(DATA) $(DEV)/bin/python $(PYTEST) $(TESTS)

@@ -65,10 +65,9 @@ def autoscaler(overlay: str) -> Resource:
 
 
 @functools.cache
-def composed() -> dict[str, Resource]:
-    """The services of `compose.yaml`, by name."""
-    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
-    found: dict[str, Resource] = yaml.safe_load(text)["services"]
+def composed(file: Path = DEPLOY / "compose.yaml") -> dict[str, Resource]:
+    """The services of a file of Compose's, by name."""
+    found: dict[str, Resource] = yaml.safe_load(file.read_text(encoding="utf-8"))["services"]
     return found
 
 

@@ -1,4 +1,4 @@
-"""`deploy/compose.yaml`, and its proxy, the real one, before two servers."""
+"""`compose.yaml`, and `deploy/compose.yaml` with its proxy, the real one, before two servers."""
 
 import http.client
 import os
@@ -33,7 +33,21 @@ SEVEN = drawn.encode(drawn.on_paper(7))
 CONFIGURATION = (ROOT / "deploy" / "Caddyfile").read_text(encoding="utf-8")
 PROXY = composed()["proxy"]
 REPLICAS = {name: service for name, service in composed().items() if name != "proxy"}
+(ALONE,) = composed(ROOT / "compose.yaml").values()
 DRAIN = REPLICAS["digits-1"]["environment"]["QMNIST_DRAIN"]
+
+
+def test_compose_knows_all_fields() -> None:
+    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema"]
+    files = [ROOT / "compose.yaml", ROOT / "deploy" / "compose.yaml"]
+    subprocess.run([*command, "vendor.compose-spec", *files], check=True)
+
+
+def test_the_one_that_is_alone_is_built_from_the_dockerfile_and_published() -> None:
+    assert ALONE["build"] == "."
+    assert ALONE["ports"] == ["${PORT:-3000}:3000"]
+    images = {replica["image"] for replica in REPLICAS.values()}
+    assert images == {f"${{IMAGE:-{ALONE['image']}}}"}
 
 
 def test_the_proxy_knows_the_replicas_that_there_are() -> None:
@@ -47,23 +61,22 @@ def test_the_proxy_waits_until_all_replicas_are_healthy() -> None:
     assert PROXY["depends_on"] == {name: {"condition": "service_healthy"} for name in REPLICAS}
 
 
-def test_a_replica_may_do_nothing_that_it_need_not() -> None:
-    for replica in REPLICAS.values():
+def test_a_container_may_do_nothing_that_it_need_not() -> None:
+    for replica in (ALONE, *REPLICAS.values()):
         assert replica["read_only"] is True
         assert replica["tmpfs"] == ["/tmp"]  # noqa: S108  in the container
         assert replica["cap_drop"] == ["ALL"]
         assert replica["security_opt"] == ["no-new-privileges:true"]
-        assert "ports" not in replica
+    assert not [replica for replica in REPLICAS.values() if "ports" in replica]
 
 
-def test_a_replica_has_the_time_to_go_in_order() -> None:
+def test_a_container_has_the_time_to_go_in_order() -> None:
     settings = Settings()
-    for replica in REPLICAS.values():
-        assert {f"QMNIST_{field}".upper() for field in Settings.model_fields} >= set(
-            replica["environment"]
-        )
-        assert "QMNIST_TIMEOUT" not in replica["environment"]  # so it is the default
-        drain = replica["environment"]["QMNIST_DRAIN"]
+    for replica in (ALONE, *REPLICAS.values()):
+        variables = replica.get("environment", {})
+        assert {f"QMNIST_{field}".upper() for field in Settings.model_fields} >= set(variables)
+        assert "QMNIST_TIMEOUT" not in variables  # so it is the default
+        drain = variables.get("QMNIST_DRAIN", settings.drain)
         assert seconds(replica["stop_grace_period"]) >= drain + 2 * settings.timeout
     text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     (timeout,) = re.findall(r"--stop-timeout (\d+)", text)

@@ -1,8 +1,7 @@
-"""`bentoml build`, the bento it makes, and the Dockerfile in it."""
+"""`bentoml build`, the bento it makes, and `bentoml containerize`."""
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,19 +14,15 @@ from tests.pictures import drawn
 
 
 @pytest.fixture(scope="module")
-def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(ROOT, tmp_path_factory.mktemp("bentoml"))
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where BentoML has its bentos."""
+    return tmp_path_factory.mktemp("bentoml")
 
 
 @pytest.fixture(scope="module")
-def dockerfile(bento: Path) -> str:
-    return (bento / "env" / "docker" / "Dockerfile").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def image(dockerfile: str) -> str:
-    """The stage of the Dockerfile that is the image; the others are left behind."""
-    return dockerfile[dockerfile.rindex("\nFROM ") :]
+def bento(home: Path) -> Path:
+    bentoml("build", "--version", "1", home=home)
+    return home / "bentos" / "qmnist-digits" / "1"
 
 
 def test_a_bento_holds_serving_models_and_the_report_and_nothing_else(bento: Path) -> None:
@@ -45,9 +40,8 @@ def test_a_bento_holds_serving_models_and_the_report_and_nothing_else(bento: Pat
         for name in ("baseline", "deeper", "dropout")
         for file in ("card.json", "model.onnx", "model.torchscript.pt")
     }
-    requirements = {
-        Path("requirements", f"{name}.txt") for name in ("sbom", "serve", "serve-gpu", "serve-grpc")
-    }
+    locks = ("sbom", "serve", "serve-gpu", "serve-grpc", "serve-tracing")
+    requirements = {Path("requirements", f"{name}.txt") for name in locks}
     assert files - serving - models - report - requirements == {
         Path(n) for n in ("LICENSE", "README.md", "bentofile.yaml")
     }
@@ -61,54 +55,30 @@ def test_a_bento_needs_no_torch(bento: Path) -> None:
     assert not {name for name in packages if name.startswith(("torch", "nvidia-c", "onnxscript"))}
 
 
-def test_an_image_is_made_without_a_compiler_and_without_git(dockerfile: str) -> None:
-    commands = re.sub(r"^#.*$", "", dockerfile, flags=re.MULTILINE)
-    assert not re.search(r"\b(apt|apt-get|build-essential|gcc|git)\b", commands)
-    pips = re.findall(r"pip --python (?:.*\\\n)*.*", dockerfile)
-    assert len(pips) == 2
-    assert all("--require-hashes" in pip and "--only-binary :all:" in pip for pip in pips)
-    # Where packages come from, and who may fetch them, is mounted and not written down.
-    assert "index-url" not in dockerfile
-    assert dockerfile.count("--mount=type=secret,id=pip.conf") == 2
-
-
-@pytest.mark.parametrize("variant", ["", "grpc", "gpu"])
-def test_a_variant_of_the_image_is_the_same_bento_with_other_packages(
-    bento: Path, variant: str
-) -> None:
-    command = ["make", "--dry-run", "image", f"VARIANT={variant}", "ENGINE=docker"]
-    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
-    text = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    lock = f"requirements/serve-{variant}.txt" if variant else "requirements/serve.txt"
-    assert re.findall(r"build-arg=REQUIREMENTS=(\S+)", text) == [lock]
-    assert (bento / "src" / lock).is_file()
-    assert ".venv/bin/bentoml build" in text
-    assert ".venv-gpu" not in text
-
-
-def test_packages_come_before_the_models_and_do_not_change_with_them(
-    bento: Path, dockerfile: str, image: str, tmp_path: Path
-) -> None:
-    stage = dockerfile[dockerfile.index(" AS packages") : dockerfile.index(" AS sbom")]
-    assert re.findall(r"^COPY (.+)$", stage, re.MULTILINE) == [
-        "src/${REQUIREMENTS} /build/requirements.txt"
-    ]
-    assert re.findall(r"^COPY --from=(\w+) ", image, re.MULTILINE) == ["packages", "sbom", "bento"]
-
-    changed = tmp_path / "changed"
-    shutil.copytree(bento / "src", changed)
-    shutil.copytree(ROOT / "deploy", changed / "deploy")
-    with (changed / "models" / "deeper" / "card.json").open("a", encoding="utf-8") as card:
-        card.write("\n")
-    other = build(changed, tmp_path / "bentoml")
-    for file in (
-        "env/docker/Dockerfile",
-        "src/requirements/serve.txt",
-        "src/requirements/sbom.txt",
-    ):
-        assert (other / file).read_bytes() == (bento / file).read_bytes()
+@pytest.mark.usefixtures("bento")
+def test_a_bento_is_containerized_in_the_projects_folder(home: Path, tmp_path: Path) -> None:
+    """As far as the container engine, of which this has only the name."""
+    context = tmp_path / "context"
+    engine = tmp_path / "docker"
+    engine.write_text(
+        "#!/bin/sh\n"
+        'if [ "$1" = version ]; then echo 28.0.0; exit; fi\n'
+        f'cp -R . {context} && echo "$@" >{context}/arguments\n',
+        encoding="utf-8",
+    )
+    engine.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    bentoml("containerize", "qmnist-digits:latest", home=home, **environment)
+    arguments = (context / "arguments").read_text(encoding="utf-8").split()
+    assert arguments[:3] == ["build", "--tag", "qmnist-digits:1"]
+    dockerfile = (context / "env" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert "\nFROM python:3.11-slim-bookworm AS " in dockerfile
+    assert (context / "src" / "models" / "deeper" / "model.onnx").is_file()
+    required = (context / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
+    lock = (ROOT / "requirements" / "serve.txt").read_text(encoding="utf-8")
+    for pinned in (r"^[\w.-]+==[\w.]+", r"--hash=\S+"):
+        found, expected = (set(re.findall(pinned, text, re.MULTILINE)) for text in (required, lock))
+        assert found == expected
 
 
 def test_a_bento_serves(bento: Path, start_server: StartServer) -> None:
@@ -118,11 +88,15 @@ def test_a_bento_serves(bento: Path, start_server: StartServer) -> None:
     assert answer["digit"] == 4
 
 
-def build(folder: Path, home: Path) -> Path:
+def bentoml(*arguments: str, home: Path, **environment: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", "--version", "1", "."],
-        cwd=folder,
-        env={**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"},
+        [sys.executable, "-m", "bentoml", *arguments],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "BENTOML_HOME": str(home),
+            "BENTOML_DO_NOT_TRACK": "True",
+            **environment,
+        },
         check=True,
     )
-    return home / "bentos" / "qmnist-digits" / "1"

@@ -6,10 +6,13 @@ import os
 import re
 import signal
 import stat
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import yaml
+from pathspec import PathSpec
 
 from tests.conftest import ROOT, in_flight, until
 from tests.deploy.manifests import composed, seconds
@@ -37,11 +40,18 @@ def test_it_holds_what_serves_and_not_what_builds(image: Image) -> None:
     parts = {part for path in added for part in path.parts}
     assert not parts & {"torch", "pip", "setuptools", "tests", ".cache", "build", "wheels"}
     assert not [path for path in added if path.suffix == ".conf"]
-    source = Path("app", "bento", "src")
-    assert source / "docs" / "report.md" in added
-    assert source / "serving" / "web" / "ui" / "index.html" in added
-    for name in ("baseline", "deeper", "dropout"):
-        assert {source / "models" / name / file for file in ("model.onnx", "card.json")} < added
+
+
+def test_it_holds_the_files_that_a_bento_holds(image: Image) -> None:
+    app = image.root / "app"
+    held = {path.relative_to(app) for path in files(app) if "__pycache__" not in path.parts}
+    held = {path for path in held if path.parts[0] != ".venv"} - {Path("sbom.cdx.json")}
+    include = yaml.safe_load((ROOT / "bentofile.yaml").read_text(encoding="utf-8"))["include"]
+    included = PathSpec.from_lines("gitwildmatch", [*include, "/bentofile.yaml"])
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    ours = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert held == {Path(path) for path in included.match_files(ours.splitlines())}
+    assert Path("models", "deeper", "model.onnx") in held
 
 
 def test_who_serves_may_write_nothing_of_it(image: Image) -> None:
@@ -54,7 +64,7 @@ def test_who_serves_may_write_nothing_of_it(image: Image) -> None:
 
 def test_all_of_it_is_compiled(image: Image) -> None:
     """Or it would be at each start, because who serves may write nothing."""
-    for folder in (".venv/lib", "bento/src"):
+    for folder in (".venv/lib", "artifact", "imaging", "serving"):
         sources = list((image.root / "app" / folder).rglob("*.py"))
         assert sources
         for source in sources:

@@ -1,13 +1,12 @@
-# The service's image. `bentoml build` fills this in, for everyone to read below the bento's
-# env/docker/, and `bentoml containerize` builds it. BentoML's own Dockerfile leaves compilers, git
-# and uv in the image, gives the files to the user that serves, and has no health check. The only
-# installer in this one is its base's pip.
-ARG BASE_IMAGE={{ __base_image__ }}
+# The service's image: `docker build --tag qmnist-digits .` .dockerignore lists what goes into it, and
+# docs/deploy.md says how it differs from the image that `bentoml containerize` builds.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM $BASE_IMAGE AS packages
-ARG REQUIREMENTS=requirements/serve.txt
-# Nothing else of the bento comes before this, so a new model does not install the packages again.
-COPY src/${REQUIREMENTS} /build/requirements.txt
+# grpc, gpu or tracing: another lock is installed.
+ARG VARIANT=
+# Nothing else comes before this, so a new model does not install the packages again.
+COPY requirements/serve${VARIANT:+-$VARIANT}.txt /build/requirements.txt
 # What is mounted here is not in the image: pip's cache, its settings, and certificates that it
 # needs. The environment has no pip of its own, and neither its packages' tests nor their C sources;
 # it is compiled, because who serves may write nothing.
@@ -22,7 +21,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/.venv
 
 FROM packages AS sbom
-COPY src/requirements/sbom.txt /build/sbom.txt
+COPY requirements/sbom.txt /build/sbom.txt
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.pem,target=/etc/pip.pem \
@@ -32,31 +31,35 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /build/sbom/bin/cyclonedx-py environment --output-reproducible \
         --output-file /build/sbom.cdx.json /app/.venv
 
-FROM $BASE_IMAGE AS bento
-COPY . /app/bento
-# Whatever they were where the bento was built: all may read, and only root write.
-RUN chmod -R u=rwX,go=rX /app/bento \
-    && chmod +x /app/bento/env/docker/entrypoint.sh \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /app/bento/src
+FROM $BASE_IMAGE AS source
+COPY . /app
+# Whatever the files' modes were: all may read, and only root write.
+RUN chmod -R u=rwX,go=rX /app \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM $BASE_IMAGE
+LABEL org.opencontainers.image.title="qmnist-digits" \
+      org.opencontainers.image.description="POST a picture, get the digit back." \
+      org.opencontainers.image.licenses="Apache-2.0"
 # Nothing is written but below /tmp: the service's own folder, and what BentoML has in BENTOML_HOME.
+# The last three are bentofile.yaml's, too.
 ENV LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PATH=/app/.venv/bin:$PATH \
-    BENTO_PATH=/app/bento \
-    BENTOML_HOME=/tmp/bentoml
-{% for key, value in __options__env.items() %}
-ENV {{ key }}={{ value | bash_quote }}
-{% endfor %}
-RUN groupadd --gid {{ bento__uid_gid }} {{ bento__user }} \
-    && useradd --no-log-init --uid {{ bento__uid_gid }} --gid {{ bento__uid_gid }} {{ bento__user }}
+    BENTOML_HOME=/tmp/bentoml \
+    BENTOML_DO_NOT_TRACK=True \
+    ORT_DISABLE_TELEMETRY=1 \
+    QMNIST_GRPC_HOST=0.0.0.0
+# BentoML's user in the images that it builds.
+RUN groupadd --gid 1034 bentoml \
+    && useradd --no-log-init --uid 1034 --gid 1034 bentoml
 COPY --from=packages /app/.venv /app/.venv
 COPY --from=sbom /build/sbom.cdx.json /app/sbom.cdx.json
-COPY --from=bento /app/bento /app/bento
-WORKDIR /app/bento/src
+COPY --from=source /app /app
+WORKDIR /app
 EXPOSE 3000
 # A number, so that Kubernetes can see that it is not root.
-USER {{ bento__uid_gid }}:{{ bento__uid_gid }}
+USER 1034:1034
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python3", "-m", "serving.health"]
-ENTRYPOINT ["/app/bento/env/docker/entrypoint.sh"]
+# The shell reads PORT and then becomes BentoML, which so is process 1 and gets the signals.
+ENTRYPOINT ["sh", "-c", "exec bentoml serve . --port \"${PORT:-3000}\" \"$@\"", "sh"]
