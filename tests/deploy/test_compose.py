@@ -38,9 +38,9 @@ DRAIN = REPLICAS["digits-1"]["environment"]["QMNIST_DRAIN"]
 
 
 def test_compose_knows_all_fields() -> None:
-    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema"]
-    files = [ROOT / "compose.yaml", ROOT / "deploy" / "compose.yaml"]
-    subprocess.run([*command, "vendor.compose-spec", *files], check=True)
+    command = [str(Path(sys.executable).with_name("check-jsonschema"))]
+    command += ["--builtin-schema", "vendor.compose-spec", "compose.yaml", "deploy/compose.yaml"]
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 def test_the_one_that_is_alone_is_built_from_the_dockerfile_and_published() -> None:

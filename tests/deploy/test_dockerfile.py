@@ -11,14 +11,12 @@ from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMMANDS = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", "")
+# By name; the last has none, and is the image.
+STAGES = {
+    text.partition("\n")[0].partition(" AS ")[2]: text
+    for text in re.split(r"^FROM ", COMMANDS, flags=re.MULTILINE)[1:]
+}
 BENTOFILE = yaml.safe_load((ROOT / "bentofile.yaml").read_text(encoding="utf-8"))
-
-
-def stage(name: str) -> str:
-    """The stage with a name; the last has none, and is the image."""
-    stages = re.split(r"^FROM \$BASE_IMAGE.*|^FROM packages.*", COMMANDS, flags=re.MULTILINE)
-    names = re.findall(r"^FROM \S+(?: AS (\w+))?$", COMMANDS, re.MULTILINE)
-    return dict(zip(names, stages[1:], strict=True))[name]
 
 
 def test_it_installs_without_a_compiler_and_by_hashes_alone() -> None:
@@ -32,10 +30,10 @@ def test_it_installs_without_a_compiler_and_by_hashes_alone() -> None:
 
 
 def test_packages_come_before_the_models_and_do_not_change_with_them() -> None:
-    assert re.findall(r"^COPY (.+)$", stage("packages"), re.MULTILINE) == [
+    assert re.findall(r"^COPY (.+)$", STAGES["packages"], re.MULTILINE) == [
         "requirements/serve${VARIANT:+-$VARIANT}.txt /build/requirements.txt"
     ]
-    assert re.findall(r"^COPY --from=(\w+) ", stage(""), re.MULTILINE) == [
+    assert re.findall(r"^COPY --from=(\w+) ", STAGES[""], re.MULTILINE) == [
         "packages",
         "sbom",
         "source",
@@ -50,7 +48,7 @@ def test_a_variant_is_the_same_image_with_other_packages(variant: str) -> None:
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     ).stdout
     assert re.findall(r"--build-arg VARIANT=(\S*)", text) == [variant]
-    assert re.findall(r"^ARG VARIANT=$", stage("packages"), re.MULTILINE)
+    assert re.findall(r"^ARG VARIANT=$", STAGES["packages"], re.MULTILINE)
     assert (ROOT / f"requirements/serve{variant and '-' + variant}.txt").is_file()
 
 
@@ -63,5 +61,5 @@ def test_the_image_is_made_of_the_files_of_a_bento() -> None:
 def test_it_has_the_base_and_the_variables_of_bentos_image() -> None:
     base = BENTOFILE["docker"]["base_image"]
     assert re.findall(r"^ARG BASE_IMAGE=(\S+)$", COMMANDS, re.MULTILINE) == [base]
-    variables = dict(re.findall(r"(\w+)=(\S+)", stage("")))
+    variables = dict(re.findall(r"(\w+)=(\S+)", STAGES[""]))
     assert {one["name"]: one["value"] for one in BENTOFILE["envs"]}.items() <= variables.items()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import yaml
-from pathspec import PathSpec
+from pathspec import GitIgnoreSpec
 
 from tests.conftest import ROOT, in_flight, until
 from tests.deploy.manifests import composed, seconds
@@ -47,7 +47,7 @@ def test_it_holds_the_files_that_a_bento_holds(image: Image) -> None:
     held = {path.relative_to(app) for path in files(app) if "__pycache__" not in path.parts}
     held = {path for path in held if path.parts[0] != ".venv"} - {Path("sbom.cdx.json")}
     include = yaml.safe_load((ROOT / "bentofile.yaml").read_text(encoding="utf-8"))["include"]
-    included = PathSpec.from_lines("gitwildmatch", [*include, "/bentofile.yaml"])
+    included = GitIgnoreSpec.from_lines([*include, "/bentofile.yaml"])
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     ours = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert held == {Path(path) for path in included.match_files(ours.splitlines())}
