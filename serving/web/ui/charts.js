@@ -7,7 +7,13 @@ const [WIDTH, HEIGHT, LEFT, TOP, BOTTOM] = [300, 170, 38, 8, 30];
 
 const digits = Array.from({ length: 10 }, (_, digit) => digit);
 
-/** A confusion matrix: `counts[label][predicted]`. */
+/** @import { Bin } from "./service.js" */
+
+/**
+ * A confusion matrix.
+ *
+ * @param {number[][]} counts `[label][predicted]`
+ */
 export function confusion(counts) {
   const heads = digits.map((digit) => make("th", { scope: "col" }, `${digit}`));
   const rows = counts.map((row, label) => {
@@ -28,7 +34,11 @@ export function confusion(counts) {
   );
 }
 
-/** A reliability diagram: a point for each bin with answers, as large as they are many. */
+/**
+ * A reliability diagram: a point for each bin with answers, as large as they are many.
+ *
+ * @param {Bin[]} bins
+ */
 export function reliability(bins) {
   const filled = bins.filter((bin) => bin.count > 0);
   const { svg, x, y } = axes([0, 1], [0, 1], "confidence", [0, 0.5, 1], [0, 0.5, 1], percentage);
@@ -47,7 +57,12 @@ export function reliability(bins) {
   return named(svg, `Reliability: ${words.join("; ")}.`);
 }
 
-/** The accuracy on validation digits after each epoch; without such digits, the training loss. */
+/**
+ * The accuracy on validation digits after each epoch; without such digits, the training loss.
+ *
+ * @param {number[]} accuracies
+ * @param {number[]} losses
+ */
 export function curve(accuracies, losses) {
   const values = accuracies.length > 0 ? accuracies : losses;
   const isAccuracy = values === accuracies;
@@ -60,25 +75,44 @@ export function curve(accuracies, losses) {
     isAccuracy ? "epoch; right on validation digits" : "epoch; training loss",
     [1, Math.round(values.length / 2), values.length],
     [from, (from + to) / 2, to],
-    isAccuracy ? percentage : (value) => value.toFixed(2),
+    isAccuracy ? percentage : twoDecimals,
   );
   const points = values.map((value, i) => `${x(i + 1)},${y(Math.max(value, from))}`);
   svg.append(makeSvg("polyline", { class: "curve", points: points.join(" ") }));
-  const last = isAccuracy ? exactly(values.at(-1)) : values.at(-1).toFixed(4);
-  return named(svg, `After ${values.length} epochs ${last}.`);
+  const last = values[values.length - 1];
+  const said = isAccuracy ? exactly(last) : last.toFixed(4);
+  return named(svg, `After ${values.length} epochs ${said}.`);
 }
 
+/** @param {number} value */
 const percentage = (value) => `${Math.round(100 * value)} %`;
 
+/** @param {number} value */
+const twoDecimals = (value) => value.toFixed(2);
+
+/**
+ * @param {SVGElement} svg
+ * @param {string} name
+ */
 function named(svg, name) {
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", name);
   return svg;
 }
 
+/**
+ * @param {[number, number]} ends Of the horizontal axis.
+ * @param {[number, number]} heights Of the vertical one.
+ * @param {string} name
+ * @param {number[]} xTicks
+ * @param {number[]} yTicks
+ * @param {(value: number) => string} format
+ */
 function axes([x0, x1], [y0, y1], name, xTicks, yTicks, format) {
   const [right, bottom] = [WIDTH - 18, HEIGHT - BOTTOM];
+  /** @param {number} value */
   const x = (value) => LEFT + ((value - x0) / (x1 - x0)) * (right - LEFT);
+  /** @param {number} value */
   const y = (value) => bottom - ((value - y0) / (y1 - y0)) * (bottom - TOP);
   const svg = makeSvg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}` });
   svg.append(

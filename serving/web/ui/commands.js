@@ -3,20 +3,37 @@
 import { address, key } from "./service.js";
 
 /**
+ * A picture that the service is asked about. One from a file is named in the request; any other stands
+ * in its text, as base64.
+ *
+ * @typedef {{ picture: Blob, name: string, isFile: boolean }} Subject
+ *
+ * @callback Write Writes a request.
+ * @param {Subject} subject
+ * @param {string} endpoint
+ * @param {string} model
+ * @returns {Promise<string>}
+ */
+
+/**
  * A request in words of a shell.
  *
- * A picture from a file is named; any other stands in the text, as base64.
+ * @type {Write}
  */
-export async function curl({ picture, name, isFile }, endpoint, model) {
+export const curl = async ({ picture, name, isFile }, endpoint, model) => {
   const options = [`-H ${quoted(`Content-Type: ${type(picture)}`)}`];
   if (key.get()) options.push('-H "Authorization: Bearer $QMNIST_API_KEY"');
   const rest = [...options, quoted(address(endpoint, model).href)].join(" \\\n  ");
   if (isFile) return `curl --data-binary @${quoted(name)} ${rest}`;
   return `base64 -d <<'END' | curl --data-binary @- ${rest}\n${await base64(picture)}\nEND`;
-}
+};
 
-/** The same in Python, with its standard library. */
-export async function python({ picture, name, isFile }, endpoint, model) {
+/**
+ * The same in Python, with its standard library.
+ *
+ * @type {Write}
+ */
+export const python = async ({ picture, name, isFile }, endpoint, model) => {
   const headers = [`"Content-Type": ${JSON.stringify(type(picture))}`];
   if (key.get()) headers.push('"Authorization": f"Bearer {os.environ[\'QMNIST_API_KEY\']}"');
   const imports = ["json", "urllib.request"];
@@ -35,19 +52,22 @@ export async function python({ picture, name, isFile }, endpoint, model) {
     "with urllib.request.urlopen(request) as response:",
     "    print(json.load(response))",
   ].join("\n");
-}
+};
 
+/** @param {Blob} picture */
 const type = (picture) => picture.type || "application/octet-stream";
 
+/** @param {string} text */
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+/** @param {Blob} picture */
 async function base64(picture) {
   const reader = new FileReader();
-  await new Promise((resolve, reject) => {
-    reader.onload = resolve;
+  const url = await new Promise((resolve, reject) => {
+    reader.onload = () => resolve(/** @type {string} */ (reader.result));
     reader.onerror = () => reject(reader.error);
     reader.readAsDataURL(picture);
   });
-  const text = reader.result.slice(reader.result.indexOf(",") + 1);
+  const text = url.slice(url.indexOf(",") + 1);
   return (text.match(/.{1,76}/g) ?? []).join("\n");
 }

@@ -1,19 +1,51 @@
 // Small helpers for the page's elements.
 
-export const byId = (id) => document.getElementById(id);
+/**
+ * The element with an id, which is of the given kind.
+ *
+ * @template {Element} [Kind=HTMLElement]
+ * @param {string} id
+ * @param {new () => Kind} kind
+ * @returns {Kind}
+ */
+export function byId(id, kind = /** @type {any} */ (HTMLElement)) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new TypeError(`#${id} is no ${kind.name}`);
+  return found;
+}
 
-/** Makes an element: its attributes, and what is in it. */
+/**
+ * Makes an element: its attributes, and what is in it.
+ *
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name
+ * @param {Record<string, string | number>} attributes
+ * @param {(Node | string)[]} content
+ */
 export function make(name, attributes = {}, ...content) {
   return fill(document.createElement(name), attributes, content);
 }
 
-/** Makes an element of SVG. */
+/**
+ * Makes an element of SVG.
+ *
+ * @template {keyof SVGElementTagNameMap} Name
+ * @param {Name} name
+ * @param {Record<string, string | number>} attributes
+ * @param {(Node | string)[]} content
+ */
 export function makeSvg(name, attributes = {}, ...content) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, content);
 }
 
+/**
+ * @template {Element} Kind
+ * @param {Kind} element
+ * @param {Record<string, string | number>} attributes
+ * @param {(Node | string)[]} content
+ */
 function fill(element, attributes, content) {
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, `${value}`);
   element.append(...content);
   return element;
 }

@@ -17,7 +17,12 @@ export const EXAMPLES = [
   ["scribble", "A scribble"],
 ];
 
-/** Fills a list with the examples; `choose` is told the address and the name of one clicked. */
+/**
+ * Fills a list with the examples; `choose` is told the address and the name of one clicked.
+ *
+ * @param {HTMLElement} list
+ * @param {(address: string, name: string) => void} choose
+ */
 export function showGallery(list, choose) {
   for (const [file, title] of EXAMPLES) {
     const name = `${file}.webp`;

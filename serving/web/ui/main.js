@@ -1,6 +1,4 @@
-// The page to draw on. What is on the sheet is the subject: {picture, name, isFile, url}, whose
-// picture is a Blob, and `null` when there is nothing. Every model is asked about it, and the
-// answers are the readings, by the model's name.
+// The page to draw on: what is on the sheet, what is asked about it, and what is answered.
 
 import { showAnswer, showModels, showReadings, showSentence } from "./answer.js";
 import { curl, python } from "./commands.js";
@@ -9,229 +7,301 @@ import { showGallery } from "./gallery.js";
 import { Latest } from "./latest.js";
 import { Paper } from "./paper.js";
 import { Pictures } from "./pictures.js";
-import { AGAIN, fetchPicture, key, listModels, passes, read } from "./service.js";
+import { AGAIN, codeOf, fetchPicture, key, listModels, passes, read } from "./service.js";
 
+/**
+ * @import { Subject, Write } from "./commands.js"
+ * @import { Stroke } from "./paper.js"
+ * @import { Picture } from "./pictures.js"
+ * @import { Card, Readings } from "./service.js"
+ */
+
+/**
+ * What is on the sheet: a drawing; or in its place a picture, which may be one of several.
+ *
+ * @typedef {{ strokes: Stroke[], picture: Picture | null, list: Picture[] }} Sheet
+ */
+
+/** @type {Sheet} */
+const BLANK = { strokes: [], picture: null, list: [] };
 const NOTHING = "Draw a digit, and the answer follows.";
 const LARGEST_COPIED = 100_000; // bytes of a picture that is copied as text, not as a file's name
 
-const paper = new Paper(byId("paper"));
+const canvas = byId("paper", HTMLCanvasElement);
+const shown = byId("picture", HTMLImageElement);
+const eraser = byId("erase", HTMLButtonElement);
+const keyForm = byId("key-form", HTMLFormElement);
+const keyField = byId("key", HTMLInputElement);
+const copied = byId("copied", HTMLDialogElement);
+
+const paper = new Paper(canvas);
 const pictures = new Pictures(byId("pictures"));
-const shown = byId("picture");
-const latest = new Latest();
+const questions = new Latest();
 
-let cards = []; // of all models
-let model = null; // the name of the one whose answer is shown large
-let subject = null;
-let readings = {};
-let asking = new AbortController();
-let showing = Promise.resolve(); // until the browser has decoded the picture, or given up
-let again;
+/** What the page shows. Whoever changes the sheet calls `renderSheet`, and all else `renderAnswer`. */
+const state = {
+  sheet: BLANK,
+  /** @type {Sheet[]} What was there before, the last one last. */
+  before: [],
+  /** @type {Card[]} Of all models; none until they have been listed. */
+  cards: [],
+  /** The name of the model whose answer is shown large. */
+  model: "",
+  /** @type {Subject | null} What was asked about last. */
+  subject: null,
+  /** @type {Readings} What was answered. */
+  readings: {},
+  /** In the place of an answer. */
+  said: { sentence: NOTHING, isProblem: false },
+};
 
-paper.addEventListener("change", () => {
-  byId("invitation").hidden = !paper.isBlank;
-  if (paper.isBlank) empty();
-  else update();
-});
-paper.addEventListener("say", ({ detail }) => {
-  byId("pen").textContent = detail;
-});
+function renderSheet() {
+  const { picture } = state.sheet;
+  canvas.hidden = picture !== null;
+  byId("invitation").hidden = picture !== null || !paper.isBlank;
+  eraser.disabled = picture !== null;
+  eraser.setAttribute("aria-pressed", `${paper.erasing}`);
+  pictures.mark(picture);
+}
 
-pictures.addEventListener("choose", ({ detail }) => show(detail));
-pictures.addEventListener("problem", ({ detail }) => complain(detail));
+function renderAnswer() {
+  const { cards, model, readings, said, subject } = state;
+  const card = cards.find(({ name }) => name === model);
+  const reading = readings[model];
+  showReadings(readings);
+  if (card && reading) showAnswer(reading, card, sizeForBoxes(reading.digits.length));
+  else showSentence(said.sentence, said.isProblem);
+  for (const button of copiers) button.disabled = !subject || cards.length === 0;
+}
+
+/**
+ * The size of the picture if its digits' boxes are to be seen, as of one drawn digit they are not.
+ *
+ * @param {number} digits How many there are.
+ */
+function sizeForBoxes(digits) {
+  if (!state.sheet.picture) return digits > 1 ? { width: 280, height: 280 } : null;
+  return shown.naturalWidth ? { width: shown.naturalWidth, height: shown.naturalHeight } : null;
+}
+
+/**
+ * Says a sentence in the place of an answer.
+ *
+ * @param {string} sentence
+ * @param {boolean} isProblem
+ */
+function say(sentence, isProblem) {
+  state.readings = {};
+  state.said = { sentence, isProblem };
+  renderAnswer();
+}
+
+/**
+ * Lays something else on the sheet, and gives up what is being asked.
+ *
+ * @param {Sheet} sheet
+ */
+function lay(sheet) {
+  const { picture, list, strokes } = sheet;
+  const isOtherList = list !== state.sheet.list;
+  questions.giveUp();
+  state.sheet = sheet;
+  state.subject = picture;
+  state.readings = {};
+  paper.strokes = strokes;
+  shown.hidden = picture === null;
+  byId("not-shown").hidden = true;
+  if (picture) {
+    shown.src = picture.url;
+    shown.alt = picture.name;
+  }
+  if (isOtherList) {
+    pictures.show(list);
+    if (state.cards.length > 0) pictures.ask(state.model);
+  }
+  renderSheet();
+  if (picture || !paper.isBlank) ask();
+  else say(NOTHING, false);
+}
+
+/**
+ * Lays something else on the sheet, which can be undone.
+ *
+ * @param {Sheet} sheet
+ */
+function replace(sheet) {
+  if (state.sheet !== BLANK) state.before.push(state.sheet);
+  lay(sheet);
+}
+
+function undo() {
+  const sheet = state.before.pop();
+  if (sheet) lay(sheet);
+}
+
+function clear() {
+  paper.erasing = false;
+  replace(BLANK);
+}
+
+function turnPen() {
+  paper.erasing = !paper.erasing;
+  renderSheet();
+}
+
+/**
+ * Lays pictures on the sheet: one to be seen, several in a list as well.
+ *
+ * @param {File[]} files
+ * @param {boolean} areFiles Whether they are on the disk, where a command finds them.
+ */
+function open(files, areFiles) {
+  const list = files.map((file) => ({
+    picture: file,
+    name: file.name,
+    isFile: areFiles || file.size > LARGEST_COPIED,
+    url: URL.createObjectURL(file), // it is not revoked, because undo may bring the picture back
+  }));
+  replace({ strokes: [], picture: list[0], list: list.length > 1 ? list : [] });
+}
 
 /** Asks about what is on the sheet, once what is being asked has been answered. */
-function update() {
-  const { signal } = asking; // is given up if the sheet is another's before that
-  clearTimeout(again);
-  latest.run(async () => {
-    await showing;
-    if (!subject?.url && !paper.isBlank) {
-      const picture = await paper.toPicture();
-      if (!signal.aborted) subject = { picture, name: "drawing.png", isFile: false };
+function ask() {
+  questions.run(async (signal) => {
+    try {
+      await findSubject(signal);
+      if (state.cards.length === 0) await start();
+      if (state.subject && !signal.aborted) await answer(state.subject, signal);
+    } catch (error) {
+      if (!signal.aborted) complain(error);
     }
-    if (!signal.aborted) await ask(signal);
   });
 }
 
-/** Asks every model about the subject; those that refuse it all say the same. */
-async function ask(signal) {
-  try {
-    if (cards.length === 0) await start();
-    if (!subject || signal.aborted) return;
-    const about = subject;
-    const found = await read(about.picture, "*", signal);
+/** @param {AbortSignal} signal */
+async function findSubject(signal) {
+  if (state.sheet.picture) {
+    const isShown = await shown.decode().then(
+      () => true,
+      () => false,
+    );
     if (signal.aborted) return;
-    readings = found;
-    // Others are served by now.
-    if (cards.map(({ name }) => name).join() !== Object.keys(readings).join()) await start();
-    if (readings[model]) render();
-    else update();
-  } catch (error) {
-    if (!signal.aborted) complain(error);
+    shown.hidden = !isShown;
+    byId("not-shown").hidden = isShown;
+  } else if (!paper.isBlank) {
+    const picture = await paper.toPicture();
+    if (!signal.aborted) state.subject = { picture, name: "drawing.png", isFile: false };
   }
+}
+
+/**
+ * Has every model answer; those that refuse the subject all say the same.
+ *
+ * @param {Subject} subject
+ * @param {AbortSignal} signal
+ */
+async function answer(subject, signal) {
+  const readings = await read(subject.picture, "*", signal);
+  if (signal.aborted) return;
+  state.readings = readings;
+  // Others are served by now.
+  if (state.cards.map(({ name }) => name).join() !== Object.keys(readings).join()) await start();
+  if (readings[state.model]) renderAnswer();
+  else ask();
 }
 
 async function start() {
   const served = await listModels();
-  cards = served.models;
-  if (!cards.some(({ name }) => name === model)) model = served.default;
-  showModels(cards, model, choose);
-  if (byId("key-form").contains(document.activeElement)) {
-    byId(byId("paper").hidden ? "clear" : "paper").focus();
-  }
-  byId("key-form").hidden = true;
+  state.cards = served.models;
+  if (!state.cards.some(({ name }) => name === state.model)) state.model = served.default;
+  showModels(state.cards, state.model, choose);
+  if (keyForm.contains(document.activeElement)) (canvas.hidden ? byId("clear") : canvas).focus();
+  keyForm.hidden = true;
   byId("key-problem").textContent = "";
-  pictures.ask(model);
-  if (paper.isBlank && !subject) showSentence(NOTHING, false);
+  pictures.ask(state.model);
+  if (!state.subject) say(NOTHING, false);
 }
 
+/** @param {any} error */
 function complain(error) {
-  if (error.code === "no_digit" && paper.isBeingDrawnOn) return; // a stroke has just begun
-  readings = {};
-  showReadings(readings);
-  showSentence(error.message, true);
-  byId("copy-curl").disabled = byId("copy-python").disabled = !subject || cards.length === 0;
+  const code = codeOf(error);
+  if (code === "no_digit" && paper.isBeingDrawnOn) return; // a stroke has just begun
   // These end what is known of the models, which are listed again.
-  if (error.code === "unauthorized" || error.code === "unknown_model") cards = [];
-  if (error.code === "unauthorized") askForKey(error);
-  if (passes(error) || error.code === "unknown_model") again = setTimeout(update, AGAIN);
+  if (code === "unauthorized" || code === "unknown_model") state.cards = [];
+  say(error.message, true);
+  if (code === "unauthorized") askForKey(error);
+  if (passes(error) || code === "unknown_model") questions.runLater(ask, AGAIN);
 }
 
+/** @param {any} error */
 function askForKey(error) {
   if (key.get()) return; // it has been given meanwhile, and is about to be tried
   if (error.key) byId("key-problem").textContent = error.message;
-  if (!byId("key-form").hidden) return; // nor take the focus again from who draws meanwhile
+  if (!keyForm.hidden) return; // nor take the focus again from who draws meanwhile
   if (paper.isBeingDrawnOn) return; // nor move the paper: at the stroke's end this comes again
-  byId("key-form").hidden = false;
-  byId("key").focus();
+  keyForm.hidden = false;
+  keyField.focus();
 }
 
+/** @param {string} name */
 function choose(name) {
-  model = name;
-  if (readings[model]) render();
-  pictures.ask(model);
+  state.model = name;
+  if (state.readings[name]) renderAnswer();
+  pictures.ask(name);
 }
 
-/** Shows the readings. */
-function render() {
-  const card = cards.find(({ name }) => name === model);
-  showReadings(readings);
-  showAnswer(readings[model], card, sizeForBoxes());
-  byId("copy-curl").disabled = byId("copy-python").disabled = false;
-}
-
-/** The size of the picture if its digits' boxes are to be seen, as of one drawn digit they are not. */
-function sizeForBoxes() {
-  if (shown.hidden) {
-    const several = readings[model].digits.length > 1;
-    return several ? { width: 280, height: 280 } : null;
+paper.addEventListener("change", () => {
+  if (paper.strokes !== state.sheet.strokes) {
+    state.before.push(state.sheet);
+    state.sheet = { ...state.sheet, strokes: paper.strokes };
   }
-  return shown.naturalWidth ? { width: shown.naturalWidth, height: shown.naturalHeight } : null;
-}
+  renderSheet();
+  ask();
+});
+paper.addEventListener("say", (event) => {
+  byId("pen").textContent = /** @type {CustomEvent<string>} */ (event).detail;
+});
 
-/** Puts a picture on the sheet. */
-function show(picture) {
-  forget();
-  subject = picture;
-  byId("paper").hidden = byId("invitation").hidden = true;
-  byId("not-shown").hidden = true;
-  shown.hidden = false;
-  shown.src = picture.url;
-  shown.alt = picture.name;
-  byId("erase").disabled = byId("undo").disabled = true;
-  pictures.mark(picture);
-  const decoded = shown.decode().catch(() => {
-    if (showing !== decoded) return; // another one has been put there, or the same one again
-    shown.hidden = true;
-    byId("not-shown").hidden = false;
-  });
-  showing = decoded;
-  update();
-}
+pictures.addEventListener("choose", (event) => {
+  const picture = /** @type {CustomEvent<Picture>} */ (event).detail;
+  lay({ ...state.sheet, picture });
+});
+pictures.addEventListener("problem", (event) => {
+  complain(/** @type {CustomEvent<unknown>} */ (event).detail);
+});
 
-/** Takes all from the sheet: there is nothing to be answered. */
-function empty() {
-  forget();
-  subject = null;
-  byId("paper").hidden = false;
-  shown.hidden = byId("not-shown").hidden = true;
-  byId("erase").disabled = byId("undo").disabled = false;
-  showReadings(readings);
-  showSentence(NOTHING, false);
-  byId("copy-curl").disabled = byId("copy-python").disabled = true;
-}
-
-/** Gives up what is being asked. */
-function forget() {
-  asking.abort();
-  asking = new AbortController();
-  clearTimeout(again);
-  readings = {};
-}
-
-/** Shows files: one on the sheet, several in a list as well. */
-function open(files, areFiles) {
-  discard();
-  const subjects = files.map((file) => {
-    const url = URL.createObjectURL(file);
-    return { picture: file, name: file.name, isFile: areFiles || file.size > LARGEST_COPIED, url };
-  });
-  pictures.show(subjects.length > 1 ? subjects : []);
-  show(subjects[0]);
-  if (cards.length > 0) pictures.ask(model);
-}
-
-/** Lets go of all pictures. */
-function discard() {
-  for (const { src } of [shown, ...byId("pictures").getElementsByTagName("img")]) {
-    if (src.startsWith("blob:")) URL.revokeObjectURL(src);
-  }
-  pictures.show([]);
-  shown.removeAttribute("src");
-}
-
-function clear() {
-  erase(false);
-  discard();
-  paper.clear();
-}
-
-byId("erase").addEventListener("click", () => erase(!paper.erasing));
-byId("undo").addEventListener("click", () => paper.undo());
+eraser.addEventListener("click", turnPen);
+byId("undo").addEventListener("click", undo);
 byId("clear").addEventListener("click", clear);
 
-function erase(on) {
-  paper.erasing = on;
-  byId("erase").setAttribute("aria-pressed", on);
-}
-
 document.addEventListener("keydown", (event) => {
-  const { altKey, ctrlKey, metaKey, shiftKey, repeat, target } = event;
-  if (target === byId("key") || byId("copied").open || altKey || shiftKey) return;
+  const { altKey, ctrlKey, metaKey, shiftKey, repeat } = event;
+  const target = /** @type {Element} */ (event.target);
+  if (target === keyField || copied.open || altKey || shiftKey) return;
   const name = event.key.toLowerCase();
   const isOnPage = target === document.body || target.closest("#paper, #pictures") !== null;
   if (ctrlKey || metaKey) {
     if (name !== "z") return;
-    if (subject?.url === undefined) paper.undo();
-  } else if (target === byId("paper") && name === "e") {
-    if (!repeat) erase(!paper.erasing);
+    undo();
+  } else if (target === canvas && name === "e") {
+    if (!repeat) turnPen();
   } else if (name === "delete" && isOnPage) {
     clear();
   } else return;
   event.preventDefault();
 });
 
-for (const id of ["open", "photograph"]) {
-  byId(id).addEventListener("change", ({ target }) => {
-    if (target.files.length > 0) open([...target.files], true);
-    target.value = ""; // or the same file could not be opened again
+for (const input of [byId("open", HTMLInputElement), byId("photograph", HTMLInputElement)]) {
+  input.addEventListener("change", () => {
+    if (input.files?.length) open([...input.files], true);
+    input.value = ""; // or the same file could not be opened again
   });
 }
 
 // The picture on the sheet is not to be dropped on itself.
 document.addEventListener("dragstart", (event) => event.preventDefault());
 document.addEventListener("dragover", (event) => {
-  if (event.target === byId("key")) return;
+  if (event.target === keyField) return;
   event.preventDefault();
   document.body.classList.add("dragging");
 });
@@ -239,43 +309,63 @@ document.addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) document.body.classList.remove("dragging");
 });
 document.addEventListener("drop", (event) => {
-  if (event.target === byId("key")) return;
+  if (event.target === keyField) return;
   event.preventDefault();
   document.body.classList.remove("dragging");
-  take(event.dataTransfer.files, true, "What was dropped is not a file.");
+  take(event.dataTransfer, true, "What was dropped is not a file.");
 });
 document.addEventListener("paste", (event) => {
-  if (event.target === byId("key")) return;
-  take(event.clipboardData.files, false, "There is no picture in the clipboard.");
+  if (event.target === keyField) return;
+  take(event.clipboardData, false, "There is no picture in the clipboard.");
 });
 
-function take(files, areFiles, otherwise) {
-  if (files.length > 0) open([...files], areFiles);
-  else showSentence(otherwise, true);
+/**
+ * @param {DataTransfer | null} transfer
+ * @param {boolean} areFiles
+ * @param {string} otherwise What is said if there are none in it.
+ */
+function take(transfer, areFiles, otherwise) {
+  if (transfer?.files.length) open([...transfer.files], areFiles);
+  else say(otherwise, true);
 }
 
-byId("key-form").addEventListener("submit", (event) => {
+keyForm.addEventListener("submit", (event) => {
   event.preventDefault();
-  key.set(byId("key").value);
-  byId("key").value = "";
-  update();
+  key.set(keyField.value);
+  keyField.value = "";
+  ask();
 });
 
-const LANGUAGES = { curl, Python: python };
+const copiers = [copier("curl", curl), copier("Python", python)];
 
-for (const [name, write] of Object.entries(LANGUAGES)) {
-  byId(`copy-${name.toLowerCase()}`).addEventListener("click", async () => {
+/**
+ * A button that copies the request in a language.
+ *
+ * @param {string} language
+ * @param {Write} write
+ */
+function copier(language, write) {
+  const button = byId(`copy-${language.toLowerCase()}`, HTMLButtonElement);
+  button.addEventListener("click", async () => {
+    const { model, readings, subject } = state;
+    if (!subject) return;
     const text = await write(subject, readings[model]?.endpoint ?? "predict", model);
-    byId("copied-title").textContent = `The same in ${name}`;
+    byId("copied-title").textContent = `The same in ${language}`;
     byId("code").textContent = text;
     byId("copied-note").textContent = await copy(text);
-    byId("copied").showModal();
+    copied.showModal();
   });
+  return button;
 }
 
-/** Copies text if the browser lets us, as it does only on https and on this machine. */
+/**
+ * Copies text if the browser lets us, as it does only on https and on this machine.
+ *
+ * @param {string} text
+ */
 async function copy(text) {
   try {
+    // eslint-disable-next-line baseline-js/use-baseline -- what came in 2024 is another method
     await navigator.clipboard.writeText(text);
     return "Copied. It is:";
   } catch {
@@ -283,21 +373,22 @@ async function copy(text) {
   }
 }
 
-showGallery(byId("gallery"), showExample);
+showGallery(byId("gallery"), (address, name) => {
+  questions.giveUp();
+  const fetchExample = () =>
+    questions.run(async (signal) => {
+      try {
+        const picture = await fetchPicture(address, signal);
+        if (!signal.aborted) open([new File([picture], name, { type: picture.type })], false);
+      } catch (error) {
+        if (signal.aborted) return;
+        complain(error);
+        questions.runLater(fetchExample, AGAIN);
+      }
+    });
+  fetchExample();
+});
 
-async function showExample(address, name) {
-  forget();
-  const { signal } = asking;
-  try {
-    const picture = await fetchPicture(address, signal);
-    discard();
-    show({ picture, name, isFile: false, url: URL.createObjectURL(picture) });
-  } catch (error) {
-    if (signal.aborted) return;
-    complain(error);
-    clearTimeout(again);
-    again = setTimeout(() => showExample(address, name), AGAIN);
-  }
-}
-
-update();
+byId("unsupported").remove();
+renderSheet();
+ask();

@@ -2,21 +2,30 @@
 
 import { confusion, curve, reliability } from "./charts.js";
 import { byId, make } from "./elements.js";
-import { listModels } from "./service.js";
+import { codeOf, listModels } from "./service.js";
 import { count, exactly } from "./words.js";
 
+/** @import { Card, Evaluation } from "./service.js" */
+
+/** @param {number} bytes */
 const kilobytes = (bytes) => `${count(Math.round(bytes / 1_000))} kB`;
 
-try {
-  const served = await listModels();
-  byId("cards").append(...served.models.map((card) => show(card, card.name === served.default)));
-} catch (error) {
-  byId("problem").textContent =
-    error.code === "unauthorized"
-      ? "This service wants an API key: give it on the page to draw on, and come back in the same tab."
-      : error.message;
-}
+byId("unsupported").remove();
+listModels().then(
+  (served) =>
+    byId("cards").append(...served.models.map((card) => show(card, card.name === served.default))),
+  (error) => {
+    byId("problem").textContent =
+      codeOf(error) === "unauthorized"
+        ? "This service wants an API key: give it on the page to draw on, and come back in the same tab."
+        : error.message;
+  },
+);
 
+/**
+ * @param {Card} card
+ * @param {boolean} isDefault
+ */
 function show(card, isDefault) {
   const { architecture, calibration, details, evaluation, training } = card;
   const test = details?.split;
@@ -30,6 +39,7 @@ function show(card, isDefault) {
       make("p", {}, `right on ${test}: ${count(correct)} of ${count(total)}`),
     );
   }
+  /** @type {Record<string, string | undefined>} */
   const facts = {
     Version: card.version,
     Network: architecture?.summary,
@@ -38,15 +48,15 @@ function show(card, isDefault) {
     "Runs on": card.provider,
     Recipe: training && `${training.recipe.name}, seed ${training.seed}`,
     ...splits(evaluation, test),
-    ...acceptance(evaluation[test], calibration),
+    ...(test && acceptance(evaluation[test], calibration)),
   };
   article.append(
     make(
       "dl",
       {},
-      ...Object.entries(facts)
-        .filter(([, fact]) => fact !== undefined)
-        .flatMap(([name, fact]) => [make("dt", {}, name), make("dd", {}, `${fact}`)]),
+      ...Object.entries(facts).flatMap(([name, fact]) =>
+        fact === undefined ? [] : [make("dt", {}, name), make("dd", {}, fact)],
+      ),
     ),
   );
   if (details) {
@@ -62,6 +72,10 @@ function show(card, isDefault) {
   return article;
 }
 
+/**
+ * @param {Record<string, Evaluation>} evaluation
+ * @param {string | undefined} test
+ */
 function splits(evaluation, test) {
   const others = Object.entries(evaluation).filter(([split]) => split !== test);
   return Object.fromEntries(
@@ -72,13 +86,17 @@ function splits(evaluation, test) {
   );
 }
 
-function acceptance(result, calibration) {
-  if (result?.accepted === undefined) return {};
+/**
+ * @param {Evaluation} result
+ * @param {Card["calibration"]} calibration
+ */
+function acceptance(result, { acceptance: thresholds }) {
   const { accepted, accepted_correct: right, total, calibration_error: error } = result;
+  if (!thresholds || accepted === undefined || right === undefined) return {};
   return {
     Accepts: `${exactly(accepted / total)} of test digits: ${count(accepted)}`,
     "Of these right": `${exactly(right / accepted)}: ${count(right)}`,
-    "From confidence": exactly(calibration.acceptance.confidence),
+    "From confidence": exactly(thresholds.confidence),
     "Calibration error": exactly(error),
   };
 }

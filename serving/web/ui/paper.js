@@ -5,32 +5,45 @@ const RUBBER = 0.14;
 const STEP = 0.03; // of an arrow key
 const SENT = 280; // pixels, the side of the picture that is sent
 
+/**
+ * @typedef {{ x: number, y: number }} Place
+ * @typedef {Place & { width: number }} Point
+ * @typedef {{ erases: boolean, points: Point[] }} Stroke
+ */
+
+/** @type {Record<string, [number, number]>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const PEN_ERASER = 32; // in `buttons`: a pen's other end
 
 /**
  * A canvas to draw on.
  *
- * Fires `change` whenever the drawing is another one, or a stroke is at its end, and `say`, with a
- * sentence in `detail`, when the keys have put the pen down or lifted it.
+ * Fires `change` whenever somebody draws, or a stroke is at its end, and `say`, with a sentence in
+ * `detail`, when the keys have put the pen down or lifted it.
  */
 export class Paper extends EventTarget {
   erasing = false;
   #canvas;
-  #strokes = []; // {erases, points: [{x, y, width}]}
-  #stroke = null; // the one that is being drawn
-  #pointer = null; // what draws it
-  #pen = null; // {x, y} of the keys' pen, while the paper has the focus and keys are used
+  #context;
+  /** @type {Stroke[]} */
+  #strokes = [];
+  /** @type {Stroke | null} The one that is being drawn. */
+  #stroke = null;
+  /** @type {number | null} The pointer that draws it. */
+  #pointer = null;
+  /** @type {Place | null} Of the keys' pen, while the paper has the focus and keys are used. */
+  #pen = null;
   #down = false; // whether that pen is down
 
+  /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
     super();
     this.#canvas = canvas;
+    this.#context = contextOf(canvas);
     canvas.addEventListener("pointerdown", (event) => this.#begin(event));
     canvas.addEventListener("pointermove", (event) => this.#go(event));
-    for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, (event) => this.#end(event));
-    }
+    canvas.addEventListener("pointerup", (event) => this.#end(event));
+    canvas.addEventListener("pointercancel", (event) => this.#end(event));
     canvas.addEventListener("keydown", (event) => this.#press(event));
     canvas.addEventListener("blur", () => this.#lift());
     new ResizeObserver(() => this.#show()).observe(canvas);
@@ -44,29 +57,36 @@ export class Paper extends EventTarget {
     return this.#strokes.length === 0;
   }
 
-  undo() {
-    this.#drop();
-    if (this.#strokes.pop()) this.#changed();
+  /** The drawing. Each stroke that is begun makes another array of it. */
+  get strokes() {
+    return this.#strokes;
   }
 
-  clear() {
+  set strokes(strokes) {
     this.#drop();
-    this.#strokes = [];
-    this.#changed();
+    this.#strokes = strokes;
+    this.#show();
   }
 
-  /** The drawing as a PNG file, black on white. */
+  /**
+   * The drawing as a PNG file, black on white.
+   *
+   * @returns {Promise<Blob>}
+   */
   toPicture() {
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = SENT;
-    const context = canvas.getContext("2d");
+    const context = contextOf(canvas);
     draw(this.#strokes, context, SENT);
     context.globalCompositeOperation = "destination-over";
     context.fillStyle = "white";
     context.fillRect(0, 0, SENT, SENT);
-    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+    return new Promise((resolve, reject) => {
+      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("No memory."))), "image/png");
+    });
   }
 
+  /** @param {PointerEvent} event */
   #begin(event) {
     if (event.button !== 0 && !(event.buttons & PEN_ERASER)) return;
     if (this.#pointer !== null) return; // a second finger
@@ -76,6 +96,7 @@ export class Paper extends EventTarget {
     this.#start(this.erasing || Boolean(event.buttons & PEN_ERASER), this.#point(event));
   }
 
+  /** @param {PointerEvent} event */
   #go(event) {
     if (event.pointerId !== this.#pointer || !this.#stroke) return;
     // A browser that is busy gathers movements, and gives the last of them.
@@ -86,6 +107,7 @@ export class Paper extends EventTarget {
     this.#changed();
   }
 
+  /** @param {PointerEvent} event */
   #end(event) {
     if (event.pointerId !== this.#pointer) return;
     this.#pointer = null;
@@ -94,6 +116,10 @@ export class Paper extends EventTarget {
     this.#changed();
   }
 
+  /**
+   * @param {PointerEvent} event
+   * @returns {Point}
+   */
   #point(event) {
     const { left, top, width, height } = this.#canvas.getBoundingClientRect();
     const x = (event.clientX - left) / width;
@@ -103,6 +129,7 @@ export class Paper extends EventTarget {
     return { x, y, width: PEN * (0.4 + 1.2 * pressure) };
   }
 
+  /** @param {KeyboardEvent} event */
   #press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const arrow = ARROWS[event.key];
@@ -113,11 +140,16 @@ export class Paper extends EventTarget {
     this.#show();
   }
 
+  /**
+   * @param {number} right
+   * @param {number} down
+   */
   #move(right, down) {
     const { x, y } = this.#pen ?? { x: 0.5, y: 0.5 };
+    /** @param {number} value */
     const within = (value) => Math.min(0.95, Math.max(0.05, value));
     this.#pen = { x: within(x + STEP * right), y: within(y + STEP * down) };
-    if (this.#down) {
+    if (this.#down && this.#stroke) {
       this.#stroke.points.push({ ...this.#pen, width: PEN });
       this.#changed();
     }
@@ -129,6 +161,7 @@ export class Paper extends EventTarget {
     this.#down = false;
   }
 
+  /** @param {boolean} isRepeated */
   #turn(isRepeated) {
     if (isRepeated) return;
     if (this.#down) this.#lift();
@@ -153,12 +186,17 @@ export class Paper extends EventTarget {
     this.#show();
   }
 
+  /**
+   * @param {boolean} erases
+   * @param {Point} point
+   */
   #start(erases, point) {
     this.#stroke = { erases, points: [point] };
-    this.#strokes.push(this.#stroke);
+    this.#strokes = [...this.#strokes, this.#stroke];
     this.#changed();
   }
 
+  /** @param {string} sentence */
   #say(sentence) {
     this.dispatchEvent(new CustomEvent("say", { detail: sentence }));
   }
@@ -171,13 +209,24 @@ export class Paper extends EventTarget {
   #show() {
     const side = Math.round(this.#canvas.clientWidth * devicePixelRatio);
     if (this.#canvas.width !== side) this.#canvas.width = this.#canvas.height = side;
-    const context = this.#canvas.getContext("2d");
-    context.clearRect(0, 0, side, side);
-    draw(this.#strokes, context, side);
-    if (this.#pen) ring(context, this.#pen, this.#down, side);
+    this.#context.clearRect(0, 0, side, side);
+    draw(this.#strokes, this.#context, side);
+    if (this.#pen) ring(this.#context, this.#pen, this.#down, side);
   }
 }
 
+/** @param {HTMLCanvasElement} canvas */
+function contextOf(canvas) {
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("This browser cannot draw.");
+  return context;
+}
+
+/**
+ * @param {Stroke[]} strokes
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} side
+ */
 function draw(strokes, context, side) {
   context.save();
   context.scale(side, side);
@@ -197,6 +246,12 @@ function draw(strokes, context, side) {
   context.restore();
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Place} place
+ * @param {boolean} down
+ * @param {number} side
+ */
 function ring(context, { x, y }, down, side) {
   context.beginPath();
   context.arc(x * side, y * side, (PEN / 2) * side, 0, 2 * Math.PI);

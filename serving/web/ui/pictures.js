@@ -1,44 +1,62 @@
 // The list of several pictures, each with its answer or with what is wrong with it.
 
 import { make } from "./elements.js";
-import { AGAIN, passes, read } from "./service.js";
+import { AGAIN, codeOf, passes, read } from "./service.js";
 import { percent } from "./words.js";
+
+/** @import { Subject } from "./commands.js" */
+
+/** @typedef {Subject & { url: string }} Picture A picture that can be shown: at its address. */
 
 /** A list of pictures; fires `choose`, with one of them in `detail`, and `problem`, with an error. */
 export class Pictures extends EventTarget {
   #list;
-  #items = []; // {subject, button, outcome}
+  /** @type {{ picture: Picture, button: HTMLElement, outcome: HTMLElement }[]} */
+  #items = [];
   #asking = new AbortController();
 
+  /** @param {HTMLElement} list */
   constructor(list) {
     super();
     this.#list = list;
   }
 
-  /** Shows pictures in the place of those before; `subjects` are as in main.js. */
-  show(subjects) {
+  /**
+   * Shows pictures in the place of those before.
+   *
+   * @param {Picture[]} pictures
+   */
+  show(pictures) {
     this.#asking.abort();
-    this.#items = subjects.map((subject) => {
-      const picture = make("img", { src: subject.url, alt: "", loading: "lazy" });
+    this.#items = pictures.map((picture) => {
+      const small = make("img", { src: picture.url, alt: "", loading: "lazy" });
       const outcome = make("span", { class: "outcome" }, "…");
-      const name = make("span", { class: "name" }, subject.name);
-      const button = make("button", { type: "button" }, picture, name, outcome);
+      const name = make("span", { class: "name" }, picture.name);
+      const button = make("button", { type: "button" }, small, name, outcome);
       button.addEventListener("click", () =>
-        this.dispatchEvent(new CustomEvent("choose", { detail: subject })),
+        this.dispatchEvent(new CustomEvent("choose", { detail: picture })),
       );
-      return { subject, button, outcome };
+      return { picture, button, outcome };
     });
     this.#list.replaceChildren(...this.#items.map(({ button }) => make("li", {}, button)));
   }
 
-  /** Marks the picture that is on the sheet. */
-  mark(subject) {
+  /**
+   * Marks the picture that is on the sheet.
+   *
+   * @param {Picture | null} picture
+   */
+  mark(picture) {
     for (const item of this.#items) {
-      item.button.setAttribute("aria-pressed", item.subject === subject);
+      item.button.setAttribute("aria-pressed", `${item.picture === picture}`);
     }
   }
 
-  /** Has a model answer all of them, one after the other. */
+  /**
+   * Has a model answer all of them, one after the other.
+   *
+   * @param {string} model
+   */
   async ask(model) {
     this.#asking.abort();
     const { signal } = (this.#asking = new AbortController());
@@ -46,13 +64,10 @@ export class Pictures extends EventTarget {
       outcome.textContent = "…";
       outcome.className = "outcome";
     }
-    for (const { subject, outcome } of this.#items) {
-      let found = null;
-      while (!(found = await answer(subject.picture, model, signal))) {
-        await new Promise((resolve) => setTimeout(resolve, AGAIN));
-      }
+    for (const { picture, outcome } of this.#items) {
+      const found = await answer(picture.picture, model, signal);
       if (signal.aborted) return;
-      if (found.error?.code === "unauthorized") {
+      if (codeOf(found.error) === "unauthorized") {
         this.dispatchEvent(new CustomEvent("problem", { detail: found.error }));
         return;
       }
@@ -62,7 +77,14 @@ export class Pictures extends EventTarget {
   }
 }
 
-/** What is said of a picture; `null` if it is to be asked again. */
+/**
+ * What is said of a picture, which is asked about until somebody answers.
+ *
+ * @param {Blob} picture
+ * @param {string} model
+ * @param {AbortSignal} signal
+ * @returns {Promise<{ sentence: string, kind: string, error?: unknown }>}
+ */
 async function answer(picture, model, signal) {
   try {
     const { text, digits } = (await read(picture, model, signal))[model];
@@ -73,8 +95,10 @@ async function answer(picture, model, signal) {
       ? { sentence: `${said}, not accepted`, kind: "refused" }
       : { sentence: said, kind: "accepted" };
   } catch (error) {
-    return !signal.aborted && passes(error)
-      ? null
-      : { sentence: error.message, kind: "problem", error };
+    if (!signal.aborted && passes(error)) {
+      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      return answer(picture, model, signal);
+    }
+    return { sentence: error.message, kind: "problem", error };
   }
 }

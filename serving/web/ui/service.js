@@ -4,8 +4,71 @@ export const ADDRESS = new URL("../", import.meta.url);
 
 const KEY = "qmnist-api-key";
 
+/**
+ * What the service answers.
+ *
+ * @typedef {[number, number, number, number]} Box x, y, width, height
+ *
+ * @typedef {object} Explanation
+ * @property {string} pixels A PNG in base64.
+ * @property {Box} box
+ * @property {"dark on light" | "light on dark"} polarity
+ * @property {string[]} removed
+ *
+ * @typedef {object} Digit
+ * @property {number} digit
+ * @property {number} confidence
+ * @property {number} typicality
+ * @property {boolean | null} accepted
+ * @property {"unsure" | "atypical" | null} reason
+ * @property {Explanation} explanation
+ * @property {number[]} [probabilities] Of one digit.
+ * @property {Box} [box] Of one of several.
+ *
+ * @typedef {object} Reading What one model says of a picture.
+ * @property {"predict" | "read"} endpoint
+ * @property {string} model
+ * @property {string} text
+ * @property {Digit[]} digits
+ *
+ * @typedef {Record<string, Reading>} Readings By the model's name.
+ *
+ * @typedef {object} Evaluation
+ * @property {number} correct
+ * @property {number} total
+ * @property {number} accuracy
+ * @property {number} calibration_error
+ * @property {number} [accepted]
+ * @property {number} [accepted_correct]
+ *
+ * @typedef {{ confidence: number, accuracy: number, count: number }} Bin
+ *
+ * @typedef {object} Card A model's card; one that others have written may lack what is optional.
+ * @property {string} name
+ * @property {string} version
+ * @property {string} provider
+ * @property {{ summary: string, parameters: number }} [architecture]
+ * @property {{ acceptance: { confidence: number, typicality: number } | null }} calibration
+ * @property {Record<string, Evaluation>} evaluation By the split.
+ * @property {{ recipe: { name: string }, seed: number }} [training]
+ * @property {Record<string, number>} [sizes] Bytes, by the file.
+ * @property {object} [details]
+ * @property {string} details.split
+ * @property {number[][]} details.confusion
+ * @property {Bin[]} details.reliability
+ * @property {number[]} details.validation_accuracies
+ * @property {number[]} details.losses
+ *
+ * @typedef {{ default: string, models: Card[] }} Served
+ */
+
 /** What the service answers when it does not answer what it was asked. */
 export class Refused extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {string | null} key
+   */
   constructor(code, message, key) {
     super(message);
     this.code = code;
@@ -22,33 +85,60 @@ export class Gone extends Error {
 
 export const AGAIN = 2_000; // ms until a service that has not answered is asked again
 
-/** Whether the same request may be answered a little later. */
-export const passes = (error) => error instanceof Gone || error.code === "overloaded";
+/**
+ * The code of what went wrong; none if the service did not say what.
+ *
+ * @param {unknown} error
+ */
+export const codeOf = (error) => (error instanceof Refused ? error.code : null);
+
+/**
+ * Whether the same request may be answered a little later.
+ *
+ * @param {unknown} error
+ */
+export const passes = (error) => error instanceof Gone || codeOf(error) === "overloaded";
 
 /** The API key, kept until the tab is closed. */
 export const key = {
   get: () => sessionStorage.getItem(KEY),
+  /** @param {string} value */
   set: (value) => sessionStorage.setItem(KEY, value),
   forget: () => sessionStorage.removeItem(KEY),
 };
 
-/** The models that are served: {default, models: cards}. */
+/**
+ * The models that are served.
+ *
+ * @returns {Promise<Served>}
+ */
 export const listModels = () => send(new URL("models", ADDRESS));
 
-/** Where a picture is sent: /predict for one digit, /read for several. */
+/**
+ * Where a picture is sent: /predict for one digit, /read for several.
+ *
+ * @param {string} endpoint
+ * @param {string} model
+ */
 export function address(endpoint, model) {
   const url = new URL(endpoint, ADDRESS);
-  url.search = new URLSearchParams({ model, explain: true });
+  url.search = `${new URLSearchParams({ model, explain: "true" })}`;
   return url;
 }
 
 /**
- * Reads a picture, of one digit or of several, by some models: names with commas, or "*" for all.
+ * Reads a picture, of one digit or of several.
  *
- * Returns, by each model's name, {endpoint, text, digits: [{digit, confidence, accepted, reason,
- * explanation, …}]}; of one digit there are `probabilities`, of several the `box` of each.
+ * @param {Blob} picture
+ * @param {string} models Names with commas, or "*" for all.
+ * @param {AbortSignal} signal
+ * @returns {Promise<Readings>}
  */
 export async function read(picture, models, signal) {
+  /**
+   * @param {string} endpoint
+   * @returns {Promise<any[]>}
+   */
   const post = async (endpoint) => {
     const answer = await send(address(endpoint, models), {
       method: "POST",
@@ -58,6 +148,7 @@ export async function read(picture, models, signal) {
     });
     return answer.answers ?? [answer];
   };
+  /** @type {Reading[]} */
   let readings;
   try {
     readings = (await post("predict")).map((answer) => ({
@@ -67,19 +158,36 @@ export async function read(picture, models, signal) {
       digits: [answer],
     }));
   } catch (error) {
-    if (error.code !== "several_digits") throw error;
+    if (codeOf(error) !== "several_digits") throw error;
     readings = (await post("read")).map((answer) => ({ endpoint: "read", ...answer }));
   }
   return Object.fromEntries(readings.map((reading) => [reading.model, reading]));
 }
 
-/** One of the page's own pictures. */
+/**
+ * One of the page's own pictures.
+ *
+ * @param {string} address
+ * @param {AbortSignal} signal
+ */
 export async function fetchPicture(address, signal) {
   const response = await fetchOrGone(address, { signal });
   if (!response.ok) throw new Gone();
   return response.blob();
 }
 
+/**
+ * @typedef {object} Options
+ * @property {string} [method]
+ * @property {Blob} [body]
+ * @property {Record<string, string>} [headers]
+ * @property {AbortSignal} [signal]
+ */
+
+/**
+ * @param {URL} url
+ * @param {Options} options
+ */
 async function send(url, options = {}) {
   const headers = { ...options.headers };
   const sent = key.get();
@@ -95,15 +203,22 @@ async function send(url, options = {}) {
   throw new Refused(code, message, sent);
 }
 
+/**
+ * @param {URL | string} url
+ * @param {Options} options
+ */
 async function fetchOrGone(url, options) {
   try {
     return await fetch(url, options);
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    await options.body?.slice(0, 1).arrayBuffer().catch(() => {
-      const sentence = "The browser cannot read this: it is a folder, or a file that has changed.";
-      throw new Refused("unreadable", sentence, null);
-    });
+    await options.body
+      ?.slice(0, 1)
+      .arrayBuffer()
+      .catch(() => {
+        const sentence = "The browser cannot read this: it is a folder, or a file that has changed.";
+        throw new Refused("unreadable", sentence, null);
+      });
     throw new Gone();
   }
 }

@@ -1,8 +1,15 @@
 // What is said of an answer, in words and numbers for people.
 
+/** @import { Card, Reading } from "./service.js" */
+
+/** @type {Record<string, string>} */
 const REMOVED = { lines: "ruled lines", edges: "dark edges", specks: "specks" };
 
-/** A share as a percentage, which is 100 % or 0 % only where it is not rounded to that. */
+/**
+ * A share as a percentage, which is 100 % or 0 % only where it is not rounded to that.
+ *
+ * @param {number} share
+ */
 export function percent(share, digits = 1) {
   const smallest = 10 ** -digits;
   const value = 100 * share;
@@ -11,17 +18,31 @@ export function percent(share, digits = 1) {
   return `${value.toFixed(digits)} %`;
 }
 
-/** A share that counts say exactly, as a percentage. */
+/**
+ * A share that counts say exactly, as a percentage.
+ *
+ * @param {number} share
+ */
 export const exactly = (share, digits = 2) => `${(100 * share).toFixed(digits)} %`;
 
+/** @param {number} number */
 export const count = (number) => number.toLocaleString("en");
 
-/** Joins words: a, b and c. */
+/**
+ * Joins words: a, b and c.
+ *
+ * @param {string[]} words
+ */
 export function list(words) {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
 
-/** Whether an answer is accepted, and if not why; of several digits, how many. */
+/**
+ * Whether an answer is accepted, and if not why; of several digits, how many.
+ *
+ * @param {Reading} reading
+ * @param {Card} card
+ */
 export function verdict({ digits }, card) {
   if (digits.length > 1) {
     const accepted = digits.filter((digit) => digit.accepted).length;
@@ -35,11 +56,16 @@ export function verdict({ digits }, card) {
   if (accepted === null) return `Sure to ${sure}. This model accepts and refuses nothing.`;
   if (accepted) return `Accepted: sure to ${sure}.`;
   if (reason === "atypical") return "Not accepted: this does not look like a digit.";
-  const wanted = card.calibration.acceptance.confidence;
-  return `Not accepted: sure to ${sure} only, and ${percent(wanted)} is wanted.`;
+  const wanted = card.calibration.acceptance?.confidence;
+  const besides = wanted === undefined ? "" : `, and ${percent(wanted)} is wanted`;
+  return `Not accepted: sure to ${sure} only${besides}.`;
 }
 
-/** What was done to the picture before the network saw it. */
+/**
+ * What was done to the picture before the network saw it.
+ *
+ * @param {Reading} reading
+ */
 export function changes({ digits }) {
   const { polarity, removed } = digits[0].explanation;
   const done = [
@@ -54,11 +80,18 @@ export function changes({ digits }) {
   return done.join(" ");
 }
 
-/** Whether models agree on a picture, and who says what if not. */
+/**
+ * Whether models agree on a picture, and who says what if not.
+ *
+ * @param {Record<string, string>} texts What each says, by its name.
+ */
 export function agreement(texts) {
-  const names = Object.keys(texts);
-  const says = Map.groupBy(names, (name) => texts[name]);
-  if (names.length < 2) return "";
+  /** @type {Map<string, string[]>} */
+  const says = new Map();
+  for (const [name, text] of Object.entries(texts)) {
+    says.set(text, [...(says.get(text) ?? []), name]);
+  }
+  if (Object.keys(texts).length < 2) return "";
   if (says.size === 1) return "All agree.";
   const sides = [...says].map(([text, who]) => {
     const verb = who.length > 1 ? "say" : "says";
