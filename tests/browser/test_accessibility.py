@@ -1,8 +1,11 @@
-"""axe-core finds nothing on any page, whatever it shows."""
+"""axe-core finds nothing on any page, whatever it shows; and who sees otherwise sees it all."""
+
+from io import BytesIO
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import OpenPage, digit, draw, drop
 from tests.conftest import Server
@@ -66,3 +69,38 @@ def test_the_other_pages(
     expect(page.get_by_role("table").first).to_be_visible()
     check(page)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def colours(part: Locator) -> list[tuple[int, int, int]]:
+    """What a part of the page is coloured with, the most of it first."""
+    picture = Image.open(BytesIO(part.screenshot())).convert("RGB")
+    counted = picture.getcolors(picture.width * picture.height) or []
+    return [colour for _, colour in sorted(counted, reverse=True)]  # type: ignore[misc]  # RGB
+
+
+def test_forced_colours(server: str, open_page: OpenPage) -> None:
+    page = open_page(f"{server}/ui/", color_scheme="dark", forced_colors="active")
+    draw(page, digit(7))
+    expect(page.locator("#digit")).to_have_text("7")
+    check(page)
+    (card,), (bar,) = (colours(page.locator(place))[:1] for place in (".models", ".likeliest div"))
+    assert bar != card
+    (released,) = colours(page.locator("#erase"))[:1]
+    page.get_by_role("button", name="Erase").click()
+    (pressed,) = colours(page.locator("#erase"))[:1]
+    assert pressed != released
+    paper, ink, *_ = colours(page.locator("#paper"))
+    assert min(paper) > 200
+    assert max(ink) < 50
+
+
+def test_a_browser_that_cannot_run_the_page_says_so(server: str, open_page: OpenPage) -> None:
+    needed = "This page needs JavaScript, in a browser of 2024 or newer."
+    for path in ("", "models"):
+        page = open_page(f"{server}/ui/{path}", java_script_enabled=False)
+        expect(page.get_by_text(needed)).to_be_visible()
+
+    page = open_page("about:blank")
+    page.route("**/main.js", lambda route: route.abort())  # as if the script could not be run
+    page.goto(f"{server}/ui/")
+    expect(page.get_by_text(needed)).to_be_visible()

@@ -103,19 +103,25 @@ def test_undo_takes_back_the_last_stroke(page: Page) -> None:
     assert ink(page) == 0
 
 
-@pytest.mark.parametrize("key", [None, "Delete"])
-def test_clear(page: Page, key: str | None) -> None:
+@pytest.mark.parametrize("way", ["keys", "buttons"])
+def test_clearing_can_be_undone(page: Page, way: str) -> None:
     draw(page, digit(3))
     expect(page.locator("#digit")).to_have_text("3")
-    if key:
-        page.keyboard.press(key)
+    if way == "keys":
+        page.keyboard.press("Delete")
     else:
         page.get_by_role("button", name="Clear").click()
     expect(page.locator("#digit")).to_have_text("?")
     expect(page.locator("#verdict")).to_have_text(NOTHING)
     assert ink(page) == 0
-    draw(page, digit(6))
-    expect(page.locator("#digit")).to_have_text("6")
+    draw(page, digit(1))
+    expect(page.locator("#digit")).to_have_text("1")
+    for _ in range(1 + len(digit(1))):
+        if way == "keys":
+            page.keyboard.press("Control+z")
+        else:
+            page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#digit")).to_have_text("3")
 
 
 def test_the_rubber_takes_ink_away(page: Page) -> None:

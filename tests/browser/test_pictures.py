@@ -46,6 +46,25 @@ def test_a_dropped_file(page: Page) -> None:
     expect(page.locator("#digit")).to_have_text("3")
 
 
+def test_what_a_picture_took_the_place_of_comes_back(page: Page) -> None:
+    draw(page, digit(3))
+    expect(page.locator("#digit")).to_have_text("3")
+    drop(page, ("four.jpg", "image/jpeg", FOUR), ("seven.png", "image/png", SEVEN))
+    expect(page.locator("#digit")).to_have_text("4")
+    page.locator("#pictures button").nth(1).click()
+    expect(page.locator("#digit")).to_have_text("7")
+    page.keyboard.press("Delete")
+    expect(page.locator("#digit")).to_have_text("?")
+    page.keyboard.press("Control+z")
+    expect(page.get_by_alt_text("seven.png")).to_be_visible()
+    expect(page.locator("#digit")).to_have_text("7")
+    expect(page.locator("#pictures button").nth(1)).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Control+z")
+    expect(page.locator("#pictures button")).to_have_count(0)
+    expect(page.locator("#digit")).to_have_text("3")
+    expect(page.locator("#paper")).to_be_visible()
+
+
 def test_a_pasted_picture(server: str, open_page: OpenPage) -> None:
     page = open_page(f"{server}/ui/", permissions=["clipboard-read", "clipboard-write"])
     page.evaluate(

@@ -224,7 +224,13 @@ def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> No
     said_of_it = f"After {len(accuracies)} epochs {100 * accuracies[-1]:.2f} %."
     expect(curve).to_have_attribute("aria-label", said_of_it)
     expect(page.get_by_role("article")).to_have_count(3)
-    page.get_by_role("link", name="The report").click()
+    right = {name: card["evaluation"]["validation"]["correct"] for name, card in CARDS.items()}
+    assert max(right, key=lambda name: right[name]) == "deeper"
+    expect(page.locator("#choice")).to_contain_text(
+        f"because it has the most validation digits right: of 5,003, deeper {right['deeper']:,}"
+    )
+    expect(page.locator("#choice")).to_contain_text(": there, they are equal.")
+    page.get_by_role("navigation").get_by_role("link", name="Report").click()
     expect(page.get_by_role("heading", name="Report")).to_be_visible()
     expect(page.locator("img")).to_have_count(4)
     page.wait_for_function("[...document.images].every((image) => image.naturalWidth > 0)")

@@ -29,8 +29,12 @@ export default [
     language: "css/css",
     rules: {
       ...css.configs.recommended.rules,
-      // Where these are not known, the page looks a little different, and that is all.
-      "css/use-baseline": ["error", { available, allowProperties: ["accent-color", "user-select"] }],
+      // Where these are not known, the page looks a little different, and that is all; Safari has no
+      // forced colours to adjust.
+      "css/use-baseline": [
+        "error",
+        { available, allowProperties: ["accent-color", "forced-color-adjust", "user-select"] },
+      ],
       "css/no-invalid-properties": ["error", { allowUnknownVariables: true }], // set by charts.js
     },
   },

@@ -3,17 +3,19 @@
 import { confusion, curve, reliability } from "./charts.js";
 import { byId, make } from "./elements.js";
 import { codeOf, listModels } from "./service.js";
-import { count, exactly } from "./words.js";
+import { count, exactly, list } from "./words.js";
 
-/** @import { Card, Evaluation } from "./service.js" */
+/** @import { Card, Evaluation, Served } from "./service.js" */
 
 /** @param {number} bytes */
 const kilobytes = (bytes) => `${count(Math.round(bytes / 1_000))} kB`;
 
 byId("unsupported").remove();
 listModels().then(
-  (served) =>
-    byId("cards").append(...served.models.map((card) => show(card, card.name === served.default))),
+  (served) => {
+    byId("choice").textContent = choice(served);
+    byId("cards").append(...served.models.map((card) => show(card, card.name === served.default)));
+  },
   (error) => {
     byId("problem").textContent =
       codeOf(error) === "unauthorized"
@@ -21,6 +23,50 @@ listModels().then(
         : error.message;
   },
 );
+
+/**
+ * Why one model answers by default, and whether another is better.
+ *
+ * @param {Served} served
+ */
+function choice({ default: chosen, models }) {
+  if (models.length < 2) return "";
+  const validated = rightOn("validation", models);
+  const said = validated.map(({ name, correct }) => `${name} ${count(correct)}`);
+  const sentences =
+    validated.length === models.length && validated[0].name === chosen
+      ? [
+          `${chosen} answers by default, because it has the most validation digits right:`,
+          `of ${count(validated[0].total)}, ${list(said)}.`,
+        ]
+      : [`${chosen} answers by default, because this service is set so.`];
+  const split = models[0].details?.split;
+  const tested = split ? rightOn(split, models) : [];
+  if (tested.length === models.length) {
+    const [{ correct, total }] = tested;
+    const between = correct - tested[tested.length - 1].correct;
+    const chance = 1.96 * Math.sqrt(correct * (1 - correct / total));
+    sentences.push(
+      `Test digits choose nothing. On ${split} the best and the worst are ${count(between)} of`,
+      `${count(total)} digits apart, and chance alone moves each by ± ${count(Math.round(chance))}`,
+      "(95 % of the time)" + (between < chance ? ": there, they are equal." : "."),
+    );
+  }
+  return sentences.join(" ");
+}
+
+/**
+ * How many digits of a split each model has right, the best first.
+ *
+ * @param {string} split
+ * @param {Card[]} models
+ */
+function rightOn(split, models) {
+  return models
+    .filter(({ evaluation }) => evaluation[split])
+    .map(({ name, evaluation }) => ({ name, ...evaluation[split] }))
+    .sort((one, other) => other.correct - one.correct);
+}
 
 /**
  * @param {Card} card
