@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import cv2
+import numpy as np
 
 from imaging.decoding import SIDE, Opened, Pixels, open_image, open_pages, open_picture
 from imaging.errors import NoDigit
 from imaging.form import FINE, is_form, to_form
 from imaging.ink import Ink, Polarity, find_ink
-from imaging.reading import Segment, find_digits
+from imaging.reading import Digit, Segment, find_digits
 from imaging.strokes import Box, Strokes, find_strokes, one_digit
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Candidate",
     "Opened",
     "Polarity",
+    "Steps",
     "View",
     "look",
     "look_for_all",
@@ -35,6 +37,9 @@ __all__ = [
 # Pixels, the longest side of the picture in which one digit, or several, are looked for.
 LONGEST, LONGEST_OF_SEVERAL = 1_000, 2_000
 LARGE = 2 * FINE  # pixels, the length of a digit, beyond which nothing is gained: pen of 33 %
+
+MARGIN = 0.5  # of a digit's length: so much around it is shown of each step
+SHOWN = 112  # pixels, the longest side of what is shown of a step
 
 # OpenCV's threads would take turns with the server's own, and these pictures are small.
 cv2.setNumThreads(1)
@@ -50,6 +55,21 @@ if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
 
 
 @dataclass(frozen=True, eq=False)
+class Steps:
+    """A digit and what is around it, on the way to 28 x 28; at most `SHOWN` pixels long.
+
+    Attributes:
+        decoded: uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB): the picture.
+        ink: uint8 `[H, W]`, 255 is ink, whatever it belongs to.
+        strokes: uint8 `[H, W]`, 255 is ink: the digit's alone.
+    """
+
+    decoded: Pixels
+    ink: Pixels
+    strokes: Pixels
+
+
+@dataclass(frozen=True, eq=False)
 class View:
     """What is seen of one digit.
 
@@ -57,12 +77,14 @@ class View:
         pixels: uint8 `[28, 28]`, 255 is ink: what the network gets.
         box: Of the digit in the picture as it was sent, upright: x, y, width, height in pixels.
         removed: What was taken for no part of it: `lines`, `edges`, `specks`.
+        steps: Makes pictures of the way there. It keeps the decoded picture in memory.
     """
 
     pixels: Pixels
     box: tuple[int, int, int, int]
     polarity: Polarity
     removed: tuple[str, ...]
+    steps: Callable[[], Steps]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +120,7 @@ def look(opened: Opened) -> View:
         return as_sent
     ink, strokes = _ink_and_strokes(picture, size, LARGE)
     parts, box = one_digit(strokes)
-    pixels = to_form(strokes.cut_out(parts, box))
-    return View(
-        pixels, _in_original(box, ink.strength.shape, size), ink.polarity, tuple(strokes.removed)
-    )
+    return _see(Digit(strokes.cut_out(parts, box), box), picture, size, ink, strokes)
 
 
 def look_for_all(opened: Opened) -> list[list[Candidate]]:
@@ -122,31 +141,61 @@ def look_for_all(opened: Opened) -> list[list[Candidate]]:
     ink, strokes = _ink_and_strokes(picture, size)
 
     def candidate(segment: Segment) -> Candidate:
-        see = partial(_see, segment, picture.shape, size, ink.polarity, tuple(strokes.removed))
+        def see() -> View:
+            return _see(segment.digit(), picture, size, ink, strokes)
+
         return Candidate(segment.first, segment.last, segment.cost, see if segment.pieces else None)
 
     return [list(map(candidate, line)) for line in find_digits(strokes)]
 
 
-def _see(
-    segment: Segment,
-    shape: tuple[int, ...],
-    size: tuple[int, int],
-    polarity: Polarity,
-    removed: tuple[str, ...],
-) -> View:
-    digit = segment.digit()
-    return View(to_form(digit.ink), _in_original(digit.box, shape, size), polarity, removed)
+def _see(digit: Digit, picture: Pixels, size: tuple[int, int], ink: Ink, strokes: Strokes) -> View:
+    return View(
+        to_form(digit.ink),
+        _in_original(digit.box, ink.strength.shape, size),
+        ink.polarity,
+        tuple(strokes.removed),
+        partial(_steps, digit, picture, ink.strength),
+    )
+
+
+def _steps(digit: Digit, picture: Pixels, ink: Pixels) -> Steps:
+    height, width = ink.shape
+    margin = round(MARGIN * digit.box.longest)
+    left, top = max(0, digit.box.left - margin), max(0, digit.box.top - margin)
+    right, bottom = min(width, digit.box.right + margin), min(height, digit.box.bottom + margin)
+    strokes = np.zeros_like(ink)
+    x, y = digit.corner
+    strokes[y : y + digit.ink.shape[0], x : x + digit.ink.shape[1]] = digit.ink
+    # The ink may have been found in a smaller picture.
+    across, down = picture.shape[1] / width, picture.shape[0] / height
+    decoded = picture[
+        int(top * down) : round(bottom * down), int(left * across) : round(right * across)
+    ]
+    return Steps(
+        _shown(decoded),
+        _shown(ink[top:bottom, left:right]),
+        _shown(strokes[top:bottom, left:right]),
+    )
+
+
+def _shown(pixels: Pixels) -> Pixels:
+    scale = SHOWN / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def _in_form(picture: Pixels) -> View | None:
     if picture.shape != (SIDE, SIDE):
         return None
-    if is_form(picture):
-        return View(picture, cv2.boundingRect(picture), Polarity.LIGHT_ON_DARK, ())
-    inverted = cv2.bitwise_not(picture)
-    if is_form(inverted):
-        return View(inverted, cv2.boundingRect(inverted), Polarity.DARK_ON_LIGHT, ())
+    for pixels, polarity in (
+        (picture, Polarity.LIGHT_ON_DARK),
+        (cv2.bitwise_not(picture), Polarity.DARK_ON_LIGHT),
+    ):
+        if is_form(pixels):
+            steps = partial(Steps, picture, pixels, pixels)
+            return View(pixels, cv2.boundingRect(pixels), polarity, (), steps)
     return None
 
 

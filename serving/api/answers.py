@@ -44,7 +44,7 @@ def predict(
     explanation = _explanation(view) if explain else None
     answers = []
     for classifier in classifiers:
-        (digit,) = _digits(classifier, [view])
+        (digit,) = _digits(classifier, [view.pixels])
         answer: schemas.Prediction = {**digit, **_model(classifier)}  # type: ignore[typeddict-item]  # it need not have all
         if explanation is not None:
             answer["explanation"] = explanation
@@ -61,17 +61,17 @@ def predict_batch(
         AllowanceEnded: Nobody waits for the answer any more.
     """
     names: list[tuple[str, schemas.ErrorDetail | None]] = []
-    views = []
+    pixels = []  # and not what is seen, which has the decoded pictures
     for picture in pictures:
         wrong = None
         try:
-            views.append(decode(partial(allowance.open, picture.open), look))
+            pixels.append(decode(partial(allowance.open, picture.open), look).pixels)
         except REFUSALS as error:
             wrong = responses.describe(error)
         names.append((picture.name, wrong))
     answers: list[schemas.Predictions] = []
     for classifier in classifiers:
-        digits = iter(_digits(classifier, views))
+        digits = iter(_digits(classifier, pixels))
         predictions: list[schemas.NamedPrediction | schemas.NamedError] = [
             {"name": name, "error": wrong} if wrong else {"name": name, **next(digits)}
             for name, wrong in names
@@ -152,11 +152,13 @@ def decode(open_picture: Open, find: Callable[[Opened], T]) -> T:
     return found
 
 
-def _digits(classifier: Classifier, views: Sequence[View]) -> list[schemas.PredictedDigit]:
-    """Classify what is seen of some digits; count and return what is found."""
-    if not views:
+def _digits(
+    classifier: Classifier, pixels: Sequence[NDArray[np.uint8]]
+) -> list[schemas.PredictedDigit]:
+    """Classify the pixels of some digits; count and return what is found."""
+    if not pixels:
         return []
-    found = classifier.predict(np.array([view.pixels for view in views]))
+    found = classifier.predict(np.array(pixels))
     predictions = list(found.rows())
     _count(classifier, predictions)
     # All at once, in a fraction of the time that `round` takes.
@@ -195,11 +197,19 @@ def _count(classifier: Classifier, predictions: list[Prediction]) -> None:
 
 
 def _explanation(view: View) -> schemas.Explanation:
-    png = BytesIO()
-    Image.fromarray(view.pixels).save(png, "PNG")
+    steps = view.steps()
     return {
-        "pixels": b64encode(png.getvalue()).decode("ascii"),
+        "decoded": _png(steps.decoded),
+        "ink": _png(steps.ink),
+        "strokes": _png(steps.strokes),
+        "pixels": _png(view.pixels),
         "box": view.box,
         "polarity": view.polarity,
         "removed": view.removed,
     }
+
+
+def _png(pixels: NDArray[np.uint8]) -> str:
+    png = BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    return b64encode(png.getvalue()).decode("ascii")

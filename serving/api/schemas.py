@@ -36,11 +36,14 @@ class ByModel(TypedDict):
 
 
 class Explanation(TypedDict):
-    """What was seen of a digit."""
+    """What was seen of a digit, in small pictures: PNG, in base64."""
 
-    pixels: Annotated[
-        str, Field(description="The 28 x 28 picture that the network got: PNG, in base64.")
+    decoded: Annotated[str, Field(description="The digit and what is around it, as decoded.")]
+    ink: Annotated[str, Field(description="The ink there, light on black, without the paper.")]
+    strokes: Annotated[
+        str, Field(description="Of that the digit's own, without lines, edges and specks.")
     ]
+    pixels: Annotated[str, Field(description="The 28 x 28 picture that the network got.")]
     box: Box
     polarity: Polarity
     removed: Annotated[

@@ -222,6 +222,11 @@ def test_an_explanation_shows_what_was_seen(server: str) -> None:
     assert 60 < top < top + height < 340
     assert explanation["polarity"] == "dark on light"
     assert explanation["removed"] == ["specks"]
+    steps = [
+        Image.open(BytesIO(base64.b64decode(explanation[step])))
+        for step in ("decoded", "ink", "strokes")
+    ]
+    assert {(max(step.size), step.mode) for step in steps} == {(112, "L")}
 
 
 def test_no_explanation_is_given_unasked(server: str) -> None:

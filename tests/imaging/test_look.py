@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from imaging import Polarity, View, look, look_for_all, open_picture
+from imaging import SHOWN, Polarity, View, look, look_for_all, open_picture
 from imaging.decoding import FORMATS
 from imaging.errors import NoDigit, NotAPicture, PictureTooLarge, SeveralDigits
 from imaging.form import to_form
@@ -327,3 +327,44 @@ def test_no_digit_of_a_row_is_taken_for_a_sheet_of_paper() -> None:
         found = look_for_all(open_picture(row.picture, 10**6))
         polarities = {each.look().polarity for line in found for each in line if each.look}
         assert polarities == {Polarity.DARK_ON_LIGHT}, row.text
+
+
+@pytest.mark.parametrize("side", [280, 1000])  # in a large picture, ink is found in a smaller one
+def test_the_steps_show_the_digit_and_what_is_around_it(side: int) -> None:
+    sheet = Image.new("RGB", (2 * side, 2 * side), "white")
+    sheet.paste(drawn.on_paper(7, side), (side // 2, side // 2))
+    rule = round(1.4 * side)
+    ImageDraw.Draw(sheet).line((0, rule, 2 * side, rule), fill=(0, 0, 120), width=side // 40)
+    view = see(sheet)
+    assert view.removed == ("lines",)
+    steps = view.steps()
+    assert steps.ink.shape == steps.strokes.shape
+    assert steps.decoded.shape == (*steps.ink.shape, 3)
+    assert max(steps.ink.shape) == SHOWN
+    top, length = view.box[1], max(view.box[2:])
+    ruled = round((rule - (top - length / 2)) / (2 * length) * SHOWN)
+    line = slice(ruled - 3, ruled + 4)
+    assert steps.decoded[line].min(axis=0).max() < 150  # dark on light, and the rule is there
+    assert steps.ink[line].max(axis=0).min() > 100  # light on dark, and it still is
+    assert steps.strokes[line].max() == 0
+    assert likeness(to_form(steps.strokes), view.pixels) > 0.95
+
+
+def test_the_steps_of_what_is_in_the_form_already() -> None:
+    picture = 255 - see(drawn.on_paper(4)).pixels
+    view = see(picture)
+    steps = view.steps()
+    assert np.array_equal(steps.decoded, picture)
+    assert np.array_equal(steps.ink, view.pixels)
+    assert np.array_equal(steps.strokes, view.pixels)
+
+
+def test_the_steps_of_each_of_several_digits() -> None:
+    opened = open_picture(drawn.encode(drawn.page("42")), MAX_PIXELS)
+    (line,) = look_for_all(opened)
+    for candidate in line:
+        if candidate.look:
+            view = candidate.look()
+            steps = view.steps()
+            assert max(steps.ink.shape) <= SHOWN
+            assert likeness(to_form(steps.strokes), view.pixels) > 0.9
