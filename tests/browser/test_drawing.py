@@ -47,6 +47,10 @@ def test_an_answer_shows_all_that_is_known(page: Page) -> None:
     expect(page.locator("#changes")).to_contain_text("Inverted")
     seen = page.get_by_alt_text("What the network saw of the 4, 28 by 28 pixels")
     assert seen.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [28, 28]
+    expect(page.locator("#seen-pictures")).to_have_text("PictureInkStrokesNetwork")
+    for alt in ("as the picture was decoded", "without the paper", "strokes of the 4 alone"):
+        step = page.get_by_alt_text(alt)
+        assert 100 < step.evaluate("image => image.naturalHeight") <= 112
     models = page.locator("#model-choices label")
     assert [label.split("\n") for label in models.all_inner_texts()] == [
         [name, "4", "> 99.9 %"] for name in ("baseline", "deeper", "dropout")

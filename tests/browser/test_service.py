@@ -65,9 +65,32 @@ def test_where_models_disagree(page: Page) -> None:
 
 
 def test_what_does_not_look_like_a_digit(page: Page) -> None:
-    answer_otherwise(page, "deeper", confidence=0.5, accepted=False, reason="atypical")
+    answer_otherwise(
+        page, "deeper", confidence=0.99, typicality=-10, accepted=False, reason="atypical"
+    )
     draw(page, digit(7))
     expect(page.locator("#verdict")).to_have_text("Not accepted: this does not look like a digit.")
+    wanted = CARDS["deeper"]["calibration"]["acceptance"]
+    confidence = page.get_by_role("meter", name="Confidence")
+    expect(confidence).to_have_attribute("aria-valuenow", "0.99")
+    expect(confidence).to_have_attribute(
+        "aria-valuetext", f"99.0 % (from {100 * wanted['confidence']:.1f} %)"
+    )
+    typicality = page.get_by_role("meter", name="Typicality")
+    expect(typicality).to_have_attribute(
+        "aria-valuetext",
+        f"−10.0, too low (from −{-wanted['typicality']:.1f})",  # noqa: RUF001
+    )
+    scale, level, threshold = (
+        part.bounding_box()
+        for part in (typicality, *(typicality.locator(f".{n}") for n in ("level", "threshold")))
+    )
+    assert scale is not None
+    assert level is not None
+    assert threshold is not None
+    place = (threshold["x"] + threshold["width"] / 2 - scale["x"]) / scale["width"]
+    assert place == pytest.approx((wanted["typicality"] + 20) / 40, abs=0.01)
+    assert level["width"] / scale["width"] == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_model_without_thresholds(page: Page) -> None:
@@ -76,6 +99,7 @@ def test_a_model_without_thresholds(page: Page) -> None:
     expect(page.locator("#verdict")).to_have_text(
         "Sure to 50.0 %. This model accepts and refuses nothing."
     )
+    expect(page.get_by_role("meter", name="Confidence")).to_be_visible()
 
 
 def test_models_that_have_gone(page: Page) -> None:
@@ -199,7 +223,7 @@ def test_no_request_leaves_the_host(server: str, open_page: OpenPage) -> None:
 
 def test_the_page_is_small() -> None:
     files = [path for path in (ROOT / "serving" / "web" / "ui").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 100_000
+    assert sum(path.stat().st_size for path in files) < 150_000
     for path in files:
         if path.suffix in {".html", ".css", ".js"}:
             text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")

@@ -1,7 +1,8 @@
 // Shows what was answered: the digit, its bars, what the network saw, and what other models say.
 
 import { byId, make, makeSvg } from "./elements.js";
-import { agreement, changes, percent, verdict } from "./words.js";
+import { showMeters } from "./meters.js";
+import { agreement, changes, percent, steps, verdict } from "./words.js";
 
 const QUIET = 700; // ms without another answer before one is read aloud
 
@@ -42,6 +43,7 @@ export function showAnswer(reading, card, size) {
   words.textContent = verdict(reading, card);
   words.classList.remove("problem");
   showSeen(reading);
+  showMeters(digits, card);
   showBars(digits);
   showBoxes(digits, size);
   say(`${digits.length > 1 ? text.replaceAll("\n", ", ") : text}. ${words.textContent}`);
@@ -59,6 +61,7 @@ export function showSentence(sentence, isProblem) {
   words.textContent = sentence;
   words.classList.toggle("problem", isProblem);
   seen.hidden = true;
+  showMeters([], null);
   showBars([]);
   showBoxes([], null);
   say(sentence);
@@ -132,15 +135,20 @@ function showBars(digits) {
 
 /** @param {Reading} reading */
 function showSeen(reading) {
-  const pictures = reading.digits.map(({ digit, confidence, explanation }) => {
-    const source = `data:image/png;base64,${explanation.pixels}`;
-    const alt = `What the network saw of the ${digit}, 28 by 28 pixels`;
-    const picture = make("img", { src: source, alt, width: 28, height: 28 });
-    if (reading.digits.length === 1) return picture;
-    return make("div", {}, picture, make("span", {}, `${digit}: ${percent(confidence)}`));
-  });
+  const { digits } = reading;
+  const pictures = digits.flatMap(({ digit, confidence, explanation }) =>
+    steps(digit)
+      .filter(([step]) => digits.length === 1 || step === "pixels")
+      .map(([step, name, alt]) => {
+        const picture = make("img", { src: `data:image/png;base64,${explanation[step]}`, alt });
+        picture.classList.add(step);
+        const caption = digits.length === 1 ? name : `${digit}: ${percent(confidence)}`;
+        return make("div", {}, picture, make("span", {}, caption));
+      }),
+  );
   byId("seen-pictures").replaceChildren(...pictures);
-  byId("changes").textContent = `What the network saw. ${changes(reading)}`;
+  byId("changes").textContent = changes(reading);
+  seen.classList.toggle("several", digits.length > 1);
   seen.hidden = false;
 }
 
@@ -167,7 +175,7 @@ function showBoxes(digits, size) {
       });
       const label = makeSvg(
         "text",
-        { x: x + width + unit, y: y - 2 * unit, "font-size": 6 * unit },
+        { x: x + width + unit, y: Math.max(y - 2 * unit, 5 * unit), "font-size": 6 * unit },
         `${found.digit}`,
       );
       const kind = found.accepted === false ? "refused" : "accepted";

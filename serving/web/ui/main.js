@@ -4,6 +4,7 @@ import { showAnswer, showModels, showReadings, showSentence } from "./answer.js"
 import { curl, python } from "./commands.js";
 import { byId } from "./elements.js";
 import { showGallery } from "./gallery.js";
+import { askForLabel } from "./labels.js";
 import { Latest } from "./latest.js";
 import { Paper } from "./paper.js";
 import { Pictures } from "./pictures.js";
@@ -71,6 +72,7 @@ function renderAnswer() {
   showReadings(readings);
   if (card && reading) showAnswer(reading, card, sizeForBoxes(reading.digits.length));
   else showSentence(said.sentence, said.isProblem);
+  askForLabel(reading?.endpoint === "predict" ? subject : null);
   for (const button of copiers) button.disabled = !subject || cards.length === 0;
 }
 

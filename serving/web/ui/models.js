@@ -47,9 +47,9 @@ function choice({ default: chosen, models }) {
     const between = correct - tested[tested.length - 1].correct;
     const chance = 1.96 * Math.sqrt(correct * (1 - correct / total));
     sentences.push(
-      `Test digits choose nothing. On ${split} the best and the worst are ${count(between)} of`,
-      `${count(total)} digits apart, and chance alone moves each by ± ${count(Math.round(chance))}`,
-      "(95 % of the time)" + (between < chance ? ": there, they are equal." : "."),
+      `Test digits choose nothing: on ${split}, the best and the worst are ${count(between)} of`,
+      `${count(total)} digits apart, and chance alone moves each count by`,
+      `±\u00a0${count(Math.round(chance))}${between < chance ? ", so they are equal there" : ""}.`,
     );
   }
   return sentences.join(" ");

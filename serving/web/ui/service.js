@@ -10,7 +10,10 @@ const KEY = "qmnist-api-key";
  * @typedef {[number, number, number, number]} Box x, y, width, height
  *
  * @typedef {object} Explanation
- * @property {string} pixels A PNG in base64.
+ * @property {string} decoded A PNG in base64, as the next three are.
+ * @property {string} ink
+ * @property {string} strokes
+ * @property {string} pixels
  * @property {Box} box
  * @property {"dark on light" | "light on dark"} polarity
  * @property {string[]} removed

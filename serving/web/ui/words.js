@@ -62,6 +62,20 @@ export function verdict({ digits }, card) {
 }
 
 /**
+ * The steps of a digit from the picture to the network: in the explanation, beside a small picture, and
+ * in its place.
+ *
+ * @param {number} digit
+ * @returns {["decoded" | "ink" | "strokes" | "pixels", string, string][]}
+ */
+export const steps = (digit) => [
+  ["decoded", "Picture", `The ${digit} and what is around it, as the picture was decoded`],
+  ["ink", "Ink", "The same without the paper: all ink, light on black"],
+  ["strokes", "Strokes", `The strokes of the ${digit} alone`],
+  ["pixels", "Network", `What the network saw of the ${digit}, 28 by 28 pixels`],
+];
+
+/**
  * What was done to the picture before the network saw it.
  *
  * @param {Reading} reading
