@@ -1,6 +1,8 @@
-"""The README's pictures of the page, `make screenshots`: light, dark, and on a phone."""
+"""The pictures of the page, `make screenshots`: of three sizes, and in all colours."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
@@ -8,7 +10,9 @@ from benchmarks.servers import ours, running
 from tests.browser.conftest import digit, draw, launch
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "page"
-WIDE: ViewportSize = {"width": 1100, "height": 930}
+DESK: ViewportSize = {"width": 1100, "height": 1130}
+CARDS: ViewportSize = {"width": 1100, "height": 1790}
+TABLET: ViewportSize = {"width": 820, "height": 1180}
 PHONE: ViewportSize = {"width": 390, "height": 1040}
 
 
@@ -17,10 +21,24 @@ def two(page: Page) -> None:
     expect(page.locator("#digit")).to_have_text("2")
 
 
+def squared(page: Page) -> None:
+    page.get_by_role("button", name="Squared paper").click()
+    expect(page.locator("#digit")).to_have_text("2")
+
+
 def several(page: Page) -> None:
     page.get_by_role("button", name="Several digits").click()
     expect(page.locator("#digit")).to_have_text("902\n47", use_inner_text=True)
-    page.mouse.move(0, 0)
+
+
+def letter(page: Page) -> None:
+    page.get_by_role("button", name="A letter").click()
+    expect(page.locator("#verdict")).to_contain_text("Not accepted")
+
+
+def cards(page: Page) -> None:
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_role("article")).to_have_count(3)
 
 
 def main() -> None:
@@ -28,27 +46,21 @@ def main() -> None:
     with running(ours()) as server, sync_playwright() as playwright:
         browser = launch(playwright)
 
-        def shoot(name: str, page: Page) -> None:
+        def shoot(name: str, show: Callable[[Page], None], **options: Any) -> None:  # noqa: ANN401  Playwright's own
+            page = browser.new_page(**options)
+            page.goto(f"{server.url}/ui/")
+            show(page)
+            page.mouse.move(0, 0)
             page.evaluate("document.activeElement.blur()")
             page.evaluate("scrollTo(0, 0)")
             page.screenshot(path=FOLDER / f"{name}.png")
 
-        page = browser.new_page(viewport=WIDE, color_scheme="light")
-        page.goto(f"{server.url}/ui/")
-        two(page)
-        shoot("light", page)
-        page = browser.new_page(viewport=WIDE, color_scheme="dark")
-        page.goto(f"{server.url}/ui/")
-        several(page)
-        shoot("dark", page)
-        page = browser.new_page(viewport=PHONE, is_mobile=True, has_touch=True)
-        page.goto(f"{server.url}/ui/")
-        two(page)
-        shoot("phone", page)
-        page = browser.new_page(viewport={"width": 1100, "height": 1610})
-        page.goto(f"{server.url}/ui/models")
-        expect(page.get_by_role("article")).to_have_count(3)
-        shoot("models", page)
+        shoot("light", two, viewport=DESK, color_scheme="light")
+        shoot("dark", several, viewport=DESK, color_scheme="dark")
+        shoot("forced", letter, viewport=DESK, color_scheme="dark", forced_colors="active")
+        shoot("tablet", squared, viewport=TABLET, has_touch=True)
+        shoot("phone", two, viewport=PHONE, is_mobile=True, has_touch=True)
+        shoot("models", cards, viewport=CARDS)
 
 
 if __name__ == "__main__":
