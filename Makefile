@@ -112,6 +112,7 @@ train: $(DEV)/installed
 	    $(DEV)/bin/python -m training fit all --recipe $${run%-*} --seed $${run#*-} --resume \
 	        --data $(DATA) --models $$models --results results; \
 	done
+	$(DEV)/bin/python -m training compare runs/models/notebook-0/deeper notebook
 	$(MAKE) report
 
 report: $(DEV)/installed

@@ -106,6 +106,8 @@ class Card(BaseModel):
 
     name: str
     version: str = "1"
+    comparison: bool = False
+    """Whether it is served to be compared with others, and not to be relied on."""
     calibration: Calibration
     evaluation: dict[str, SplitResult]
     files: dict[str, str]

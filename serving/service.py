@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
+from artifact import ONNX_FILE
 from imaging import SIDE, open_picture
 from imaging.errors import PictureTooLarge
 from serving import settings
@@ -33,6 +34,7 @@ from serving.api.descriptors import (
 from serving.api.forms import OVERHEAD
 from serving.api.gateway import Gateway, Route, Started
 from serving.api.http import Request, Response, in_json
+from serving.api.openapi import BYTES
 from serving.api.requests import (
     ALL,
     is_form,
@@ -191,6 +193,17 @@ async def list_models(_: Request) -> Response:
     return in_json(ModelList(default=SETTINGS.model, models=models))
 
 
+async def download_model(request: Request) -> Response:
+    """A model's ONNX file, which stays as it is in the version that is named."""
+    service: Any = bentoml.get_current_service()
+    query = request.query
+    name, version = query.get("model") or SETTINGS.model, query.get("version")
+    classifier = service.repository.get(name, version)
+    caching = b"private, max-age=31536000, immutable" if version else b"no-cache"
+    headers = [(b"content-type", BYTES.encode()), (b"cache-control", caching)]
+    return Response(classifier.onnx, headers)
+
+
 async def show_document(_: Request) -> Response:
     """The OpenAPI document, which the page at `/` shows."""
     return in_json(description.document())
@@ -205,6 +218,7 @@ async def show_metrics(_: Request) -> Response:
 READ = ("GET", "HEAD")
 DESCRIPTIONS = {
     "/models": Route(list_models, READ),
+    f"/{ONNX_FILE}": Route(download_model, READ),
     "/docs.json": Route(show_document, READ),
     # It is looked at most when there is too much to do.
     "/metrics": Route(show_metrics, READ, wants_room=False),

@@ -15,7 +15,7 @@ from training import dataset, figures
 from training.card import Result, Trained, put_rejection
 from training.dataset import DatasetError
 from training.evaluation import predict_all
-from training.export import ExportError, export, onnx_predict
+from training.export import ExportError, copy_for_comparison, export, onnx_predict
 from training.fit import CheckpointError, fit, start_run
 from training.recipes import RECIPES, TYPICALITY, NetworkName, RecipeName
 from training.report import ReportError, write_report
@@ -84,6 +84,19 @@ def fit_command(
         Result.of(card, history, evaluations).save(results)
         console.print(_table(name, card["evaluation"]))
         console.print(f"{name}: wrote {models / name}\n")
+
+
+@app.command()
+def compare(
+    artifact: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="The folder of a trained model.")
+    ],
+    name: Annotated[str, typer.Argument(help="The copy's name.")],
+    models: Models = Path("models"),
+) -> None:
+    """Copy a model to `models/<name>/`, to be served for comparison with the others."""
+    copy_for_comparison(artifact, models / name)
+    console.print(f"wrote {models / name}")
 
 
 @app.command()

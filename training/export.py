@@ -8,6 +8,8 @@ inside, so the probabilities are calibrated.
 
 import copy
 import hashlib
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from artifact import INPUT, ONNX_FILE, OUTPUTS, TORCHSCRIPT_FILE
+from artifact import CARD_FILE, INPUT, ONNX_FILE, OUTPUTS, TORCHSCRIPT_FILE
 from training import card, torchscript
 from training.card import Trained, replacing
 from training.dataset import Digits, headline
@@ -135,6 +137,24 @@ def export(
         )
         card.write(described, folder)
     return described, evaluations
+
+
+def copy_for_comparison(source: Path, target: Path) -> None:
+    """Copy an artifact under its new folder's name, and mark it as being there for comparison.
+
+    Args:
+        source: The artifact's folder.
+        target: The copy's, which is replaced as a whole.
+    """
+    described = json.loads((source / CARD_FILE).read_text(encoding="utf-8"))
+    described |= {"name": target.name, "comparison": True}
+    model = onnx.load(source / ONNX_FILE)
+    properties = {prop.key: prop.value for prop in model.metadata_props}
+    onnx.helper.set_model_props(model, properties | {"name": target.name})
+    with replacing(target) as folder:
+        shutil.copyfile(source / TORCHSCRIPT_FILE, folder / TORCHSCRIPT_FILE)
+        onnx.save(model, folder / ONNX_FILE)
+        card.write(described, folder)
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ mounted routes.
 from functools import cache
 from typing import Any
 
+from artifact import ONNX_FILE
 from imaging import errors as picture_errors
 from serving import errors
 from serving.api import openapi
@@ -39,6 +40,9 @@ from serving.api.schemas import (
 
 MODEL = openapi.parameter(
     "query", "model", "The model that answers; left out, the service's default."
+)
+VERSION = openapi.parameter(
+    "query", "version", "The version that is wanted, which may then be kept; another is refused."
 )
 MODELS = openapi.parameter(
     "query",
@@ -123,6 +127,15 @@ def document() -> dict[str, Any]:
                 "models",
                 "The models that are served, with their cards",
                 {JSON: ref(ModelList)},
+            ),
+            f"/{ONNX_FILE}": path_item(
+                "onnx",
+                "A model's ONNX file",
+                {BYTES: BINARY},
+                (errors.UnknownModel, *ANY),
+                parameters=(MODEL, VERSION),
+                description="It takes `images`, uint8 [N, 28, 28], 255 is ink, and returns "
+                "`logits`, `probabilities` and `typicality`; its SHA-256 is on the model's card.",
             ),
             "/livez": _health("livez", "Whether the process is alive"),
             "/healthz": _health("healthz", "The same"),

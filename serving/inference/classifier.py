@@ -183,6 +183,7 @@ class Classifier:
 
     def __init__(self, artifact: Artifact, provider: Provider) -> None:
         self.card = artifact.card
+        self.onnx = artifact.onnx
         self.provider = provider
         self._small = self._large = Network(artifact, Provider.CPU)
         if provider is not Provider.CPU:

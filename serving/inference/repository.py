@@ -88,6 +88,10 @@ class Repository:
             raise LoadError(
                 f"QMNIST_MODEL={default!r} is not in {self._folder}, which has {', '.join(found)}"
             )
+        if found[default].card.comparison:
+            raise LoadError(
+                f"QMNIST_MODEL={default!r} is there for comparison alone; choose another model"
+            )
         for artifact in found.values():
             self._install(artifact)
 

@@ -37,7 +37,7 @@ def test_a_bento_holds_serving_models_and_the_report_and_nothing_else(bento: Pat
     assert {path.parent for path in report} == {Path("docs"), Path("docs/report")}
     assert models == {
         Path("models", name, file)
-        for name in ("baseline", "deeper", "dropout")
+        for name in ("baseline", "deeper", "dropout", "notebook")
         for file in ("card.json", "model.onnx", "model.torchscript.pt")
     }
     locks = ("sbom", "serve", "serve-gpu", "serve-grpc", "serve-tracing")

@@ -1,5 +1,6 @@
 """What a server tells of itself."""
 
+import hashlib
 import json
 import re
 
@@ -17,8 +18,25 @@ def test_models_lists_what_the_cards_say(server: str) -> None:
     for model in listed["models"]:
         assert model.pop("provider") == "cpu"
         path = COMMITTED_MODELS / model["name"] / "card.json"
-        assert model == json.loads(path.read_text(encoding="utf-8"))
-    assert [model["name"] for model in listed["models"]] == ["baseline", "deeper", "dropout"]
+        assert model == {"comparison": False, **json.loads(path.read_text(encoding="utf-8"))}
+    marks = {model["name"]: model["comparison"] for model in listed["models"]}
+    assert marks == {"baseline": False, "deeper": False, "dropout": False, "notebook": True}
+
+
+def test_a_models_file_can_be_downloaded(server: str) -> None:
+    card = json.loads((COMMITTED_MODELS / "notebook" / "card.json").read_text(encoding="utf-8"))
+    params = {"model": "notebook", "version": card["version"]}
+    downloaded = httpx.get(f"{server}/model.onnx", params=params)
+    assert hashlib.sha256(downloaded.content).hexdigest() == card["files"]["model.onnx"]
+    assert downloaded.headers["content-type"] == "application/octet-stream"
+    assert downloaded.headers["cache-control"] == "private, max-age=31536000, immutable"
+    default = httpx.get(f"{server}/model.onnx")
+    assert default.content == (COMMITTED_MODELS / "deeper" / "model.onnx").read_bytes()
+    assert default.headers["cache-control"] == "no-cache"
+    for unknown in ({"model": "other"}, {"version": "other"}):
+        refused = httpx.get(f"{server}/model.onnx", params=unknown)
+        assert refused.status_code == 404
+        assert refused.json()["error"]["code"] == "unknown_model"
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
@@ -38,7 +56,7 @@ def test_the_swagger_page_shows_the_endpoints(server: str) -> None:
     assert "docs.json" in httpx.get(f"{server}/static_content/swagger-initializer.js").text
     paths = httpx.get(f"{server}/docs.json").json()["paths"]
     assert paths.keys() == {
-        *("/predict", "/predict_batch", "/read", "/classify", "/models"),
+        *("/predict", "/predict_batch", "/read", "/classify", "/models", "/model.onnx"),
         *("/livez", "/healthz", "/readyz", "/metrics"),
     }
 

@@ -31,7 +31,7 @@ from tests.pictures import drawn
 Tensors = dict[str, NDArray[Any]]
 
 COUNT = 64
-MODELS = ("baseline", "deeper", "dropout")
+MODELS = ("baseline", "deeper", "dropout", "notebook")
 OUTPUTS = ("digit", "probabilities", "logits", "confidence", "typicality", "accepted", "reason")
 IMAGES, LABELS = drawn.digits(COUNT, seed=21)
 UNIT = (IMAGES / 255).astype(np.float32)
@@ -339,6 +339,7 @@ def test_tritons_statistics_count_exactly_what_was_sent(
         "baseline": (8, 2, 2, 1, 1),
         "deeper": (COUNT, 1, 1, 0, 0),
         "dropout": (0, 0, 0, 0, 0),
+        "notebook": (0, 0, 0, 0, 0),
     }
     by_name = {model["name"]: model for model in everything["model_stats"]}
     for name in MODELS:

@@ -200,7 +200,7 @@ def test_what_is_wrong_is_said(client: Any, stub: Any) -> None:  # noqa: ANN401
     invalid = "StatusCode.INVALID_ARGUMENT"
     status, sentence = refused(client.infer, "unknown", [images()])
     assert status == "StatusCode.NOT_FOUND"
-    assert sentence == "There is no model 'unknown'; there are baseline, deeper, dropout."
+    assert sentence == "There is no model 'unknown'; there are baseline, deeper, dropout, notebook."
     status, _ = refused(client.infer, "deeper", [images()], model_version="other")
     assert status == "StatusCode.NOT_FOUND"
     assert refused(client.get_model_metadata, "unknown")[0] == "StatusCode.NOT_FOUND"

@@ -78,7 +78,8 @@ def test_the_raw_body_and_the_form_are_answered_alike(server: str) -> None:
 
 @pytest.mark.parametrize("path", ["/predict", "/predict_batch", "/read"])
 @pytest.mark.parametrize(
-    ("models", "named"), [("*", NAMES), ("dropout,baseline", ("dropout", "baseline"))]
+    ("models", "named"),
+    [("*", (*NAMES, "notebook")), ("dropout,baseline", ("dropout", "baseline"))],
 )
 def test_several_models_answer_as_each_does_alone(
     server: str, path: str, models: str, named: tuple[str, ...]
@@ -156,7 +157,7 @@ def test_an_unknown_model_is_404_and_lists_the_names(server: str) -> None:
     assert response.json() == {
         "error": {
             "code": "unknown_model",
-            "message": "There is no model 'other'; there are baseline, deeper, dropout.",
+            "message": "There is no model 'other'; there are baseline, deeper, dropout, notebook.",
             "request_id": response.headers["X-Request-ID"],
         }
     }

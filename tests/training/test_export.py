@@ -20,6 +20,7 @@ from training.export import (
     ExportError,
     ServedNetwork,
     check_parity,
+    copy_for_comparison,
     export,
     fold_normalisation,
     onnx_predict,
@@ -193,6 +194,24 @@ def test_nan_is_a_disagreement(
         baseline.get_parameter("fc3.bias")[0] = float("nan")
     with pytest.raises(ExportError, match="nan"):
         check_parity(baseline, drawn_models / "baseline", splits["test"])
+
+
+def test_a_copy_for_comparison_answers_the_same_under_its_own_name(
+    drawn_models: Path, splits: dict[str, Digits], tmp_path: Path
+) -> None:
+    copy_for_comparison(drawn_models / "deeper", tmp_path / "other")
+    assert {file.name for file in (tmp_path / "other").iterdir()} == FILES
+    card, original = read_card(tmp_path / "other"), read_card(drawn_models / "deeper")
+    for file, digest in card["files"].items():
+        assert hashlib.sha256((tmp_path / "other" / file).read_bytes()).hexdigest() == digest
+    of_files = {key: card[key] for key in ("files", "sizes")}
+    assert card == original | {"name": "other", "comparison": True} | of_files
+    model = onnx.load(tmp_path / "other" / "model.onnx")
+    assert {prop.key: prop.value for prop in model.metadata_props}["name"] == "other"
+    images = splits["test"].images
+    copied = onnx_predict(tmp_path / "other" / "model.onnx")(images)
+    copied_from = onnx_predict(drawn_models / "deeper" / "model.onnx")(images)
+    assert np.array_equal(copied.probabilities, copied_from.probabilities)
 
 
 def test_what_is_served_answers_with_three_things() -> None:

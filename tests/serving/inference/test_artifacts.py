@@ -19,7 +19,7 @@ def models(tmp_path: Path) -> Path:
 def test_load_all_reads_every_model(models: Path) -> None:
     (models / ".deeper-old").mkdir()  # what an export that was killed may leave
     loaded = artifacts.load_all(models)
-    assert list(loaded) == ["baseline", "deeper", "dropout"]
+    assert list(loaded) == ["baseline", "deeper", "dropout", "notebook"]
     for name, artifact in loaded.items():
         assert artifact.name == name
         assert artifact.onnx == (models / name / "model.onnx").read_bytes()
@@ -83,7 +83,7 @@ def test_a_card_without_the_onnx_files_hash_is_refused(models: Path) -> None:
 
 
 def test_an_unknown_name_is_told_the_known_ones(models: Path) -> None:
-    with pytest.raises(ArtifactError, match="there are baseline, deeper, dropout"):
+    with pytest.raises(ArtifactError, match="there are baseline, deeper, dropout, notebook"):
         artifacts.load(models / "other")
 
 

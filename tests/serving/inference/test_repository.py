@@ -84,7 +84,9 @@ def test_models_are_found_by_name_and_version(models: Path) -> None:
     repository = opened(models)
     model = repository.get("deeper")
     assert repository.get("deeper", model.card.version) is model
-    with pytest.raises(UnknownModel, match="no model 'other'; there are baseline, deeper, dropout"):
+    with pytest.raises(
+        UnknownModel, match="no model 'other'; there are baseline, deeper, dropout, notebook"
+    ):
         repository.get("other")
     with pytest.raises(UnknownModel, match="'deeper' has no version '7'"):
         repository.get("deeper", "7")
@@ -168,6 +170,7 @@ def test_an_unloaded_model_is_not_served_until_it_is_loaded(models: Path) -> Non
         ("baseline", True),
         ("deeper", False),
         ("dropout", True),
+        ("notebook", True),
     ]
     repository.load("deeper")
     assert repository.get("deeper")
@@ -211,7 +214,7 @@ def test_a_worker_that_comes_back_serves_what_the_others_do(models: Path, shared
     shutil.rmtree(models / "dropout")
     back = opened(models, shared)
     assert {name: answers(back, name) for name in back.models} == expected
-    assert [entry.reason for entry in back.index()] == ["", "", ""]
+    assert [entry.reason for entry in back.index()] == ["", "", "", ""]
 
 
 def test_a_worker_that_comes_back_says_what_is_wrong_with_an_artifact_that_it_does_not_serve(
@@ -222,7 +225,7 @@ def test_a_worker_that_comes_back_says_what_is_wrong_with_an_artifact_that_it_do
     exchange(models, "dropout", "baseline")
     back = opened(models, shared, model_poll=0.01)
     watch_until_versions([back], "dropout", version)
-    assert ["is damaged" in entry.reason for entry in back.index()] == [True, False, False]
+    assert ["is damaged" in entry.reason for entry in back.index()] == [True, False, False, False]
 
 
 def test_a_damaged_copy_costs_that_model_alone_until_it_is_loaded(
@@ -232,8 +235,8 @@ def test_a_damaged_copy_costs_that_model_alone_until_it_is_loaded(
     (copy,) = (path for path in shared.rglob("*") if path.name == "deeper")
     copy.write_bytes(copy.read_bytes()[:-1])
     back = opened(models, shared)
-    assert list(back.models) == ["baseline", "dropout"]
-    assert ["is damaged" in entry.reason for entry in back.index()] == [False, True, False]
+    assert list(back.models) == ["baseline", "dropout", "notebook"]
+    assert ["is damaged" in entry.reason for entry in back.index()] == [False, True, False, False]
     back.load("deeper")
     assert answers(back, "deeper") == answers(first, "deeper")
     assert answers(opened(models, shared), "deeper") == answers(first, "deeper")
@@ -255,7 +258,7 @@ def test_a_worker_that_could_not_follow_puts_right_what_others_serve(
 
 def test_a_worker_that_can_load_nothing_does_not_start(models: Path, shared: Path) -> None:
     opened(models, shared)
-    for name in ("baseline", "deeper", "dropout"):
+    for name in ("baseline", "deeper", "dropout", "notebook"):
         (copy,) = (path for path in shared.rglob("*") if path.name == name)
         copy.write_bytes(b"x")
     with pytest.raises(LoadError, match="none of the models"):
