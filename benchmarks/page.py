@@ -5,7 +5,7 @@
 Digits are drawn with the mouse, sixty movements a second. `during the stroke` is the time from a
 movement after a pause to the frame that shows its answer, `at its end` that from letting the button
 go to the frame with the last answer, when requests for earlier movements were still on their way.
-An answer is of all three models.
+An answer is of all models.
 """
 
 import statistics

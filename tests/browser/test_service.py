@@ -51,7 +51,7 @@ def test_where_models_disagree(page: Page) -> None:
     )
     draw(page, digit(7))
     expect(page.locator("#agreement")).to_have_text(
-        "They disagree: baseline says 1; deeper and dropout say 7."
+        "They disagree: baseline says 1; deeper, dropout and notebook say 7."
     )
     expect(page.locator("#digit")).to_have_text("7")
     page.get_by_label("baseline").check()

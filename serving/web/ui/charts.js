@@ -20,7 +20,7 @@ export function confusion(counts) {
     const cells = row.map((number, predicted) => {
       if (number === 0) return make("td");
       const cell = make("td", { class: label === predicted ? "right" : "wrong" }, `${number}`);
-      cell.style.setProperty("--share", `${Math.min(50, 10 + 8 * number)}%`);
+      cell.style.setProperty("--share", `${Math.min(40, 10 + 8 * number)}%`);
       return cell;
     });
     return make("tr", {}, make("th", { scope: "row" }, `${label}`), ...cells);

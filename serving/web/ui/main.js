@@ -2,8 +2,10 @@
 
 import { showAnswer, showModels, showReadings, showSentence } from "./answer.js";
 import { curl, python } from "./commands.js";
+import { showComparison } from "./compare.js";
 import { byId } from "./elements.js";
 import { showGallery } from "./gallery.js";
+import { showInside } from "./inside.js";
 import { askForLabel } from "./labels.js";
 import { Latest } from "./latest.js";
 import { Paper } from "./paper.js";
@@ -73,6 +75,8 @@ function renderAnswer() {
   if (card && reading) showAnswer(reading, card, sizeForBoxes(reading.digits.length));
   else showSentence(said.sentence, said.isProblem);
   askForLabel(reading?.endpoint === "predict" ? subject : null);
+  showComparison(subject, readings, cards, model);
+  showInside(reading);
   for (const button of copiers) button.disabled = !subject || cards.length === 0;
 }
 

@@ -77,6 +77,7 @@ function show(card, isDefault) {
   const test = details?.split;
   const title = make("h2", {}, card.name);
   if (isDefault) title.append(make("span", { class: "badge" }, "answers by default"));
+  if (card.comparison) title.append(make("span", { class: "badge" }, "for comparison"));
   const article = make("article", { class: "card" }, title);
   if (test) {
     const { correct, total, accuracy } = evaluation[test];

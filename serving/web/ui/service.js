@@ -31,6 +31,7 @@ const KEY = "qmnist-api-key";
  * @typedef {object} Reading What one model says of a picture.
  * @property {"predict" | "read"} endpoint
  * @property {string} model
+ * @property {string} version
  * @property {string} text
  * @property {Digit[]} digits
  *
@@ -50,6 +51,7 @@ const KEY = "qmnist-api-key";
  * @property {string} name
  * @property {string} version
  * @property {string} provider
+ * @property {boolean} comparison Whether it is there to be compared with others.
  * @property {{ summary: string, parameters: number }} [architecture]
  * @property {{ acceptance: { confidence: number, typicality: number } | null }} calibration
  * @property {Record<string, Evaluation>} evaluation By the split.
@@ -157,6 +159,7 @@ export async function read(picture, models, signal) {
     readings = (await post("predict")).map((answer) => ({
       endpoint: "predict",
       model: answer.model,
+      version: answer.version,
       text: String(answer.digit),
       digits: [answer],
     }));
@@ -180,6 +183,39 @@ export async function fetchPicture(address, signal) {
 }
 
 /**
+ * Has a model classify 28 x 28 pixels.
+ *
+ * @param {Uint8Array<ArrayBuffer>} pixels 255 is ink.
+ * @param {string} model
+ * @param {AbortSignal} signal
+ * @returns {Promise<{ digit: number, confidence: number }>}
+ */
+export async function classify(pixels, model, signal) {
+  const url = new URL("classify", ADDRESS);
+  url.search = `${new URLSearchParams({ model })}`;
+  const { digits, confidences } = await send(url, {
+    method: "POST",
+    body: new Blob([pixels]),
+    headers: { "Content-Type": "application/octet-stream" },
+    signal,
+  });
+  return { digit: digits[0], confidence: confidences[0] };
+}
+
+/**
+ * A model's ONNX file.
+ *
+ * @param {string} model
+ * @param {string} version
+ */
+export async function fetchModel(model, version) {
+  const url = new URL("model.onnx", ADDRESS);
+  url.search = `${new URLSearchParams({ model, version })}`;
+  const response = await sendFor(url);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+/**
  * @typedef {object} Options
  * @property {string} [method]
  * @property {Blob} [body]
@@ -188,17 +224,31 @@ export async function fetchPicture(address, signal) {
  */
 
 /**
+ * Sends a request that is answered in JSON.
+ *
  * @param {URL} url
  * @param {Options} options
  */
 async function send(url, options = {}) {
+  const response = await sendFor(url, options);
+  const body = await response.json().catch(() => null);
+  options.signal?.throwIfAborted();
+  if (!body) throw new Gone();
+  return body;
+}
+
+/**
+ * @param {URL} url
+ * @param {Options} options
+ */
+async function sendFor(url, options = {}) {
   const headers = { ...options.headers };
   const sent = key.get();
   if (sent) headers.Authorization = `Bearer ${sent}`;
   const response = await fetchOrGone(url, { ...options, headers });
+  if (response.ok) return response;
   const body = await response.json().catch(() => null);
   options.signal?.throwIfAborted();
-  if (response.ok && body) return body;
   if (!body?.error) throw new Gone(); // a proxy says that nobody is there
   const { code, message } = body.error;
   // Unless another one has been given meanwhile.
