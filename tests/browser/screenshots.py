@@ -1,4 +1,4 @@
-"""The pictures of the page, `make screenshots`: of three sizes, and in all colours."""
+"""The pictures of the page, `make screenshots`: of three sizes, in all colours, and its parts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,14 @@ def letter(page: Page) -> None:
 
 def cards(page: Page) -> None:
     page.get_by_role("link", name="Models").click()
-    expect(page.get_by_role("article")).to_have_count(3)
+    expect(page.get_by_role("article")).to_have_count(4)
+
+
+def small(page: Page) -> None:
+    draw(page, digit(4, 0.3, (0.1, 0.1)))
+    expect(page.locator("#compare-words")).to_contain_text("notebook says")
+    page.get_by_role("heading", name="Inside the network").click()
+    expect(page.locator("#mattered-words")).to_contain_text("blanked out")
 
 
 def main() -> None:
@@ -61,6 +68,12 @@ def main() -> None:
         shoot("tablet", squared, viewport=TABLET, has_touch=True)
         shoot("phone", two, viewport=PHONE, is_mobile=True, has_touch=True)
         shoot("models", cards, viewport=CARDS)
+        page = browser.new_page(viewport=DESK, color_scheme="light")
+        page.goto(f"{server.url}/ui/")
+        small(page)
+        for section in ("compare", "inside"):
+            place = FOLDER / f"{section}.png"
+            page.locator(f"#{section}").screenshot(path=place, animations="disabled")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What the page computes of a network and shows of it, and the comparison with the notebook's way."""
+"""What the page computes of a network and shows of it, and the notebook's way beside it."""
 
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import digit, draw
@@ -35,7 +36,7 @@ def test_the_page_computes_what_the_service_answers(page: Page, server: str, mod
     noise = np.random.default_rng(3).integers(0, 256, (2, 28, 28)).astype(np.uint8)
     pictures = np.concatenate([digits, noise])
 
-    def classify(pictures: np.ndarray) -> tuple[str, np.ndarray]:
+    def classify(pictures: NDArray[np.uint8]) -> tuple[str, NDArray[np.float64]]:
         headers = {"Content-Type": "application/octet-stream"}
         url = f"{server}/classify?model={model}"
         answer = httpx.post(url, content=pictures.tobytes(), headers=headers).json()
@@ -106,7 +107,7 @@ def test_the_units_light_up_and_can_be_looked_at_with_keys(page: Page) -> None:
 
 
 def test_the_notebooks_way_beside_this_services(page: Page) -> None:
-    sent: list[np.ndarray] = []
+    sent: list[NDArray[np.uint8]] = []
 
     def answer(route: Route) -> None:
         sent.append(np.frombuffer(route.request.post_data_buffer or b"", np.uint8))
