@@ -131,7 +131,7 @@ def test_metrics_count_what_was_answered(run_server: RunServer) -> None:
     assert count(total, endpoint="/ui/", http_response_code="200") == 2
     assert count(total, endpoint="other", http_response_code="404") == 5
     assert count("qmnist_models", model="deeper", provider="cpu") == 1
-    assert count("qmnist_models") == 3
+    assert count("qmnist_models") == 4
     assert count("bentoml_service_request_in_progress") == 1  # the one for the metrics
 
 
