@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import simdjson
 from numpy.typing import NDArray
 
 from imaging import SIDE
@@ -112,7 +111,7 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
                 "form."
             )
         if is_json(request):
-            text, model, shown = _of_json(body, FILE)
+            text, model, shown = _of_json(body, FILE, 1)
             explained = _switch(explain) if shown is None else shown
             return PictureRequest(_picture_of(text, FILE), models or model, explained)
         _check_text(body)
@@ -145,8 +144,8 @@ def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesReq
             )
         if not is_json(request):
             return PicturesRequest(None, body, models)
-        texts, model, _ = _of_json(body, FILES)
-        if not isinstance(texts, simdjson.Array) or not len(texts):
+        texts, model, _ = _of_json(body, FILES, max_batch)
+        if not isinstance(texts, list) or not texts:
             raise InvalidRequest(f"{FILES!r} must be a list of pictures in base64.")
         check_count(len(texts), max_batch)
         pictures = [
@@ -221,32 +220,31 @@ def _pixels_of_bytes(body: bytes, max_batch: int) -> NDArray[np.uint8]:
 
 
 def _pixels_of_json(body: bytes, max_batch: int) -> tuple[NDArray[np.uint8], str | None]:
-    sent = parse_json(body)
+    sent = parse_json(body, max_batch)
     pixels, named = sent, None
-    if isinstance(sent, simdjson.Object):
+    if isinstance(sent, dict):
         if PIXELS not in sent:
             raise InvalidRequest(f"The JSON has no {PIXELS!r}.")
         pixels, named = sent[PIXELS], sent.get(MODEL)
     if named is not None and not isinstance(named, str):
         raise InvalidRequest(f"{MODEL!r} must be text.")
-    is_list = isinstance(pixels, simdjson.Array) and len(pixels) > 0
-    if not is_list or not isinstance(pixels[0], simdjson.Array):
+    if not isinstance(pixels, list) or not pixels or not isinstance(pixels[0], list):
         raise InvalidRequest(
             f"{PIXELS!r} must be lists of whole numbers from 0 to {BYTE}, [N, {SIDE}, {SIDE}]."
         )
     check_count(len(pixels), max_batch)
     shape = (len(pixels), SIDE, SIDE)
     try:
-        numbers = JSONContents(pixels, body.count(b"[")).numbers(np.uint8, math.prod(shape))
+        numbers = JSONContents(pixels).numbers(np.uint8, math.prod(shape))
     except ContentsError as error:
         raise InvalidRequest(f"{PIXELS!r} {error}.") from error
     return numbers.reshape(shape), named
 
 
-def _of_json(body: bytes, name: str) -> tuple[Any, str | None, bool | None]:
+def _of_json(body: bytes, name: str, pictures: int) -> tuple[Any, str | None, bool | None]:
     """Return what JSON has of a name, and which model is to answer and whether to explain."""
-    sent = parse_json(body)
-    if not isinstance(sent, simdjson.Object) or name not in sent:
+    sent = parse_json(body, pictures)
+    if not isinstance(sent, dict) or name not in sent:
         raise InvalidRequest(f"The JSON must be an object that has {name!r}.")
     model, explain = sent.get(MODEL), sent.get(EXPLAIN)
     if model is not None and not isinstance(model, str):

@@ -1,17 +1,14 @@
-"""The protocol over HTTP: JSON, and Triton's binary tensors behind it."""
+"""The protocol over HTTP: its addresses, and what answers at each."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
-import simdjson
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import TypeAdapter
 
 from imaging import SIDE
 from serving.api.admission import Admission
 from serving.api.bodies import Bodies
-from serving.api.contents import Contents, JSONContents, NoContents, RawContents, parse_json
 from serving.api.http import Request, Response, in_json
 from serving.api.responses import headers_of
 from serving.errors import (
@@ -23,19 +20,10 @@ from serving.errors import (
     NotFound,
     Overloaded,
     Refusal,
-    first_mistake,
 )
-from serving.protocol import description, inference
-from serving.protocol.inference import InferRequest, InferResponse
-from serving.protocol.tensors import (
-    LONGEST_LIST,
-    Input,
-    Output,
-    Parameter,
-    RequestedOutput,
-    Texts,
-    quoted,
-)
+from serving.protocol import description, inference, rest_messages
+from serving.protocol.rest_messages import CONTROL, INDEX, JSON_LENGTH
+from serving.protocol.tensors import quoted
 from serving.settings import Settings
 from serving.telemetry import metrics
 from serving.work import while_connected
@@ -43,8 +31,6 @@ from serving.work import while_connected
 PREFIX = "/v2"
 LIVE = f"{PREFIX}/health/live"
 READY = f"{PREFIX}/health/ready"
-
-JSON_LENGTH = "inference-header-content-length"
 
 # Bytes of JSON that are read: each of the largest request's pixels as a number of FP32 (at most 22
 # digits, and a comma and a space), or one picture in base64; and some for the rest.
@@ -56,45 +42,7 @@ WATCHED_BYTES = 100_000  # what a larger body asks for is given up once its clie
 
 MAX_CONTROL_BYTES = 64_000  # of what is sent to the repository
 
-
-class _Message(BaseModel):
-    """What is around a tensor's numbers in JSON, in no other types than these."""
-
-    model_config = ConfigDict(strict=True)
-
-
-T = TypeVar("T", bound=_Message)
-
-
-class _Tensor(_Message):
-    name: str
-    datatype: str
-    shape: list[int]
-    parameters: dict[str, Parameter] | None = None
-    data: Any = None
-
-
-class _Wanted(_Message):
-    name: str
-    parameters: dict[str, Parameter] | None = None
-
-
-class _Request(_Message):
-    inputs: list[_Tensor]
-    outputs: list[_Wanted] | None = None
-    id: str | None = None
-    parameters: dict[str, Parameter] | None = None
-
-
-class _Index(_Message):
-    ready: bool = False
-
-
-class _Control(_Message):
-    parameters: dict[str, Parameter] | None = None
-
-
-_KINDS: dict[str, type[_Message]] = {"inputs": _Tensor, "outputs": _Wanted}
+T = TypeVar("T")
 
 
 def is_under(path: str) -> bool:
@@ -163,6 +111,7 @@ class Routes:
         self._admission = admission
         self._bodies = bodies
         self._run = run
+        self._max_batch = settings.max_batch
         self._json_limit = ENVELOPE + max(
             VALUE_BYTES * SIDE**2 * settings.max_batch, 4 * settings.max_image_bytes // 3
         )
@@ -220,8 +169,8 @@ class Routes:
         return in_json(description.document())
 
     async def _index(self, request: Request) -> Response:
-        sent = await self._control(request, _Index)
-        return in_json(await self._run(self._server.index, sent.ready))
+        sent = await self._control(request, INDEX)
+        return in_json(await self._run(self._server.index, sent.get("ready", False)))
 
     async def _load(self, request: Request, model: str) -> Response:
         await self._may_change(request)
@@ -240,34 +189,34 @@ class Routes:
                 "Loading and unloading models takes an API key, and this service has none: set "
                 "QMNIST_API_KEYS."
             )
-        sent = await self._control(request, _Control)
-        if unknown := set(sent.parameters or ()) - {"unload_dependents"}:
+        sent = await self._control(request, CONTROL)
+        if unknown := set(sent.get("parameters") or ()) - {"unload_dependents"}:
             raise InvalidRequest(
                 f"The parameters {quoted(sorted(unknown))} are not taken: a model is what is in "
                 "its folder."
             )
 
-    async def _control(self, request: Request, kind: type[T]) -> T:
+    async def _control(self, request: Request, kind: TypeAdapter[T]) -> T:
         def too_large() -> BodyTooLarge:
             return BodyTooLarge(
                 f"The request is too large; at most {MAX_CONTROL_BYTES:,} bytes are read."
             )
 
         async with self._bodies.read(request, MAX_CONTROL_BYTES, too_large) as body:
-            return _convert(body or b"{}", kind)
+            return rest_messages.parse(body or b"{}", kind, self._max_batch)
 
     async def _infer(self, request: Request, model: str, version: str | None = None) -> Response:
         header = request.headers.get(JSON_LENGTH)
         limit = self._limit if header is not None else self._json_limit
         async with self._bodies.read(request, limit, self._too_large) as body:
-            length = _json_length(header, len(body))
+            length = rest_messages.json_length(header, len(body))
             if length > self._json_limit:
                 raise self._too_large()
             inferring = self._server.infer(
                 model,
                 version,
-                partial(_read, body, length),
-                _write,
+                partial(rest_messages.read, body, length, self._max_batch),
+                rest_messages.write,
                 large=length > INLINE_BYTES,
             )
             if len(body) <= WATCHED_BYTES:
@@ -302,144 +251,3 @@ class Routes:
         f"{PREFIX}/repository/models/{{model}}/load": {"POST": _load},
         f"{PREFIX}/repository/models/{{model}}/unload": {"POST": _unload},
     }
-
-
-def _json_length(header: str | None, size: int) -> int:
-    if header is None:
-        return size
-    # No more digits than Python turns into a number in no time.
-    if not header.isascii() or not header.isdecimal() or len(header) > 18:
-        raise InvalidRequest(
-            f"Inference-Header-Content-Length must be a number of bytes, not {quoted(header)}."
-        )
-    if int(header) > size:
-        raise InvalidRequest(
-            f"Inference-Header-Content-Length says {int(header):,} bytes, and the body has only "
-            f"{size:,}."
-        )
-    return int(header)
-
-
-def _build(value: Any, kind: type[_Message] | None) -> Any:  # noqa: ANN401
-    """Build of an object what its kind has, but no tensor's data; `None` is no object."""
-    if kind is None:
-        return value
-    if not isinstance(value, simdjson.Object):
-        raise InvalidRequest("The request is none of the protocol's: there is no object for one.")
-    built = {}
-    for name in kind.model_fields:
-        if name not in value:
-            continue
-        each: Any = value[name]
-        if name != "data" and isinstance(each, simdjson.Array | simdjson.Object):
-            if len(each) > LONGEST_LIST:
-                raise InvalidRequest(f"{name!r} has more than {LONGEST_LIST:,} entries.")
-            if isinstance(each, simdjson.Array):
-                each = [_build(item, _KINDS.get(name)) for item in each]
-            else:
-                each = _parameters(each)
-        built[name] = each
-    return built
-
-
-def _parameters(value: simdjson.Object) -> dict[str, Parameter]:
-    parameters: dict[str, Parameter] = {}
-    for name, each in value.items():
-        if not isinstance(each, Parameter):
-            raise InvalidRequest(
-                f"The parameter {quoted(name)} must be text, a number or a boolean."
-            )
-        parameters[name] = each
-    return parameters
-
-
-def _convert(text: bytes, kind: type[T]) -> T:
-    """Read JSON as an object of some kind; what the kind does not have is passed over."""
-    try:
-        return kind.model_validate(_build(parse_json(text), kind))
-    except ValidationError as error:
-        raise InvalidRequest(
-            f"The request is none of the protocol's: {first_mistake(error)}."
-        ) from error
-
-
-def _read(body: bytes, length: int) -> InferRequest:
-    """Read an inference request: `length` bytes of JSON, then the binary tensors."""
-    text = body[:length]
-    sent = _convert(text, _Request)
-    lists = 1 + len(sent.inputs) + (sent.outputs is not None)
-    brackets = text.count(b"[") - lists
-    tensors = memoryview(body)[length:]
-    inputs = []
-    for tensor in sent.inputs:
-        contents, tensors = _contents(tensor, tensors, brackets)
-        inputs.append(
-            Input(tensor.name, tensor.datatype, tensor.shape, contents, tensor.parameters or {})
-        )
-    if tensors:
-        raise InvalidRequest(
-            f"The body has {len(tensors):,} bytes more than the binary data of its inputs."
-        )
-    outputs = [RequestedOutput(each.name, each.parameters or {}) for each in sent.outputs or ()]
-    return InferRequest(inputs, outputs, sent.id or "", sent.parameters or {})
-
-
-def _contents(tensor: _Tensor, rest: memoryview, brackets: int) -> tuple[Contents, memoryview]:
-    """Find a tensor's contents, in JSON or at the beginning of the `rest` of the body."""
-    name, size = quoted(tensor.name), (tensor.parameters or {}).get("binary_data_size")
-    if size is None:
-        if "data" not in tensor.model_fields_set:
-            return NoContents(), rest
-        return JSONContents(tensor.data, brackets), rest
-    if "data" in tensor.model_fields_set:
-        raise InvalidRequest(f"The input {name} has both data and a binary_data_size.")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise InvalidRequest(
-            f"The binary_data_size of the input {name} must be a number of bytes, not "
-            f"{quoted(size)}."
-        )
-    if size > len(rest):
-        raise InvalidRequest(
-            f"The input {name} announces {quoted(size)} bytes of binary data, and {len(rest):,} "
-            "are there."
-        )
-    return RawContents(rest[:size]), rest[size:]
-
-
-def _write(request: InferRequest, response: InferResponse) -> Response:
-    """Write an answer."""
-    all_binary = request.parameters.get("binary_data_output") is True
-    binary = {
-        output.name: output.parameters.get("binary_data", all_binary) is True
-        for output in request.outputs
-    }
-    outputs, tensors = [], []
-    for output in response.outputs:
-        head = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
-        if binary.get(output.name, all_binary):
-            raw = output.raw()
-            tensors.append(raw)
-            outputs.append({**head, "parameters": {"binary_data_size": len(raw)}})
-        else:
-            outputs.append({**head, "data": _data(output)})
-    answer: dict[str, Any] = {
-        "model_name": response.model_name,
-        "model_version": response.model_version,
-    }
-    if response.id:
-        answer["id"] = response.id
-    if response.parameters:
-        answer["parameters"] = response.parameters
-    answer["outputs"] = outputs
-    written = in_json(answer)
-    if not tensors:
-        return written
-    length = str(len(written.body)).encode()
-    headers = [(b"content-type", b"application/octet-stream"), (JSON_LENGTH.encode(), length)]
-    return Response(b"".join([written.body, *tensors]), headers)
-
-
-def _data(output: Output) -> NDArray[Any] | Sequence[str]:
-    if isinstance(output.data, Texts):
-        return output.data.each(bytes.decode)
-    return output.data.ravel()

@@ -1,0 +1,215 @@
+"""The protocol's messages over HTTP: JSON, and Triton's binary tensors behind it."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired, TypeVar
+
+from numpy.typing import NDArray
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from serving.api.contents import Contents, JSONContents, NoContents, RawContents, parse_json
+from serving.api.http import Response, in_json
+from serving.errors import InvalidRequest, first_mistake
+from serving.protocol.inference import InferRequest, InferResponse
+from serving.protocol.tensors import (
+    LONGEST_LIST,
+    Input,
+    Output,
+    Parameter,
+    RequestedOutput,
+    Texts,
+    quoted,
+)
+
+JSON_LENGTH = "inference-header-content-length"
+
+T = TypeVar("T")
+
+_STRICT = ConfigDict(strict=True)
+
+
+def _check_parameters(parameters: dict[str, Any]) -> dict[str, Parameter]:
+    for name, value in parameters.items():
+        if not isinstance(value, Parameter):
+            raise InvalidRequest(
+                f"The parameter {quoted(name)} must be text, a number or a boolean."
+            )
+    return parameters
+
+
+_NotTooLong = Field(max_length=LONGEST_LIST)
+_Parameters = Annotated[dict[str, Any], _NotTooLong, AfterValidator(_check_parameters)]
+
+
+class _Tensor(TypedDict):
+    __pydantic_config__ = _STRICT  # type: ignore[misc]  # pydantic's place for it
+    name: str
+    datatype: str
+    shape: Annotated[list[int], _NotTooLong]
+    parameters: NotRequired[_Parameters | None]
+    data: NotRequired[Any]
+
+
+class _Wanted(TypedDict):
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    name: str
+    parameters: NotRequired[_Parameters | None]
+
+
+class _Request(TypedDict):
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    inputs: Annotated[list[_Tensor], _NotTooLong]
+    outputs: NotRequired[Annotated[list[_Wanted], _NotTooLong] | None]
+    id: NotRequired[str | None]
+    parameters: NotRequired[_Parameters | None]
+
+
+class _Index(TypedDict):
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    ready: NotRequired[bool]
+
+
+class _Control(TypedDict):
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    parameters: NotRequired[_Parameters | None]
+
+
+INFER = TypeAdapter(_Request)
+INDEX = TypeAdapter(_Index)
+CONTROL = TypeAdapter(_Control)
+
+
+def parse(text: bytes, kind: TypeAdapter[T], pictures: int) -> T:
+    """Parse JSON as a message of some kind; what the kind does not have is passed over.
+
+    Args:
+        text: The JSON.
+        kind: `INFER`, `INDEX` or `CONTROL`.
+        pictures: The most that may be in it.
+
+    Raises:
+        InvalidRequest: It is none of that kind.
+    """
+    try:
+        return kind.validate_python(parse_json(text, pictures))
+    except ValidationError as error:
+        raise InvalidRequest(
+            f"The request is none of the protocol's: {first_mistake(error)}."
+        ) from error
+
+
+def json_length(header: str | None, size: int) -> int:
+    """Return how much of a body is JSON, which a header says if that is not all.
+
+    Args:
+        header: The header.
+        size: The body's, in bytes.
+
+    Raises:
+        InvalidRequest: The header is no number, or larger than the body.
+    """
+    if header is None:
+        return size
+    # No more digits than Python turns into a number in no time.
+    if not header.isascii() or not header.isdecimal() or len(header) > 18:
+        raise InvalidRequest(
+            f"Inference-Header-Content-Length must be a number of bytes, not {quoted(header)}."
+        )
+    if int(header) > size:
+        raise InvalidRequest(
+            f"Inference-Header-Content-Length says {int(header):,} bytes, and the body has only "
+            f"{size:,}."
+        )
+    return int(header)
+
+
+def read(body: bytes, length: int, pictures: int) -> InferRequest:
+    """Read an inference request.
+
+    Args:
+        body: JSON, then the binary tensors.
+        length: How many bytes of the body are JSON.
+        pictures: The most that may be in the JSON.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    sent = parse(body[:length], INFER, pictures)
+    tensors = memoryview(body)[length:]
+    inputs = []
+    for tensor in sent["inputs"]:
+        parameters = tensor.get("parameters") or {}
+        contents, tensors = _contents(tensor, parameters, tensors)
+        inputs.append(
+            Input(tensor["name"], tensor["datatype"], tensor["shape"], contents, parameters)
+        )
+    if tensors:
+        raise InvalidRequest(
+            f"The body has {len(tensors):,} bytes more than the binary data of its inputs."
+        )
+    outputs = [
+        RequestedOutput(each["name"], each.get("parameters") or {})
+        for each in sent.get("outputs") or ()
+    ]
+    return InferRequest(inputs, outputs, sent.get("id") or "", sent.get("parameters") or {})
+
+
+def _contents(
+    tensor: _Tensor, parameters: dict[str, Parameter], rest: memoryview
+) -> tuple[Contents, memoryview]:
+    """Find a tensor's contents, in JSON or at the beginning of the `rest` of the body."""
+    name, size = quoted(tensor["name"]), parameters.get("binary_data_size")
+    if size is None:
+        return JSONContents(tensor["data"]) if "data" in tensor else NoContents(), rest
+    if "data" in tensor:
+        raise InvalidRequest(f"The input {name} has both data and a binary_data_size.")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise InvalidRequest(
+            f"The binary_data_size of the input {name} must be a number of bytes, not "
+            f"{quoted(size)}."
+        )
+    if size > len(rest):
+        raise InvalidRequest(
+            f"The input {name} announces {quoted(size)} bytes of binary data, and {len(rest):,} "
+            "are there."
+        )
+    return RawContents(rest[:size]), rest[size:]
+
+
+def write(request: InferRequest, response: InferResponse) -> Response:
+    """Write an answer, with those of its outputs in binary for which the request asks."""
+    all_binary = request.parameters.get("binary_data_output") is True
+    binary = {
+        output.name: output.parameters.get("binary_data", all_binary) is True
+        for output in request.outputs
+    }
+    outputs, tensors = [], []
+    for output in response.outputs:
+        head = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
+        if binary.get(output.name, all_binary):
+            raw = output.raw()
+            tensors.append(raw)
+            outputs.append({**head, "parameters": {"binary_data_size": len(raw)}})
+        else:
+            outputs.append({**head, "data": _data(output)})
+    answer: dict[str, Any] = {
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+    }
+    if response.id:
+        answer["id"] = response.id
+    if response.parameters:
+        answer["parameters"] = response.parameters
+    answer["outputs"] = outputs
+    written = in_json(answer)
+    if not tensors:
+        return written
+    length = str(len(written.body)).encode()
+    headers = [(b"content-type", b"application/octet-stream"), (JSON_LENGTH.encode(), length)]
+    return Response(b"".join([written.body, *tensors]), headers)
+
+
+def _data(output: Output) -> NDArray[Any] | Sequence[str]:
+    if isinstance(output.data, Texts):
+        return output.data.each(bytes.decode)
+    return output.data.ravel()
