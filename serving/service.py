@@ -137,7 +137,8 @@ async def _lifespan(
     """Watch the models, and answer over gRPC, for as long as the service runs."""
     async with AsyncExitStack() as stack:
         _say_where_the_page_is()
-        for each in (server.repository.watch(), metrics.shared.write_on()):
+        watching = (server.repository.watch(), metrics.watch_process(), metrics.shared.write_on())
+        for each in watching:
             stack.callback(asyncio.create_task(each).cancel)
         if SETTINGS.grpc_port:
             from serving.protocol import grpc  # noqa: PLC0415  an extra

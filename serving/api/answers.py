@@ -89,7 +89,7 @@ def read(
     for classifier in classifiers:
         lines = reader.read(classifier, found)
         digits = [digit for line in lines for digit in line]
-        _count(classifier, [digit.prediction for digit in digits])
+        metrics.count_predictions(classifier.card.name, (digit.prediction for digit in digits))
         answers.append(
             {
                 "text": reader.text(lines),
@@ -109,9 +109,7 @@ def classify(questions: list[Question]) -> list[schemas.Classification | Respons
     for (classifier, in_rows), places in alike.items():
         asked = [questions[place][1] for place in places]
         predictions = classifier.predict(np.concatenate(asked) if len(asked) > 1 else asked[0])
-        metrics.count_many_predictions(
-            classifier.card.name, predictions.digits, predictions.accepted
-        )
+        metrics.count_many_predictions(classifier.card.name, predictions)
         part = (_rows if in_rows else _lists)(classifier, predictions)
         start = 0
         for place, pixels in zip(places, asked, strict=True):
@@ -160,7 +158,7 @@ def _digits(
         return []
     found = classifier.predict(np.array(pixels))
     predictions = list(found.rows())
-    _count(classifier, predictions)
+    metrics.count_predictions(classifier.card.name, predictions)
     # All at once, in a fraction of the time that `round` takes.
     probabilities = found.probabilities.astype(np.float64).round(DECIMALS).tolist()
     return [
@@ -188,12 +186,6 @@ def _read_digit(digit: reader.ReadDigit, explain: bool) -> schemas.ReadDigit:
 
 def _model(classifier: Classifier) -> schemas.ByModel:
     return {"model": classifier.card.name, "version": classifier.card.version}
-
-
-def _count(classifier: Classifier, predictions: list[Prediction]) -> None:
-    metrics.count_predictions(
-        classifier.card.name, ((each.digit, each.accepted) for each in predictions)
-    )
 
 
 def _explanation(view: View) -> schemas.Explanation:

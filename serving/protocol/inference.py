@@ -265,7 +265,7 @@ class _Inference:
         predictions = self._model.predict(pixels)
         computed = time.perf_counter()
         card = self._model.card
-        metrics.count_many_predictions(card.name, predictions.digits, predictions.accepted)
+        metrics.count_many_predictions(card.name, predictions)
         outputs = [output_of(spec, asked, predictions) for spec, asked in self._wanted]
         parameters = {
             name: value

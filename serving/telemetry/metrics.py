@@ -7,17 +7,21 @@ than the network does, and has a series for every path that anyone ever asks for
 Any worker's process answers for all (`counts`).
 """
 
+import asyncio
 import functools
 import gc
+import resource
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
 
+from artifact import REASONS, Reason
 from serving.inference import state
-from serving.inference.classifier import Classifier, Predictions
+from serving.inference.classifier import Classifier, Prediction, Predictions
 from serving.settings import Provider
 from serving.telemetry import counts
 from serving.telemetry.counts import Counter, Distribution, Gathered, Gauge, Histogram, Value
@@ -25,6 +29,8 @@ from serving.telemetry.counts import Counter, Distribution, Gathered, Gauge, His
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 CLASSES = 10
+
+MEASURE_SECONDS = 1  # after which a worker looks again what it takes
 
 SERVICE = "qmnist-digits"
 BENTOMLS_LABELS = {
@@ -53,7 +59,11 @@ _in_flight = Gauge(
     "Requests in flight",
     BENTOMLS_LABELS,
 )
-_predictions = Counter("qmnist_predictions", "Predictions", ["model", "digit", "accepted"])
+_predictions = Counter(
+    "qmnist_predictions",
+    "Predictions; `reason` is why one is not accepted",
+    ["model", "digit", "accepted", "reason"],
+)
 _models = Gauge(
     "qmnist_models",
     "Workers that serve a model",
@@ -69,6 +79,8 @@ _network_seconds = Histogram(
 _batch_size = Histogram(
     "qmnist_batch_size", "Batch size of one call of a model", ["model", "provider"], bounds=SIZES
 )
+_cpu_seconds = Counter("process_cpu_seconds", "Seconds that the workers computed")
+_memory = Gauge("process_resident_memory_bytes", "Bytes of memory that the workers have")
 _collector_seconds = Histogram(
     "qmnist_collector_pause_seconds",
     "Seconds of one run of Python's garbage collector",
@@ -149,26 +161,28 @@ def count_decoding(seconds: float) -> None:
     _decoding.observe(seconds)
 
 
-def count_predictions(model: str, answers: Iterable[tuple[int, bool | None]]) -> None:
-    """Count answers: the digit, and whether it was accepted."""
-    for digit, accepted in answers:
-        _prediction(model, digit, accepted).inc()
+def count_predictions(model: str, predictions: Iterable[Prediction]) -> None:
+    """Count what a model made of pictures."""
+    for each in predictions:
+        _prediction(model, each.digit, each.accepted, each.reason).inc()
 
 
-def count_many_predictions(
-    model: str, digits: NDArray[np.int64], accepted: NDArray[np.bool_] | None
-) -> None:
-    """Count answers that are in arrays: int64 `[N]` and bool `[N]`."""
-    places = digits if accepted is None else digits + CLASSES * accepted
+def count_many_predictions(model: str, predictions: Predictions) -> None:
+    """Count what a model made of many pictures, in a fraction of the time."""
+    digits, grades = predictions.digits, predictions.grades
+    places = digits if grades is None else digits + CLASSES * grades
     for place, count in enumerate(np.bincount(places).tolist()):
         if count:
-            kind = None if accepted is None else place >= CLASSES
-            _prediction(model, place % CLASSES, kind).inc(count)
+            accepted = reason = None
+            if grades is not None:
+                reason = REASONS[place // CLASSES]
+                accepted = reason is None
+            _prediction(model, place % CLASSES, accepted, reason).inc(count)
 
 
 @functools.cache
-def _prediction(model: str, digit: int, accepted: bool | None) -> Value:
-    return _predictions.labels(model, digit, str(accepted).lower())
+def _prediction(model: str, digit: int, accepted: bool | None, reason: Reason | None) -> Value:
+    return _predictions.labels(model, digit, str(accepted).lower(), reason or "")
 
 
 def count_error(code: str) -> None:
@@ -188,6 +202,17 @@ def watch_collector() -> None:
             pauses.observe(time.perf_counter() - started)
 
     gc.callbacks.append(watch)
+
+
+async def watch_process() -> None:
+    """Tell what this worker takes of the machine, until it is cancelled."""
+    cpu, statm = _cpu_seconds.labels(), Path("/proc/self/statm")
+    memory = _memory.labels() if statm.exists() else None  # on Linux
+    while True:
+        cpu.set(round(time.process_time(), 2))  # or it would be written each second
+        if memory is not None:
+            memory.set(int(statm.read_bytes().split()[1]) * resource.getpagesize())
+        await asyncio.sleep(MEASURE_SECONDS)
 
 
 def gather() -> Gathered:

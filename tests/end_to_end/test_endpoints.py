@@ -117,7 +117,8 @@ def test_metrics_count_what_was_answered(run_server: RunServer) -> None:
         wanted = set(labels.items())
         return sum(v for key, v in samples.items() if key[0] == name and wanted <= set(key[1:]))
 
-    assert count("qmnist_predictions_total", model="baseline", digit="7", accepted=accepted) == 3
+    found = {"accepted": accepted, "reason": answer["reason"] or ""}
+    assert count("qmnist_predictions_total", model="baseline", digit="7", **found) == 3
     assert count("qmnist_predictions_total", model="deeper") == 1 + 5
     assert count("qmnist_errors_total", code="not_an_image") == 2
     assert count("qmnist_errors_total", code="not_found") == 5
@@ -132,6 +133,8 @@ def test_metrics_count_what_was_answered(run_server: RunServer) -> None:
     assert count(total, endpoint="other", http_response_code="404") == 5
     assert count("qmnist_models", model="deeper", provider="cpu") == 1
     assert count("qmnist_models") == 4
+    assert count("process_cpu_seconds_total") > 0
+    assert count("process_resident_memory_bytes") > 1e7
     assert count("bentoml_service_request_in_progress") == 1  # the one for the metrics
 
 
