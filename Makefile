@@ -1,5 +1,6 @@
 # make serve   answer digits on http://localhost:3000 (PORT= changes it; HOST=0.0.0.0
-#              lets other machines in; GPU=1 runs on CUDA; GRPC_PORT=8001 answers over gRPC, too)
+#              lets other machines in; GPU=1 runs on CUDA; GRPC_PORT=8001 answers over gRPC, too;
+#              with OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces there)
 # make test    run every test, on all cores (TESTS= picks some, as pytest's arguments do)
 # make test-fast   the tests of imaging and serving that need neither torch nor a browser
 # make check   what CI runs besides: lint and types, also of the page, and the schemas of the
@@ -7,8 +8,8 @@
 # make audit   look the dependencies up among those with known vulnerabilities
 # make wheel   build the package, with the models in it, into dist/
 # make image   build the service's image, with the first of docker, podman and buildah that works
-#              (VARIANT=grpc can answer over gRPC, too; VARIANT=gpu can run on CUDA; VARIANT=tracing
-#              can send traces)
+#              (VARIANT=grpc can answer over gRPC, too; VARIANT=tracing that, and send traces;
+#              VARIANT=gpu all of it, on CUDA)
 # make train   train all that the report is about, the models in models/ among it, from DATA; what
 #              was interrupted goes on where it stopped
 # make report  write docs/report.md anew from results/
@@ -31,6 +32,9 @@ ifdef GPU
 # Not beside onnxruntime, which onnxruntime-gpu must not share an environment with.
 SERVE := .venv-gpu
 export QMNIST_PROVIDER ?= cuda
+else ifdef OTEL_EXPORTER_OTLP_ENDPOINT
+# It has what gRPC takes, too.
+SERVE := .venv-tracing
 else ifdef GRPC_PORT
 SERVE := .venv-grpc
 else
@@ -51,7 +55,7 @@ FAST := .venv-test
 TESTS ?=
 # A process of tests for each core; one that has none left takes some of another's.
 PYTEST := -m pytest -n auto --dist worksteal --durations=10
-# What is installed in the image: grpc, gpu or tracing, or else none of them.
+# What is installed in the image: grpc, tracing, gpu, or else none of them.
 VARIANT ?=
 # More for the engine's `build`, such as --build-arg BASE_IMAGE=…
 IMAGE_OPTIONS ?=
@@ -128,10 +132,10 @@ browser: $(DEV)/installed
 lock: $(DEV)/installed
 	$(COMPILE) --output-file requirements/serve.txt
 	$(COMPILE) --extra grpc --output-file requirements/serve-grpc.txt
-	$(COMPILE) --extra tracing --output-file requirements/serve-tracing.txt
+	$(COMPILE) --extra grpc --extra tracing --output-file requirements/serve-tracing.txt
 	$(COMPILE) --extra offline --extra test --output-file requirements/test.txt
 	$(COMPILE) --extra train --extra grpc --extra tracing --extra offline --extra ray --extra test --extra dev --output-file requirements/dev.txt
-	$(COMPILE) --extra gpu --extra grpc --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
+	$(COMPILE) --extra gpu --extra grpc --extra tracing --override requirements/gpu-override.txt --output-file requirements/serve-gpu.txt
 	$(RESOLVE) requirements/kserve.in --output-file requirements/kserve.txt
 	$(RESOLVE) requirements/sbom.in --output-file requirements/sbom.txt
 	.ci/wheels
@@ -139,6 +143,7 @@ lock: $(DEV)/installed
 .venv/installed: requirements/serve.txt
 .venv-gpu/installed: requirements/serve-gpu.txt
 .venv-grpc/installed: requirements/serve-grpc.txt
+.venv-tracing/installed: requirements/serve-tracing.txt
 $(FAST)/installed: requirements/test.txt
 $(DEV)/installed: requirements/dev.txt
 $(KSERVE)/installed: requirements/kserve.txt

@@ -57,7 +57,7 @@ from serving.inference.classifier import Classifier
 from serving.inference.repository import LoadError, Repository
 from serving.protocol import inference, rest
 from serving.settings import SettingsError
-from serving.telemetry import metrics
+from serving.telemetry import metrics, traces
 from serving.work import Allowance, Threads, while_connected
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
@@ -137,6 +137,8 @@ async def _lifespan(
     """Watch the models, and answer over gRPC, for as long as the service runs."""
     async with AsyncExitStack() as stack:
         _say_where_the_page_is()
+        if settings.wants_traces():
+            stack.enter_context(traces.exporting())
         watching = (server.repository.watch(), metrics.watch_process(), metrics.shared.write_on())
         for each in watching:
             stack.callback(asyncio.create_task(each).cancel)
@@ -166,6 +168,13 @@ def _check_grpc() -> None:
     try:
         grpc.check_port(SETTINGS.grpc_host, SETTINGS.grpc_port)
     except grpc.PortError as error:
+        sys.exit(f"qmnist-digits cannot start: {error}")
+
+
+def _check_tracing() -> None:
+    try:
+        traces.check()
+    except traces.TracingError as error:
         sys.exit(f"qmnist-digits cannot start: {error}")
 
 
@@ -253,6 +262,8 @@ class DigitClassifier:
             sys.exit(f"qmnist-digits cannot start: {error}")
         if SETTINGS.grpc_port:
             _check_grpc()
+        if settings.wants_traces():
+            _check_tracing()
         if not KEYS:
             logger.warning(
                 "No API key is set (QMNIST_API_KEYS): whoever reaches this port is answered."
@@ -310,7 +321,12 @@ class DigitClassifier:
                 parse = partial(parse_pixels, request, body, SETTINGS.max_batch)
                 inline = len(body) <= INLINE_BYTES or not is_json(request)
                 sent = parse() if inline else await self.batches.run(parse)
-                return self.classifier(sent.model), sent.pixels, arrays.are_wanted(request)
+                return answers.Question(
+                    self.classifier(sent.model),
+                    sent.pixels,
+                    arrays.are_wanted(request),
+                    traces.current.get(),
+                )
         except REFUSALS as error:
             return error
         except ClientDisconnect:

@@ -1,5 +1,6 @@
-"""Every setting, from the environment. The names begin with `QMNIST_`."""
+"""Every setting, from the environment. The names begin with `QMNIST_`, but for OpenTelemetry's."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -129,6 +130,13 @@ def load() -> Settings:
         first = error.errors()[0]
         name = f"QMNIST_{first['loc'][0]}".upper()
         raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from error
+
+
+def wants_traces() -> bool:
+    """Whether OpenTelemetry's own variables say where to send traces; its SDK reads the others."""
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    is_disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return any(map(os.environ.get, endpoints)) and not is_disabled
 
 
 def _words(pieces: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -39,7 +40,8 @@ class Threads:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._seconds):
-                return await loop.run_in_executor(self._threads, function, *arguments)
+                run = copy_context().run  # the thread knows whose work it does
+                return await loop.run_in_executor(self._threads, run, function, *arguments)
         except TimeoutError:
             raise TookTooLong(
                 f"The answer was not found within {self._seconds:g} seconds."

@@ -5,7 +5,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from io import BytesIO
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from serving.api.http import Response
 from serving.errors import REFUSALS
 from serving.inference import reader
 from serving.inference.classifier import Classifier, Prediction, Predictions
-from serving.telemetry import metrics
+from serving.telemetry import metrics, traces
+from serving.telemetry.traces import RequestTrace
 from serving.work import Allowance
 
 DECIMALS = 6  # of a probability, and of typicality
@@ -32,8 +33,20 @@ Answer = Callable[
     [Sequence[Classifier], Open, bool], list[schemas.Prediction] | list[schemas.Reading]
 ]
 
-# A model, what it is to classify (uint8 [N, 28, 28], 255 is ink), and whether the answer is rows.
-Question = tuple[Classifier, NDArray[np.uint8], bool]
+
+class Question(NamedTuple):
+    """What a request asks to be classified.
+
+    Attributes:
+        pixels: uint8 `[N, 28, 28]`, 255 is ink.
+        in_rows: Whether the answer is rows.
+        traces: Of the request, whose network runs where other requests' does, too.
+    """
+
+    classifier: Classifier
+    pixels: NDArray[np.uint8]
+    in_rows: bool
+    traces: Sequence[RequestTrace] = ()
 
 
 def predict(
@@ -103,11 +116,12 @@ def read(
 def classify(questions: list[Question]) -> list[schemas.Classification | Response]:
     """Answer many requests of pixels, with one call of each model that is asked, in each form."""
     alike: dict[tuple[Classifier, bool], list[int]] = {}
-    for place, (classifier, _, in_rows) in enumerate(questions):
-        alike.setdefault((classifier, in_rows), []).append(place)
+    for place, question in enumerate(questions):
+        alike.setdefault((question.classifier, question.in_rows), []).append(place)
     answers: dict[int, schemas.Classification | Response] = {}
     for (classifier, in_rows), places in alike.items():
-        asked = [questions[place][1] for place in places]
+        asked = [questions[place].pixels for place in places]
+        traces.current.set([each for place in places for each in questions[place].traces])
         predictions = classifier.predict(np.concatenate(asked) if len(asked) > 1 else asked[0])
         metrics.count_many_predictions(classifier.card.name, predictions)
         part = (_rows if in_rows else _lists)(classifier, predictions)
@@ -143,10 +157,13 @@ def _rows(classifier: Classifier, predictions: Predictions) -> Callable[[slice],
 
 
 def decode(open_picture: Open, find: Callable[[Opened], T]) -> T:
-    """Open a picture and find what is on it, and count how long both take."""
+    """Open a picture and find what is on it; count and trace how long both take."""
     started = time.perf_counter()
     found = find(open_picture())
-    metrics.count_decoding(time.perf_counter() - started)
+    ended = time.perf_counter()
+    metrics.count_decoding(ended - started)
+    if traces.tracer is not None:
+        traces.decoded(started, ended)
     return found
 
 

@@ -5,7 +5,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from serving.api.admission import Admission
 from serving.errors import REFUSALS, STATUS, InternalError, Refusal
 from serving.settings import Log, Settings
-from serving.telemetry import logs, metrics
+from serving.telemetry import logs, metrics, traces
+from serving.telemetry.traces import RequestTrace
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
@@ -51,27 +52,39 @@ class Frames:
         admission: Counts the requests in flight.
         settings: Say whether requests are logged.
         paths: Those that are counted apart.
+        trace: Makes the spans of a request, from its method, path and headers.
     """
 
-    def __init__(self, admission: Admission, settings: Settings, paths: Iterable[str]) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        settings: Settings,
+        paths: Iterable[str],
+        trace: Callable[[str, str, Mapping[str, str]], RequestTrace],
+    ) -> None:
         self.admission = admission
         self.counter = metrics.RequestCounter(paths)
         self.logs = settings.log is Log.JSON
         self._ids = RequestIds()
+        self._trace = trace
 
-    def make(self, method: str, path: str, sent_id: str) -> "Frame":
-        """Make the frame of a request, which may have an id of its own."""
-        return Frame(self, method, path, self._ids.take(sent_id))
+    def make(self, method: str, path: str, headers: Mapping[str, str]) -> "Frame":
+        """Make the frame of a request, whose headers may have an id and name a parent span."""
+        frame = Frame(self, method, path, self._ids.take(headers.get(ID_HEADER, "")))
+        if traces.tracer is not None:
+            frame.trace = self._trace(method, path, headers)
+        return frame
 
 
 class Frame:
-    """Counts a request while it is answered, logs it, and catches what goes wrong.
+    """Counts a request while it is answered, logs and traces it, and catches what goes wrong.
 
     Attributes:
         request_id: The client's, or a new one.
         counted: The path under which it is counted.
         status: Of the answer, once it has begun.
         refused: What is to be answered instead, after the context.
+        trace: Its spans, where there is a tracer.
     """
 
     __slots__ = (
@@ -83,6 +96,7 @@ class Frame:
         "refused",
         "request_id",
         "status",
+        "trace",
     )
 
     def __init__(self, frames: Frames, method: str, path: str, own_id: str) -> None:
@@ -92,6 +106,7 @@ class Frame:
         self.request_id = own_id
         self.status: int | None = None
         self.refused: Refusal | None = None
+        self.trace: RequestTrace | None = None
 
     def __enter__(self) -> Self:
         request_id.set(self.request_id)
@@ -115,6 +130,18 @@ class Frame:
         seconds = time.perf_counter() - self._started
         self._frames.admission.in_flight -= 1
         self._frames.counter.end(self.counted, status, seconds)
+        if self.trace is not None:
+            self._end_trace(self.trace, status, error)
         if self._frames.logs:
-            logs.write(self.request_id, self._method, self._path, status, seconds)
+            trace_id = None if self.trace is None else self.trace.trace_id
+            logs.write(self.request_id, self._method, self._path, status, seconds, trace_id)
         return isinstance(error, Exception)
+
+    def _end_trace(self, trace: RequestTrace, status: int, error: BaseException | None) -> None:
+        route = self.counted if self.counted in self._frames.counter.paths else None
+        # Without a refusal, of a disconnected client or of an error that BentoML answers.
+        code = str(status) if status >= 400 else None
+        if self.refused is not None:
+            code = self.refused.code
+        mistake = error if self.refused is INTERNAL_ERROR else None
+        trace.end(self.request_id, route, status, code, mistake)

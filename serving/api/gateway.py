@@ -29,6 +29,7 @@ from serving.errors import STATUS, Overloaded, Refusal
 from serving.protocol import rest
 from serving.settings import Log, Settings
 from serving.telemetry import logs, metrics
+from serving.telemetry.traces import HTTPTrace
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
@@ -112,9 +113,8 @@ class Gateway:
         self._routes: dict[str, Route] = dict.fromkeys(
             HEALTH, Route(wants_key=False, wants_room=False)
         )
-        self._frames = Frames(
-            self.admission, settings, [*paths, *rest.Routes.TABLE, f"{pages.UI}/"]
-        )
+        paths = [*paths, *rest.Routes.TABLE, f"{pages.UI}/"]
+        self._frames = Frames(self.admission, settings, paths, HTTPTrace)
         self._lifespan = Router(lifespan=self._running).lifespan
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -207,7 +207,7 @@ class _Exchange(Request):
         self, scope: Scope, receive: Receive, send: Send, frames: Frames, admission: Admission
     ) -> None:
         super().__init__(scope, receive)
-        self.frame = frames.make(self.method, self.path, self.headers.get(ID_HEADER, ""))
+        self.frame = frames.make(self.method, self.path, self.headers)
         self.lingers = False
         self._send = send
         self._draining = admission.draining

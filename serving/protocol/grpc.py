@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from serving.api.admission import Admission
 from serving.api.bodies import Bodies
 from serving.api.contents import BYTE, Contents, ContentsError, RawContents, check_count
-from serving.api.frame import ID_HEADER, Frames
+from serving.api.frame import CLIENT_DISCONNECTED, ID_HEADER, Frames
 from serving.errors import STATUS, InvalidRequest, SlowRequest, UnknownModel
 from serving.protocol import inference, messages
 from serving.protocol.inference import InferRequest, InferResponse
@@ -33,6 +33,7 @@ from serving.protocol.tensors import (
 )
 from serving.settings import Settings
 from serving.telemetry import metrics
+from serving.telemetry.traces import Attributes, RequestTrace
 
 logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
 
@@ -51,6 +52,7 @@ CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    CLIENT_DISCONNECTED: grpc.StatusCode.CANCELLED,
     500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -146,7 +148,7 @@ class Transport:
         self._bodies = bodies
         self._timeout = settings.timeout
         paths = [f"/{messages.SERVICE}/{name}" for name in METHODS]
-        self._frames = Frames(admission, settings, paths)
+        self._frames = Frames(admission, settings, paths, GRPCTrace)
         self._requests = {name: messages.of(f"{name}Request") for name in METHODS}
         self._methods: dict[str, Method] = {
             "ServerLive": self._live,
@@ -165,7 +167,9 @@ class Transport:
         ]
         path = f"/{messages.SERVICE}/{name}"
         frame = self._frames.make(
-            "POST", path, dict(headers).get(ID_HEADER.encode(), b"").decode("latin-1")
+            "POST",
+            path,
+            {name.decode(): value.decode("latin-1") for name, value in headers},
         )
         call.set_trailing_metadata(((ID_HEADER, frame.request_id),))
         answer = b""
@@ -178,9 +182,7 @@ class Transport:
             frame.status = 200
         if frame.refused is not None:
             metrics.count_error(frame.refused.code)
-            status = STATUS[frame.refused.code]
-            code = CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT)
-            await call.abort(code, str(frame.refused))
+            await call.abort(_code(STATUS[frame.refused.code]), str(frame.refused))
         return answer
 
     async def _receive(self, call: Any) -> bytes:  # noqa: ANN401
@@ -230,6 +232,26 @@ class Transport:
             partial(_write, raw=bool(asked.raw_input_contents)),
             large=size > LARGE,
         )
+
+
+class GRPCTrace(RequestTrace):
+    """The spans of a call."""
+
+    def __init__(self, _: str, path: str, headers: Mapping[str, str]) -> None:
+        self._method = path.removeprefix("/")
+        asked: Attributes = {"rpc.system.name": "grpc", "rpc.method": self._method}
+        super().__init__(self._method, asked, headers)
+
+    def describe(self, _: str | None, status: int) -> tuple[str, Attributes]:
+        """Return the name and attributes that the conventions for RPC have."""
+        return self._method, {"rpc.response.status_code": _code(status).name}
+
+
+def _code(status: int) -> grpc.StatusCode:
+    """Return gRPC's status for HTTP's."""
+    if status < 400:
+        return grpc.StatusCode.OK
+    return CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ def start() -> None:
     logger.propagate = False
 
 
-def write(request_id: str, method: str, path: str, status: int, seconds: float) -> None:
+def write(
+    request_id: str, method: str, path: str, status: int, seconds: float, trace_id: str | None
+) -> None:
     """Write a request's line."""
-    line = {
+    line: dict[str, object] = {
         "time": datetime.now(UTC),
         "request_id": request_id,
         "method": method,
@@ -28,4 +30,6 @@ def write(request_id: str, method: str, path: str, status: int, seconds: float) 
         "status": status,
         "ms": round(1_000 * seconds, 3),
     }
+    if trace_id is not None:
+        line["trace_id"] = trace_id
     logger.info(orjson.dumps(line).decode())

@@ -23,7 +23,7 @@ from artifact import REASONS, Reason
 from serving.inference import state
 from serving.inference.classifier import Classifier, Prediction, Predictions
 from serving.settings import Provider
-from serving.telemetry import counts
+from serving.telemetry import counts, traces
 from serving.telemetry.counts import Counter, Distribution, Gathered, Gauge, Histogram, Value
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -91,16 +91,28 @@ _decoding = _decode_seconds.labels()
 
 
 class MeteredClassifier(Classifier):
-    """A classifier whose calls are counted and timed, by the provider that took them."""
+    """A classifier whose calls are counted, timed and traced, by the provider that took them."""
 
     def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Classify pictures, as `Classifier.predict` does."""
         started = time.perf_counter()
         predictions = super().predict(pixels)
-        taken = time.perf_counter() - started
-        seconds, sizes = _calls(self.card.name, self.network_for(len(pixels)).provider)
-        seconds.observe(taken)
+        ended = time.perf_counter()
+        provider = self.network_for(len(pixels)).provider
+        seconds, sizes = _calls(self.card.name, provider)
+        seconds.observe(ended - started)
         sizes.observe(len(pixels))
+        if traces.tracer is not None:
+            traces.called(
+                started,
+                ended,
+                {
+                    "qmnist.model": self.card.name,
+                    "qmnist.version": self.card.version,
+                    "qmnist.provider": provider.value,
+                    "qmnist.batch_size": len(pixels),
+                },
+            )
         return predictions
 
 
@@ -135,7 +147,7 @@ class RequestCounter:
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = frozenset(paths)
+        self.paths = frozenset(paths)
         self._of = functools.cache(self._find)
         self._in_flight = _in_flight.labels(*BENTOMLS_LABELS.values())
 
@@ -146,7 +158,7 @@ class RequestCounter:
     def end(self, path: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
         self._in_flight.inc(-1)
-        total, duration = self._of(path if path in self._paths else "other", status)
+        total, duration = self._of(path if path in self.paths else "other", status)
         total.inc()
         duration.observe(seconds)
 

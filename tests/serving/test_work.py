@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextvars import ContextVar
 
 import pytest
 from PIL import Image
@@ -30,6 +31,16 @@ def test_a_function_is_called_in_a_thread() -> None:
         return await Threads(1, 5).run(lambda name: threading.current_thread().name + name, "!")
 
     assert asyncio.run(run()) != f"{threading.current_thread().name}!"
+
+
+def test_a_thread_knows_whose_work_it_does() -> None:
+    whose: ContextVar[str] = ContextVar("whose")
+
+    async def run() -> str:
+        whose.set("this one's")
+        return await Threads(1, 5).run(whose.get)
+
+    assert asyncio.run(run()) == "this one's"
 
 
 def test_what_has_not_begun_in_time_is_never_begun(gate: threading.Event) -> None:
