@@ -61,8 +61,7 @@ class RequestTrace(ABC):
         self._span: Span = tracer.start_span(name, parent, SpanKind.SERVER, attributes)
         self.trace_id = trace.format_trace_id(self._span.get_span_context().trace_id)
         self._decoded: tuple[float, float, int] | None = None
-        if self._span.is_recording():  # the sampler wants it
-            current.set((self,))
+        current.set((self,) if self._span.is_recording() else ())  # as the sampler wants it
 
     @abstractmethod
     def describe(self, route: str | None, status: int) -> tuple[str, Attributes]:

@@ -134,6 +134,7 @@ def test_a_request_that_the_sampler_leaves_out_has_an_id_alone(
     monkeypatch: pytest.MonkeyPatch, frames: Frames
 ) -> None:
     exported = tracing(monkeypatch, ALWAYS_OFF)
+    traces.current.set((HTTPTrace("POST", "/predict", {}),))
     frame = frames.make("POST", "/predict", {})
     with frame:
         assert traces.current.get() == ()
