@@ -212,6 +212,8 @@ def test_no_request_leaves_the_host(server: str, open_page: OpenPage) -> None:
     page.get_by_role("button", name="Clear").click()
     draw(page, digit(7))
     expect(page.locator("#digit")).to_have_text("7")
+    page.get_by_role("heading", name="Inside the network").click()
+    expect(page.locator("#mattered-words")).to_contain_text("blanked out")
     page.goto(server, wait_until="networkidle")
     expect(page.get_by_text("The digit in one picture")).to_be_visible()
     assert len(asked) > 50
@@ -247,8 +249,14 @@ def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> No
     accuracies = details["validation_accuracies"]
     said_of_it = f"After {len(accuracies)} epochs {100 * accuracies[-1]:.2f} %."
     expect(curve).to_have_attribute("aria-label", said_of_it)
-    expect(page.get_by_role("article")).to_have_count(3)
-    right = {name: card["evaluation"]["validation"]["correct"] for name, card in CARDS.items()}
+    expect(page.get_by_role("article")).to_have_count(4)
+    comparison = page.get_by_role("heading", name="for comparison")
+    expect(comparison).to_have_text("notebookfor comparison")
+    right = {
+        name: card["evaluation"]["validation"]["correct"]
+        for name, card in CARDS.items()
+        if not card.get("comparison")
+    }
     assert max(right, key=lambda name: right[name]) == "deeper"
     expect(page.locator("#choice")).to_contain_text(
         f"because it has the most validation digits right: of 5,003, deeper {right['deeper']:,}"

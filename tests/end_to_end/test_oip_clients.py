@@ -168,7 +168,10 @@ def test_triton_asks_for_metadata(client: Any, classifiers: dict[str, Classifier
         described = {t["name"]: (t["datatype"], t["shape"]) for t in metadata["inputs"]}
         assert described["images"] == ("UINT8", [-1, 28, 28])
         assert described["pictures"] == ("BYTES", [-1])
-        assert [t["name"] for t in metadata["outputs"]] == list(OUTPUTS)
+        has_thresholds = classifier.card.calibration.acceptance is not None
+        assert [t["name"] for t in metadata["outputs"]] == [
+            name for name in OUTPUTS if has_thresholds or name not in ("accepted", "reason")
+        ]
 
 
 def test_triton_asks_for_the_configuration(client: Any, version: str) -> None:  # noqa: ANN401

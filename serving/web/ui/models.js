@@ -29,7 +29,8 @@ listModels().then(
  *
  * @param {Served} served
  */
-function choice({ default: chosen, models }) {
+function choice({ default: chosen, models: served }) {
+  const models = served.filter(({ comparison }) => !comparison);
   if (models.length < 2) return "";
   const validated = rightOn("validation", models);
   const said = validated.map(({ name, correct }) => `${name} ${count(correct)}`);

@@ -271,7 +271,7 @@ function inked(pixels, left, top) {
   return found;
 }
 
-// ONNX's messages, of which these fields are read: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+// The fields of ONNX's messages that are read here, by their numbers in its onnx.proto.
 
 /**
  * @typedef {{type: string, inputs: string[], outputs: string[], attributes: Map<string, number>}} Node
