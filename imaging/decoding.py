@@ -17,16 +17,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pi_heif
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 from imaging.errors import DamagedPicture, NotAPicture, PictureTooLarge
+from imaging.heif import check_size, is_heif, main_picture
 
 Pixels = NDArray[np.uint8]
 
 SIDE = 28  # pixels, of QMNIST's pictures
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "HEIC", "AVIF")
 
 ORIENTATION = 0x0112  # the EXIF tag
 ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange width and height
@@ -47,6 +49,12 @@ DAMAGED = "The picture is damaged: it ends too early, or what is in it does not 
 # Pillow's own limit warns and raises in its own words; ours is checked just as early.
 Image.MAX_IMAGE_PIXELS = None
 
+# Threads of the decoders would take turns with the server's own.
+pi_heif.options.DECODE_THREADS = AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+# As others, it is read by its name: what `main_picture` writes is either this or AVIF.
+Image.register_open("HEIC", pi_heif.HeifImageFile, lambda prefix: prefix[4:12] == b"ftypheic")
+
 # It also warns of what is odd in a picture, such as metadata. That is not for the server's log, and
 # Python would keep each such text, which a client may choose, for as long as the server runs.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -60,6 +68,7 @@ DECODE_ERRORS = (
     KeyError,
     OSError,
     OverflowError,
+    RuntimeError,
     SyntaxError,
     TypeError,
     ValueError,
@@ -144,7 +153,7 @@ def open_picture(data: bytes, max_pixels: int) -> Opened:
     form = decode_form(data)
     if form is None:
         return open_image(_open(data, max_pixels))
-    _check_size(FORM_SIZE, max_pixels)
+    check_size(FORM_SIZE, max_pixels)
     return Opened(FORM_SIZE, lambda _: (form, FORM_SIZE))
 
 
@@ -172,22 +181,27 @@ def _open_page(image: Image.Image, max_pixels: int, page: int) -> Opened:
         image.seek(page)
     except DECODE_ERRORS as error:
         raise DamagedPicture("The page is damaged.") from error
-    _check_size(image.size, max_pixels)
+    check_size(image.size, max_pixels)
     return open_image(image)
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     if data.startswith(JPEG_BEGIN):
         _check_jpeg(data)
+    in_heif = is_heif(data)
+    if in_heif:
+        data = main_picture(data, max_pixels)
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
+        if in_heif:
+            raise DamagedPicture(DAMAGED) from error
         raise NotAPicture(
             f"This is not a picture that can be read. Send one of {', '.join(FORMATS)}."
         ) from error
     except DECODE_ERRORS as error:
         raise DamagedPicture(DAMAGED) from error
-    _check_size(image.size, max_pixels)
+    check_size(image.size, max_pixels)
     return image
 
 
@@ -203,14 +217,6 @@ def _check_jpeg(data: bytes) -> None:
                 f"The JPEG has more than {MAX_SCANS} scans or {MAX_SEGMENTS:,} segments."
             )
         place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-
-
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise PictureTooLarge(
-            f"The picture has {width} x {height} pixels; at most {max_pixels:,} are read."
-        )
 
 
 def reduced(pixels: Pixels, factor: int) -> Pixels:

@@ -40,8 +40,8 @@ def test_a_package_imports_none_of_ours_but_those_it_may(package: str, allowed: 
         assert packages & OURS <= allowed | {package}, path
 
 
-def test_imaging_needs_numpy_opencv_and_pillow_alone() -> None:
-    known = {"numpy", "cv2", "PIL", "imaging"}
+def test_imaging_needs_numpy_opencv_pillow_and_libheif_alone() -> None:
+    known = {"numpy", "cv2", "PIL", "pi_heif", "imaging"}
     for path in (ROOT / "imaging").glob("*.py"):
         for name in imported(path):
             package = name.partition(".")[0]

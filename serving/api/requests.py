@@ -31,7 +31,7 @@ EXPLAIN = "explain"
 
 # How a PNG file begins without its line breaks; how pictures begin in base64.
 NO_LINE_BREAKS = b"\x89PNG\x1a"
-IN_BASE64 = (b"data:image/", b"iVBORw0KGgo", b"/9j/", b"R0lGOD", b"UklGR")
+IN_BASE64 = (b"data:image/", b"iVBORw0KGgo", b"/9j/", b"R0lGOD", b"UklGR", b"AAAA")
 
 URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 SPACE = re.compile(r"\s+")

@@ -15,7 +15,7 @@ import fsspec
 from serving.offline.shards import TRANSIENT, UNKNOWN, Sample, is_hidden
 from serving.tar_headers import SPARSE, Stream, walk
 
-PICTURES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
+PICTURES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif"}
 LABEL = "cls"
 
 FILES = 16  # of one sample, which are in memory together; what comes on top is another sample

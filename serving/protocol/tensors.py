@@ -57,7 +57,7 @@ PROPERTIES = {
     "inputs": "Send one of images, images_fp32 and pictures.",
     "images": "0…255, 255 is ink, as QMNIST has them.",
     "images_fp32": "0…1, 1 is ink, as torchvision's ToTensor makes them of images.",
-    "pictures": "Encoded picture files of any size: PNG, JPEG and others. In JSON, base64.",
+    "pictures": "Encoded picture files of any size: PNG, JPEG, HEIC and others. In JSON, base64.",
     "digit": "The likeliest digit.",
     "probabilities": "Of the digits 0 to 9, calibrated.",
     "logits": "What the probabilities are made of.",

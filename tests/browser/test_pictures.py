@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage, digit, draw, drop
-from tests.conftest import KEYS, Server
+from tests.conftest import KEYS, ROOT, Server
 from tests.pictures import drawn, gallery
 
 SEVEN = drawn.encode(drawn.on_paper(7))
@@ -137,10 +137,25 @@ def test_what_is_dropped_but_no_file(page: Page) -> None:
     expect(page.locator("#verdict")).to_have_text("What was dropped is not a file.")
 
 
-def test_a_picture_that_the_browser_cannot_show_is_answered(page: Page) -> None:
-    drop(page, ("six.tif", "image/tiff", drawn.encode(drawn.on_paper(6), "TIFF")))
-    expect(page.locator("#digit")).to_have_text("6")
+@pytest.mark.parametrize(
+    ("name", "kind", "content"),
+    [
+        ("seven.tif", "image/tiff", drawn.encode(drawn.on_paper(7), "TIFF")),
+        ("IMG_7.HEIC", "", (ROOT / "docs" / "seven.heic").read_bytes()),
+    ],
+)
+def test_a_picture_that_the_browser_cannot_show_is_answered(
+    page: Page, name: str, kind: str, content: bytes
+) -> None:
+    drop(page, (name, kind, content))
+    expect(page.locator("#digit")).to_have_text("7")
     expect(page.get_by_text("This browser cannot show the picture.")).to_be_visible()
+
+
+def test_an_avif_is_shown_and_answered(page: Page) -> None:
+    drop(page, ("four.avif", "image/avif", drawn.encode(drawn.on_paper(4), "AVIF")))
+    expect(page.locator("#digit")).to_have_text("4")
+    expect(page.get_by_alt_text("four.avif")).to_be_visible()
 
 
 def test_boxes_lie_on_a_picture_that_is_turned_by_its_exif(page: Page) -> None:

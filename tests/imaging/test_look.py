@@ -104,7 +104,7 @@ def test_shades_of_more_than_eight_bits(depth: int) -> None:
     assert likeness(see(drawn.encode(Image.fromarray(deep))).pixels, see(picture).pixels) > 0.98
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "HEIC"])
 def test_every_format_is_read(form: str) -> None:
     picture = drawn.on_paper(5).convert("RGB")
     assert likeness(see(picture, form).pixels, see(picture).pixels) > 0.98

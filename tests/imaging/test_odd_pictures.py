@@ -66,7 +66,7 @@ def test_the_box_is_within_a_picture_that_is_reduced(size: tuple[int, int]) -> N
     assert 0 <= top < top + down <= height
 
 
-@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif", "avif"])
 @pytest.mark.parametrize("value", range(2, 9))
 def test_a_turned_picture_has_the_box_of_the_upright_one(value: int, ending: str) -> None:
     pictures = odd.orientations()

@@ -1,6 +1,7 @@
 """Odd and broken pictures, as people, cameras, bad lines and attackers send them.
 
-All are made here, so that no binary file needs to be kept. Those that are only odd show a digit.
+All but a HEIC are made here, so that no other binary file needs to be kept. Those that are only odd
+show a digit.
 """
 
 import functools
@@ -11,15 +12,18 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from tests.pictures.boxes import Item, frame_of, grid, heif, ispe
 from tests.pictures.drawn import encode, on_paper
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "HEIC", "AVIF")
 MAGIC = {
     "PNG": b"\x89PNG\r\n\x1a\n",
     "JPEG": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
@@ -27,8 +31,11 @@ MAGIC = {
     "GIF": b"GIF89a",
     "BMP": b"BM",
     "TIFF": b"II*\x00\x08\x00\x00\x00",
+    "HEIC": b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic",
+    "AVIF": b"\x00\x00\x00\x18ftypavif\x00\x00\x00\x00mif1avif",
 }
 
+HEIC = Path(__file__).parents[2] / "docs" / "seven.heic"
 BOMB = "bomb-"  # how the names begin of pictures that announce more than 40 megapixels
 ORIENTATION = 0x0112  # the EXIF tag
 
@@ -47,6 +54,8 @@ def save(picture: Image.Image, form: str, **options: object) -> bytes:
 
 def plain(form: str) -> bytes:
     """Make a picture of a digit with nothing odd about it."""
+    if form == "HEIC":  # which Pillow does not write
+        return HEIC.read_bytes()
     return encode(digit().convert("RGB"), form)
 
 
@@ -113,7 +122,16 @@ def bombs() -> dict[str, bytes]:
     frame = gif.index(b",\0\0\0\0")
     text = zlib.compress(bytes(50_000_000))
     jpeg = encode(digit(), "JPEG")
+    heic, avif = frame_of(plain("HEIC")), frame_of(plain("AVIF"))
+    tiles = [heic.item(hidden=True)] * 4
+    huge = Item(b"grid", grid(2, 2, side, side), (ispe(side, side),), {b"dimg": range(2, 6)})
     return {
+        f"{BOMB}heic.heic": heif([replace(heic, size=(side, side)).item()], b"heic"),
+        f"{BOMB}avif.avif": heif([replace(avif, size=(side, side)).item()], b"avif"),
+        f"{BOMB}of-the-largest-sides.avif": heif(
+            [replace(avif, size=(2**32 - 1, 2**32 - 1)).item()], b"avif"
+        ),
+        f"{BOMB}of-tiles.heic": heif([huge, *tiles], b"heic"),
         f"{BOMB}that-is-true.png": png(12_000, 12_000, 1, repeated([bytes(1_500)], 12_000)),
         f"{BOMB}without-data.png": png(side, side, 8, []),
         f"{BOMB}of-the-largest-sides.png": png(2**31 - 1, 2**31 - 1, 8, []),
@@ -311,9 +329,10 @@ def orientations() -> dict[str, bytes]:
         8: Image.Transpose.ROTATE_270,
     }
     made = {"orientation-1.jpg": encode(digit(), "JPEG", exif_of(1))}
+    forms = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "AVIF": "avif"}
     for value, transpose in stored.items():
         turned = digit().transpose(transpose)
-        for form, ending in (("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("TIFF", "tif")):
+        for form, ending in forms.items():
             made[f"orientation-{value}.{ending}"] = encode(turned, form, exif_of(value))
     for value in (0, 9, 65_535):
         made[f"orientation-{value}.jpg"] = encode(digit(), "JPEG", exif_of(value))

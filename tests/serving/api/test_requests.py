@@ -21,6 +21,7 @@ from tests.serving.asker import request as sent
 
 MAX_BATCH = 4
 PNG = b"\x89PNG\r\n\x1a\n and so on"
+HEIC = b"\0\0\0\x1cftypheic and so on"
 URL = "http://testserver/predict"
 
 
@@ -252,6 +253,7 @@ def broken_form(body: bytes, content_type: str) -> HttpxRequest:
         (form(("picture", "text")), "no file 'image'; it has 'picture'"),
         (post(content=PNG.replace(b"\r\n", b"")), "lost its line breaks"),
         (post(content=b64encode(PNG)), "is text, in base64"),
+        (post(content=b64encode(HEIC)), "is text, in base64"),
         (post(content=b"data:image/png;base64," + b64encode(PNG)), "is text, in base64"),
         (form(("image", b64encode(PNG))), "is text, in base64"),
         (form(("image", b"one"), ("image", b"two")), "Too many files"),

@@ -346,11 +346,14 @@ def test_a_link_in_a_tar_is_a_row_with_an_error(tmp_path: Path) -> None:
 
 def test_every_picture_of_a_sample_is_a_row(tmp_path: Path) -> None:
     files = {"1.png": SEVEN, "1.jpg": DAMAGED, "1.cls": b"7", "2.cls": b"3", "2.img.png": SEVEN}
+    files |= {"3.HEIC": SEVEN, "4.avif": SEVEN}
     write_tar(tmp_path / "digits.tar", **files)
     assert encoded(find_shards(str(tmp_path))) == {
         "1.png": (SEVEN, 7),
         "1.jpg": (DAMAGED, 7),
         "2.img.png": (SEVEN, 3),
+        "3.HEIC": (SEVEN, -1),
+        "4.avif": (SEVEN, -1),
     }
 
 
