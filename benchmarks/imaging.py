@@ -37,7 +37,8 @@ from imaging.errors import NoDigit, SeveralDigits
 from serving.inference import artifacts, reader
 from serving.inference.classifier import Classifier
 from serving.settings import Provider
-from tests.pictures import conditions, drawn
+from tests.pictures import conditions, drawn, phone
+from tests.pictures.boxes import heif
 from tests.pictures.conditions import CONDITIONS, Condition
 from training import dataset
 from training.recipes import STRONG
@@ -186,12 +187,14 @@ def _read(classifier: Classifier, picture: bytes) -> str:
 def print_times() -> None:
     """Print how long pictures take from their bytes to pixels, and Pillow to decode them."""
     digits, _ = drawn.digits(1, SEED)
-    drawing = drawn.on_paper(3)
+    drawing, photograph = drawn.on_paper(3), drawn.photograph(3)
     scribbled = {
         "28 x 28 PNG": drawn.encode(digits[0]),
         "280 x 280 drawing, grey PNG": drawn.encode(drawing),
         "280 x 280 drawing, RGBA PNG": drawn.encode(drawing.convert("RGBA")),
-        "12-megapixel JPEG photograph": drawn.encode(drawn.photograph(3), "JPEG"),
+        "12-megapixel JPEG photograph": drawn.encode(photograph, "JPEG"),
+        "12-megapixel HEIC photograph": heif(phone.tiled(photograph, phone.hevc), b"heic"),
+        "12-megapixel AVIF photograph": drawn.encode(photograph, "AVIF"),
     }
     print(f"\n| picture | bytes to 28 x 28 | {' | '.join(STEPS)} | Pillow's decoding alone |")
     print(f"| --- | ---: | {' | '.join(['---:'] * len(STEPS))} | ---: |")

@@ -1,20 +1,27 @@
 """Photographs as phones save them, coded by other libraries than the ones that read them."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from imaging import look, open_picture
 from imaging.decoding import ORIENTATION
+from tests.conftest import ROOT
 from tests.pictures import boxes, drawn, phone
 from tests.pictures.boxes import Frame, auxiliary, exif, turns
 
 pytestmark = pytest.mark.full  # for FFmpeg
 
 MAX_PIXELS = 40_000_000
+SIDE = 1_500  # pixels
+BYTES_A_PIXEL, LIBRARIES = 22, 10_000_000  # of what decodes them, and of what that is loaded from
 ENCODERS = {b"heic": phone.hevc, b"avif": phone.av1}
 
 every_format = pytest.mark.parametrize(("brand", "encode"), ENCODERS.items())
@@ -63,11 +70,36 @@ def test_ink_on_nothing_is_seen(brand: bytes, encode: Callable[[Image.Image], Fr
 
 
 def test_ffmpegs_own_avif() -> None:
-    file = BytesIO()
-    with phone.av.open(file, "w", format="avif") as container:
+    picture, file = drawn.on_paper(7), BytesIO()
+    with av.open(file, "w", format="avif") as container:
         stream = container.add_stream("libsvtav1", 1, options={"svtav1-params": "avif=1"})
-        stream.width, stream.height, stream.pix_fmt = 280, 280, "yuv420p"
-        frame = phone.av.VideoFrame.from_image(drawn.on_paper(7).convert("RGB"))
+        stream.width, stream.height, stream.pix_fmt = *picture.size, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.asarray(picture.convert("RGB")), "rgb24")
         container.mux([*stream.encode(frame), *stream.encode(None)])
     found = box_of(file.getvalue())
-    assert np.abs(np.subtract(found, box_of(drawn.encode(drawn.on_paper(7))))).max() <= 2
+    assert np.abs(np.subtract(found, box_of(drawn.encode(picture)))).max() <= 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """Of each with transparency, and of AVIF with all its colours as well."""
+    paper = Image.new("RGBA", (SIDE, SIDE), (250, 240, 230, 200))
+    opaque = phone.hevc(paper)
+    alpha = opaque.item(auxiliary(boxes.ALPHA), hidden=True, auxl=[1])
+    (tmp_path / "heic").write_bytes(boxes.heif([opaque.item(), alpha], b"heic"))
+    paper.save(tmp_path / "avif", "AVIF", subsampling="4:4:4", speed=10)
+    code = """
+import re, sys
+from pathlib import Path
+from imaging import open_picture
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+before = peak()
+open_picture(Path(sys.argv[1]).read_bytes(), 40_000_000).decode(1_000)
+print(1_024 * (peak() - before))
+"""
+    for form in ("heic", "avif"):
+        command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / form)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert int(done.stdout) < BYTES_A_PIXEL * SIDE**2 + LIBRARIES, form

@@ -5,7 +5,7 @@ a phone's, and the lies that no encoder writes. Its pictures are coded by others
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -71,7 +71,7 @@ class Item:
     kind: bytes
     data: bytes
     properties: Sequence[bytes] = ()
-    references: dict[bytes, Sequence[int]] = field(default_factory=dict)
+    references: Mapping[bytes, Sequence[int]] = field(default_factory=dict)
     hidden: bool = False
 
 

@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -76,8 +77,8 @@ def _encode(
     assert isinstance(context, av.VideoCodecContext)
     context.width, context.height = picture.size
     context.pix_fmt = "yuv420p" if bits == 8 else f"yuv420p{bits}le"
-    context.framerate, context.options = 1, options
-    context.time_base = 1 / context.framerate
+    context.framerate = context.time_base = Fraction(1)
+    context.options = options
     context.flags |= av.codec.context.Flags.global_header
     frame = av.VideoFrame.from_ndarray(np.asarray(picture.convert("RGB")), "rgb24")
     packets = [*context.encode(frame.reformat(format=context.pix_fmt)), *context.encode(None)]
