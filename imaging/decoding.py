@@ -1,7 +1,7 @@
 """Bytes of a picture become shades or colours, upright and no larger than wanted.
 
-Pillow decodes: it reads every format here within limits of ours, and a JPEG at a smaller size in a
-fraction of the time. Only data sets' PNG files are OpenCV's, which is faster; so is what it does to
+Pillow decodes: it reads every format here within limits of ours, HEIC by libheif, and a JPEG at a
+smaller size in a fraction of the time. Only data sets' PNG files are OpenCV's, which is faster; so is what it does to
 pixels.
 """
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 from imaging.errors import DamagedPicture, NotAPicture, PictureTooLarge
-from imaging.heif import check_size, is_heif, main_picture
+from imaging.heif import DAMAGED, check_size, is_heif, main_picture
 
 Pixels = NDArray[np.uint8]
 
@@ -44,15 +44,13 @@ JPEG_BEGIN = b"\xff\xd8"
 JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 
-DAMAGED = "The picture is damaged: it ends too early, or what is in it does not fit together."
-
 # Pillow's own limit warns and raises in its own words; ours is checked just as early.
 Image.MAX_IMAGE_PIXELS = None
 
 # Threads of the decoders would take turns with the server's own.
 pi_heif.options.DECODE_THREADS = AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-# As others, it is read by its name: what `main_picture` writes is either this or AVIF.
+# What `main_picture` writes is this or AVIF.
 Image.register_open("HEIC", pi_heif.HeifImageFile, lambda prefix: prefix[4:12] == b"ftypheic")
 
 # It also warns of what is odd in a picture, such as metadata. That is not for the server's log, and

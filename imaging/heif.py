@@ -288,7 +288,10 @@ class File:
         if kind in CODED:
             return Item(kind, content, properties, size)
         if kind != GRID or is_tile:
-            raise NotAPicture("The picture is in a HEIF file, but coded by neither HEVC nor AV1.")
+            raise NotAPicture(
+                "The picture is in a HEIF file, but coded by neither HEVC nor AV1. "
+                "Send it as a JPEG."
+            )
         numbers = [to for use, of, to in self._references if (use, of) == (b"dimg", identifier)]
         tiles = numbers[0] if numbers else []
         if len(tiles) > MAX_TILES:

@@ -33,7 +33,8 @@ def written(frame: Frame, items: Sequence[Item], primary: int = 1) -> bytes:
 def decoded(data: bytes) -> NDArray[np.float64]:
     pixels, size = open_picture(data, MAX_PIXELS).decode(1_000)
     assert pixels.shape == (size[1], size[0], 3)
-    return np.mean(pixels, axis=2, dtype=np.float64)
+    shades: NDArray[np.float64] = np.mean(pixels, axis=2, dtype=np.float64)
+    return shades
 
 
 def difference(data: bytes, expected: Image.Image) -> float:
