@@ -1,8 +1,8 @@
 """Bytes of a picture become shades or colours, upright and no larger than wanted.
 
 Pillow decodes: it reads every format here within limits of ours, HEIC by libheif, and a JPEG at a
-smaller size in a fraction of the time. Only data sets' PNG files are OpenCV's, which is faster; so is
-what it does to pixels.
+smaller size in a fraction of the time. Only data sets' PNG files are OpenCV's, which is faster; so
+is what it does to pixels.
 """
 
 import re
