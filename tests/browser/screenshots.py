@@ -53,14 +53,17 @@ def main() -> None:
     with running(ours()) as server, sync_playwright() as playwright:
         browser = launch(playwright)
 
-        def shoot(name: str, show: Callable[[Page], None], **options: Any) -> None:  # noqa: ANN401  Playwright's own
+        def visit(show: Callable[[Page], None], **options: Any) -> Page:  # noqa: ANN401  Playwright's own
             page = browser.new_page(**options)
             page.goto(f"{server.url}/ui/")
             show(page)
             page.mouse.move(0, 0)
             page.evaluate("document.activeElement.blur()")
             page.evaluate("scrollTo(0, 0)")
-            page.screenshot(path=FOLDER / f"{name}.png")
+            return page
+
+        def shoot(name: str, show: Callable[[Page], None], **options: Any) -> None:  # noqa: ANN401
+            visit(show, **options).screenshot(path=FOLDER / f"{name}.png")
 
         shoot("light", two, viewport=DESK, color_scheme="light")
         shoot("dark", several, viewport=DESK, color_scheme="dark")
@@ -68,12 +71,10 @@ def main() -> None:
         shoot("tablet", squared, viewport=TABLET, has_touch=True)
         shoot("phone", two, viewport=PHONE, is_mobile=True, has_touch=True)
         shoot("models", cards, viewport=CARDS)
-        page = browser.new_page(viewport=DESK, color_scheme="light")
-        page.goto(f"{server.url}/ui/")
-        small(page)
-        for section in ("compare", "inside"):
-            place = FOLDER / f"{section}.png"
-            page.locator(f"#{section}").screenshot(path=place, animations="disabled")
+        page = visit(small, viewport=DESK, color_scheme="light")
+        for part in ("compare", "inside"):
+            place = FOLDER / f"{part}.png"
+            page.locator(f"#{part}").screenshot(path=place, animations="disabled")
 
 
 if __name__ == "__main__":
