@@ -25,8 +25,6 @@ JSON_LENGTH = "inference-header-content-length"
 
 T = TypeVar("T")
 
-_STRICT = ConfigDict(strict=True)
-
 
 def _check_parameters(parameters: dict[str, Any]) -> dict[str, Parameter]:
     for name, value in parameters.items():
@@ -41,8 +39,13 @@ _NotTooLong = Field(max_length=LONGEST_LIST)
 _Parameters = Annotated[dict[str, Any], _NotTooLong, AfterValidator(_check_parameters)]
 
 
-class _Tensor(TypedDict):
-    __pydantic_config__ = _STRICT  # type: ignore[misc]  # pydantic's place for it
+class _Message(TypedDict):
+    """What is in no other types than it says."""
+
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]  # pydantic's place for it
+
+
+class _Tensor(_Message):
     name: str
     datatype: str
     shape: Annotated[list[int], _NotTooLong]
@@ -50,27 +53,23 @@ class _Tensor(TypedDict):
     data: NotRequired[Any]
 
 
-class _Wanted(TypedDict):
-    __pydantic_config__ = _STRICT  # type: ignore[misc]
+class _Wanted(_Message):
     name: str
     parameters: NotRequired[_Parameters | None]
 
 
-class _Request(TypedDict):
-    __pydantic_config__ = _STRICT  # type: ignore[misc]
+class _Request(_Message):
     inputs: Annotated[list[_Tensor], _NotTooLong]
     outputs: NotRequired[Annotated[list[_Wanted], _NotTooLong] | None]
     id: NotRequired[str | None]
     parameters: NotRequired[_Parameters | None]
 
 
-class _Index(TypedDict):
-    __pydantic_config__ = _STRICT  # type: ignore[misc]
+class _Index(_Message):
     ready: NotRequired[bool]
 
 
-class _Control(TypedDict):
-    __pydantic_config__ = _STRICT  # type: ignore[misc]
+class _Control(_Message):
     parameters: NotRequired[_Parameters | None]
 
 

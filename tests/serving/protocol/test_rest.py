@@ -257,6 +257,12 @@ WRONG: list[tuple[str, bytes | dict[str, Any], str]] = [
     ("lists among numbers", request(images(data=[0, [], [0, 0], *[0] * 781])), "'images' has data"),
     ("lists in rows", request(images(data=[[[[0]] * 28] * 28])), "'images' has data"),
     ("a shape of text", request(images(shape="x")), "inputs.0.shape: Input should be a valid list"),
+    (
+        "a side of text",
+        request(images(shape=[1, 28, "28"])),
+        "shape.2: Input should be a valid int",
+    ),
+    ("an input without a name", request({"datatype": "UINT8"}), ": inputs.0.name: Field required"),
     ("too few", request(images(data=[0] * 783)), "'images' has 783 values"),
     ("too much", request(images(data=[0] * 785)), "'images' has 785 values"),
     ("beyond a byte", request(images(data=[256] + [0] * 783)), "'images' has data"),
