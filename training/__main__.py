@@ -12,12 +12,16 @@ from rich.table import Table
 
 from artifact import CARD_FILE, ONNX_FILE, Acceptance
 from training import dataset, figures
+from training.base import BaseError
+from training.base import load as load_base
 from training.card import Result, Trained, put_rejection
-from training.dataset import DatasetError
+from training.dataset import DatasetError, joined
 from training.evaluation import predict_all
 from training.export import ExportError, copy_for_comparison, export, onnx_predict
+from training.extra import Extra, ExtraError, weighted
+from training.extra import load as load_extra
 from training.fit import CheckpointError, fit, start_run
-from training.recipes import RECIPES, TYPICALITY, NetworkName, RecipeName
+from training.recipes import EXTRA, RECIPES, TYPICALITY, NetworkName, RecipeName
 from training.report import ReportError, write_report
 from training.synthetic.pictures import KINDS, learned_from
 from training.synthetic.rejection import measure_rejection
@@ -27,6 +31,8 @@ app = typer.Typer(
     help="Train, export and look at three small QMNIST networks.", no_args_is_help=True
 )
 console = Console(soft_wrap=True)
+
+FEW = 10  # held-out pictures, below which a count says little
 
 Data = Annotated[
     Path, typer.Option(help="A torchvision root; QMNIST is downloaded into it when missing.")
@@ -41,7 +47,9 @@ Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train; ab
 @app.command(name="fit")
 def fit_command(
     network: Literal[NetworkName, "all"],
-    recipe: RecipeName = "strong",
+    recipe: Annotated[
+        RecipeName | None, typer.Option(help="`strong`; or with --extra, `finetune`.")
+    ] = None,
     seed: Seed = 0,
     data: Data = Path("data"),
     models: Models = Path("runs/models"),
@@ -51,17 +59,33 @@ def fit_command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was interrupted.")
     ] = False,
+    extra: Annotated[
+        Path | None,
+        typer.Option(help="Learn pictures of yours, too: a folder of 0/ to 9/, or a zip of it."),
+    ] = None,
+    base: Annotated[
+        Path, typer.Option(help="The models that `finetune` begins with, and --extra compares.")
+    ] = Path("models"),
 ) -> None:
     """Train a network, or all three, and write `models/<name>/` and the result."""
     where, checkpoints = _device(device), runs / "checkpoints"
+    own = None if extra is None else _load_extra(extra)
+    chosen: RecipeName = recipe or ("strong" if own is None else "finetune")
     train, test = dataset.load(data, "train"), dataset.load(data, "test")
     names: tuple[NetworkName, ...] = get_args(NetworkName) if network == "all" else (network,)
     for name in names:
-        how, title = RECIPES[recipe][name], f"{recipe}-{name}-{seed}"
+        how, title = RECIPES[chosen][name], f"{chosen}-{name}-{seed}"
+        there = load_base(base / name, name) if own is not None or how.goes_on else None
+        begun = there if how.goes_on else None
+        if begun is not None and begun.typicality is None:
+            raise BaseError(f"{base / name} refuses nothing; begin with a model by `strong`")
         splits = dataset.splits(train, test, how.validation)
         learned, typical = learned_from(
             how.pictures, splits["train"], cache=checkpoints, console=console
         )
+        if own is not None:
+            splits |= own.splits()
+            learned = joined(learned, weighted(own.train, learned, EXTRA))
         with start_run(runs, title, console) as run:
             fitted, history = fit(
                 name,
@@ -72,17 +96,28 @@ def fit_command(
                 device=where,
                 run=run,
                 checkpoint=checkpoints / f"{title}.pt",
+                start=None if begun is None else begun.weights,
                 resume=resume,
             )
             typicality = None
-            if "validation" in splits:  # or no threshold could be set on it
+            if begun is not None:
+                typicality = begun.typicality
+            elif "validation" in splits:  # or no threshold could be set on it
                 typicality = fit_typicality(TYPICALITY, typical, cache=checkpoints, console=console)
-            trained = Trained(name, fitted, how, history, seed, where.type)
+            version = None if begun is None else begun.card.version
+            trained = Trained(name, fitted, how, history, seed, where.type, version)
             card, evaluations = export(trained, typicality, models, splits)
             for split, evaluation in card["evaluation"].items():
                 run.record("evaluation", split=split, **evaluation)
+            if there is None:
+                table = _table(name, card["evaluation"])
+            else:
+                before = {split: e.to_json() for split, e in there.evaluate(splits).items()}
+                for split, evaluation in before.items():
+                    run.record("before", split=split, **evaluation)
+                table = _comparison(name, before, card["evaluation"])
         Result.of(card, history, evaluations).save(results)
-        console.print(_table(name, card["evaluation"]))
+        console.print(table)
         console.print(f"{name}: wrote {models / name}\n")
 
 
@@ -179,6 +214,35 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _load_extra(path: Path) -> Extra:
+    own = load_extra(path, EXTRA, console)
+    for problem in own.problems:
+        _warn(problem)
+    held_out = len(own.validation)
+    console.print(f"{path}: {len(own.train)} pictures to learn from, {held_out} held out")
+    if held_out < FEW:
+        _warn(f"{held_out} held out say little of how well yours are read; add some pictures")
+    return own
+
+
+def _warn(sentence: str) -> None:
+    console.print(f"warning: {sentence}", style="yellow", markup=False)
+
+
+def _comparison(name: str, before: dict[str, Any], after: dict[str, Any]) -> Table:
+    columns = ["of", "right before", "after", "accepted before", "after"]
+    table = Table("split", *columns, title=f"{name}, before and after")
+    table.columns[0].no_wrap = True
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for split, now in after.items():
+        total = now["total"]
+        counts = (e.get(key) for key in ("correct", "accepted") for e in (before[split], now))
+        shares = ("—" if n is None else f"{n:,}\n{100 * n / total:.2f} %" for n in counts)
+        table.add_row(split, f"{total:,}", *shares)
+    return table
+
+
 def _table(title: str, evaluation: dict[str, Any]) -> Table:
     table = Table("split", "right", "of", "accuracy", "accepted", "of these right", title=title)
     for column in table.columns[1:]:
@@ -200,7 +264,7 @@ def main() -> None:
     """Run a command; what a person can mend is one sentence and exit code 2."""
     try:
         app()
-    except (CheckpointError, DatasetError, ReportError) as error:
+    except (BaseError, CheckpointError, DatasetError, ExtraError, ReportError) as error:
         sys.exit(_complain(error, 2))
     except ExportError as error:
         sys.exit(_complain(error, 1))

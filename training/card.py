@@ -23,7 +23,7 @@ from torch import nn
 from artifact import CARD_FILE, Acceptance, Card
 from training.dataset import Digits, headline
 from training.evaluation import Bin, Evaluation, History
-from training.recipes import CALIBRATION, TYPICALITY, NetworkName, Recipe, RecipeName
+from training.recipes import CALIBRATION, EXTRA, TYPICALITY, NetworkName, Recipe, RecipeName
 
 LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy")
 
@@ -44,6 +44,7 @@ class Trained:
     history: History
     seed: int
     device: str
+    base: str | None = None  # the version of the model that it went on from
 
 
 def describe(
@@ -77,6 +78,8 @@ def describe(
             "recipe": asdict(trained.recipe),
             "typicality": asdict(TYPICALITY) if acceptance else None,
             "calibration": asdict(CALIBRATION),
+            "extra": asdict(EXTRA) if "extra_train" in splits else None,
+            "base": trained.base,
             "seed": trained.seed,
             "device": trained.device,
             "libraries": {
@@ -85,7 +88,7 @@ def describe(
             },
         },
         "data": {
-            "source": "QMNIST",
+            "source": "QMNIST and extra pictures" if "extra_train" in splits else "QMNIST",
             "splits": {
                 name: {"rows": len(digits), "sha256": digits.sha256()}
                 for name, digits in splits.items()

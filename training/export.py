@@ -7,7 +7,6 @@ inside, so the probabilities are calibrated.
 """
 
 import copy
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -35,10 +34,12 @@ from training.evaluation import (
     predict_all,
 )
 from training.fit import reproducible
-from training.networks import CLASSES, MEAN, STD, normalise
+from training.networks import CLASSES, MEAN, STD, fingerprint, normalise
 from training.recipes import CALIBRATION
 from training.synthetic.rejection import measure_rejection
 
+# What is served is named by its numbers, so that an answer can be traced to what gave it.
+VERSION_DIGITS = 12
 PARITY_DIGITS = 1_000
 PARITY_BATCHES = (1, 7, 1_000)
 PARITY_TOLERANCE = 1e-4  # the largest difference of two logits
@@ -94,6 +95,17 @@ def fold_normalisation(network: nn.Module) -> nn.Module:
     return folded
 
 
+def unfold_normalisation(folded: nn.Module) -> nn.Module:
+    """Copy a network so that it takes normalised pixels again: undo `fold_normalisation`."""
+    network = copy.deepcopy(folded)
+    fc1 = cast("nn.Linear", network.get_submodule("fc1"))
+    with torch.no_grad():
+        weight = fc1.weight.double() * (255 * STD)
+        fc1.bias.copy_(fc1.bias.double() + weight.sum(1) * (MEAN / STD))
+        fc1.weight.copy_(weight)
+    return network
+
+
 @reproducible()
 def export(
     trained: Trained, typicality: nn.Module | None, models: Path, splits: Mapping[str, Digits]
@@ -107,7 +119,7 @@ def export(
         models: The folder of all artifacts.
         splits: The digits to evaluate on, by the name of their split: `train`, the one the
             network was fitted on, perhaps `validation`, on which temperature and thresholds are
-            fitted, and the test splits.
+            fitted, the test splits, and perhaps `extra_train` and `extra_validation`.
 
     Returns:
         The card, and how the ONNX file, which is what is served, did on each split.
@@ -118,10 +130,10 @@ def export(
     validation, test = splits.get("validation"), headline(splits)
     temperature = 1.0 if validation is None else _temperature(trained.network, validation)
     served = ServedNetwork(trained.network, temperature, typicality or NoTypicality()).eval()
-    version = _version(served)
+    version = fingerprint(served.state_dict())[:VERSION_DIGITS]
     with replacing(models / trained.name) as folder:
         torchscript.save(served, folder / TORCHSCRIPT_FILE)
-        onnx.save(_onnx_model(trained, served, version, splits["train"]), folder / ONNX_FILE)
+        onnx.save(_onnx_model(trained, served, version, splits), folder / ONNX_FILE)
         check_parity(trained.network, folder, splits[test])
 
         predict = onnx_predict(folder / ONNX_FILE)
@@ -129,7 +141,8 @@ def export(
         if validation is not None:
             acceptance = fit_acceptance(CALIBRATION, predict_all(predict, validation.images))
         evaluations = evaluate_splits(predict, splits, acceptance, temperature)
-        if acceptance is not None:
+        # It takes several times as long as going on from a model; `refusal` measures it later.
+        if acceptance is not None and trained.base is None:
             outputs = evaluations[test].outputs
             rejection = measure_rejection(predict, acceptance, splits[test], outputs)
         described = card.describe(
@@ -222,7 +235,7 @@ def _compare_logits(expected: NDArray[np.float32], logits: NDArray[np.float32], 
 
 
 def _onnx_model(
-    trained: Trained, served: nn.Module, version: str, train: Digits
+    trained: Trained, served: nn.Module, version: str, splits: Mapping[str, Digits]
 ) -> onnx.ModelProto:
     # Two pictures in the example, because a batch of one would be taken for a constant.
     program = cast(
@@ -237,6 +250,9 @@ def _onnx_model(
             verbose=False,
         ),
     )
+    trained_on = f"QMNIST, {len(splits['train'])} digits of the train split"
+    if "extra_train" in splits:
+        trained_on += f"; {len(splits['extra_train'])} extra pictures"
     model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]  # stack traces, with the paths of this machine
@@ -246,17 +262,8 @@ def _onnx_model(
             "name": trained.name,
             "version": version,
             "classes": ",".join(map(str, range(CLASSES))),
-            "trained_on": f"QMNIST, {len(train)} digits of the train split",
+            "trained_on": trained_on,
         },
     )
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _version(network: nn.Module) -> str:
-    """Name what is served by its numbers, so that an answer can be traced to what gave it."""
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()[:12]

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -24,7 +24,7 @@ from training.batches import Batch, seed_of, stream
 from training.card import replacing_file
 from training.dataset import Digits
 from training.evaluation import History, accuracy
-from training.networks import build
+from training.networks import build, fingerprint
 from training.recipes import Adam, Muon, NetworkName, Recipe, RMSprop
 
 LOG_EVERY = 100  # batches
@@ -94,6 +94,7 @@ def fit(
     device: torch.device,
     run: "Run",
     checkpoint: Path,
+    start: Mapping[str, Tensor] | None = None,
     resume: bool = False,
 ) -> tuple[nn.Module, History]:
     """Train one network; the same seed on the same machine gives the same bits.
@@ -107,6 +108,7 @@ def fit(
         device: Where.
         run: Where the metrics go.
         checkpoint: The file that keeps the training's state after every epoch.
+        start: The weights to begin with; fresh ones otherwise.
         resume: Go on from that file, if it is there; there may be nothing left to do.
 
     Returns:
@@ -118,7 +120,15 @@ def fit(
     run.record("recipe", network=name, seed=seed, device=device.type, **asdict(recipe))
     steps = math.ceil(len(digits) / recipe.batch_size)
     learner = Learner(name, recipe, steps, seed=seed, device=device)
-    identity = {"network": name, "seed": seed, "digits": digits.sha256(), **asdict(recipe)}
+    if start is not None:
+        learner.network.load_state_dict(start)
+    identity = {
+        "network": name,
+        "seed": seed,
+        "digits": digits.sha256(),
+        "start": None if start is None else fingerprint(start),
+        **asdict(recipe),
+    }
     history = History()
     if resume and checkpoint.exists():
         history = learner.load(checkpoint, identity)

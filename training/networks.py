@@ -5,6 +5,9 @@ float32 `[N, 10]`. The first layer is called `fc1` in all of them: `export` fold
 normalisation into it.
 """
 
+import hashlib
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -89,3 +92,12 @@ def build(name: NetworkName, dropout: float) -> nn.Module:
             return Deeper()
         case "dropout":
             return Dropout(dropout)
+
+
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256, in hexadecimal, of the names and numbers of weights on the CPU."""
+    digest = hashlib.sha256()
+    for name, tensor in weights.items():
+        digest.update(name.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

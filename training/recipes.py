@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 NetworkName = Literal["baseline", "deeper", "dropout"]
-RecipeName = Literal["notebook", "strong"]
+RecipeName = Literal["notebook", "strong", "finetune"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class Recipe:
     augmentation: Augmentation | None = None
     pictures: PicturesRecipe | None = None  # None: QMNIST's digits alone
     made_together: int = 4  # batches, whose random numbers are drawn at once
+    goes_on: bool = False  # from the weights of a model that is there; or from fresh ones
 
 
 STRONG = Recipe(
@@ -99,6 +100,17 @@ STRONG = Recipe(
     pictures=PicturesRecipe(),
 )
 
+FINETUNE = Recipe(
+    "finetune",
+    Adam(learning_rate=3e-4, betas=(0.9, 0.99)),
+    epochs=4,
+    batch_size=512,
+    validation=0.085,  # the writers that the strong recipe holds out, too
+    warmup=0.05,
+    augmentation=Augmentation(),
+    goes_on=True,
+)
+
 RECIPES: Mapping[RecipeName, Mapping[NetworkName, Recipe]] = {
     # The course notebook's own: five epochs on all training digits, nothing held out.
     "notebook": {
@@ -108,7 +120,20 @@ RECIPES: Mapping[RecipeName, Mapping[NetworkName, Recipe]] = {
     },
     # docs/recipe.md says what each piece of it brings.
     "strong": {"baseline": STRONG, "deeper": STRONG, "dropout": STRONG},
+    # docs/own-digits.md says what it is for.
+    "finetune": {"baseline": FINETUNE, "deeper": FINETUNE, "dropout": FINETUNE},
 }
+
+
+@dataclass(frozen=True)
+class ExtraRecipe:
+    """What is made of extra pictures, whatever the recipe."""
+
+    held_out: float = 0.2  # of each label's
+    share: float = 0.1  # that they are of what is learned from, of each label that they have
+
+
+EXTRA = ExtraRecipe()
 
 
 @dataclass(frozen=True)
