@@ -135,7 +135,7 @@ def fit(
         run.say(f"{name}: going on after epoch {len(history.losses)}")
 
     done = len(history.losses)
-    start = perf_counter() - history.seconds
+    began = perf_counter() - history.seconds
     batches = stream(digits, recipe, seed=seed, device=device, first=done + 1)
     with closing(batches), run.progress(name, recipe.epochs, steps) as log:
         log(done + 1, 0, None)
@@ -146,7 +146,7 @@ def fit(
             if validation is not None:
                 metrics["validation_accuracy"] = accuracy(learner.network, validation)
                 history.validation_accuracies.append(metrics["validation_accuracy"])
-            history.seconds = perf_counter() - start
+            history.seconds = perf_counter() - began
             run.record("epoch", epoch=epoch, **metrics)
             log(epoch + 1, 0, None)
             learner.save(checkpoint, identity, history)

@@ -1,5 +1,6 @@
 """From pictures that a model reads wrong to a running service that reads them right."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,9 @@ PICTURES = 20
 
 
 def test_ones_that_were_sevens_are_ones_once_they_are_learned(
-    run_server: RunServer, drawn_root: Path, tmp_path: Path
+    run_server: RunServer, tmp_path: Path
 ) -> None:
+    drawn.write_qmnist(tmp_path / "data", train=10_000, test=500)
     hand.write_folder(tmp_path / "digits", PICTURES, [1])
     packed = tmp_path / "digits.zip"  # as the page gives it
     with zipfile.ZipFile(packed, "w") as archive:
@@ -41,9 +43,13 @@ def test_ones_that_were_sevens_are_ones_once_they_are_learned(
         assert answers().count(7) > PICTURES / 2
         before = version()
         command = [sys.executable, "-m", "training", "fit", "deeper", "--extra", str(packed)]
-        command += ["--data", str(drawn_root), "--models", str(models)]
+        command += ["--data", str(tmp_path / "data"), "--models", str(models)]
         command += ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         assert f"{packed}: 16 pictures to learn from, 4 held out" in done.stdout
-        until(lambda: version() != before)
+        card = json.loads((models / "deeper" / "card.json").read_text(encoding="utf-8"))
+        assert card["training"]["base"] == before
+        rows = {name: split["rows"] for name, split in card["data"]["splits"].items()}
+        assert (rows["extra_train"], rows["extra_validation"]) == (16, 4)
+        until(lambda: version() == card["version"])
         assert answers().count(1) > 0.8 * PICTURES

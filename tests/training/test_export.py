@@ -24,6 +24,7 @@ from training.export import (
     export,
     fold_normalisation,
     onnx_predict,
+    unfold_normalisation,
 )
 from training.networks import build, normalise
 from training.recipes import RECIPES, NetworkName
@@ -55,7 +56,10 @@ def test_folding_keeps_the_function(name: NetworkName) -> None:
     images = torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8)
     pixels = images.flatten(1).double()
     expected = network((pixels / 255 - 0.5) / 0.5)
-    torch.testing.assert_close(fold_normalisation(network)(pixels), expected)
+    folded = fold_normalisation(network)
+    torch.testing.assert_close(folded(pixels), expected)
+    for name_, weight in unfold_normalisation(folded).state_dict().items():
+        torch.testing.assert_close(weight, network.state_dict()[name_])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -36,6 +36,7 @@ def train(tmp_path: Path) -> Callable[..., nn.Module]:
         seed: int = 0,
         count: int = 1_000,
         *,
+        start: nn.Module | None = None,
         resume: bool = False,
     ) -> nn.Module:
         network, _ = fit(
@@ -47,6 +48,7 @@ def train(tmp_path: Path) -> Callable[..., nn.Module]:
             device=CPU,
             run=silent(),
             checkpoint=tmp_path / "checkpoint.pt",
+            start=None if start is None else start.state_dict(),
             resume=resume,
         )
         return network
@@ -107,6 +109,15 @@ def test_another_trainings_checkpoint_is_refused(train: Callable[..., nn.Module]
         train("baseline", replace(QUICK, epochs=1), seed=1, resume=True)
     with pytest.raises(CheckpointError, match="other digits"):
         train("baseline", replace(QUICK, epochs=1), count=900, resume=True)
+
+
+def test_a_training_goes_on_from_the_weights_it_is_given(train: Callable[..., nn.Module]) -> None:
+    torch.manual_seed(3)
+    start = build("baseline", 0.0)
+    still = replace(QUICK, epochs=1, optimizer=Adam(learning_rate=0.0))
+    assert weights(train("baseline", still, start=start)) == weights(start)
+    with pytest.raises(CheckpointError):
+        train("baseline", still, resume=True)
 
 
 Step = Callable[[Tensor, Tensor], Tensor]  # a parameter and its gradient -> the parameter
