@@ -34,5 +34,5 @@ def test_what_is_no_whole_model_is_an_error(tmp_path: Path) -> None:
     shutil.copytree(COMMITTED_MODELS / "deeper", tmp_path / "deeper")
     with (tmp_path / "deeper" / "model.torchscript.pt").open("r+b") as file:
         file.truncate(1_000)
-    with pytest.raises(BaseError, match="model.torchscript.pt is damaged"):
+    with pytest.raises(BaseError, match=r"model\.torchscript\.pt is damaged"):
         load(tmp_path / "deeper", "deeper")
