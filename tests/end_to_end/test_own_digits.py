@@ -19,7 +19,7 @@ PICTURES = 20
 def test_ones_that_were_sevens_are_ones_once_they_are_learned(
     run_server: RunServer, tmp_path: Path
 ) -> None:
-    drawn.write_qmnist(tmp_path / "data", train=16_000, test=500)
+    drawn.write_qmnist(tmp_path / "data", train=10_000, test=500)
     hand.write_folder(tmp_path / "digits", PICTURES, [1])
     packed = tmp_path / "digits.zip"  # as the page gives it
     with zipfile.ZipFile(packed, "w") as archive:
