@@ -49,3 +49,19 @@ def test_a_tag_of_another_version_has_no_notes() -> None:
     assert (
         done.stderr == f"The tag is v999.0, and the version {__version__}; tag it v{__version__}.\n"
     )
+
+
+def test_the_notes_of_a_release_are_its_section_of_the_changelog() -> None:
+    done = notes(f"v{__version__}")
+    assert done.returncode == 0, done.stderr
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert done.stdout.strip() in changelog
+    assert done.stdout.startswith("### Added\n")
+    assert not re.search("^## ", done.stdout, re.MULTILINE)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{__version__}] - {citation['date-released']}\n" in changelog
