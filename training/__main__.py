@@ -26,6 +26,7 @@ from training.report import ReportError, write_report
 from training.synthetic.pictures import KINDS, learned_from
 from training.synthetic.rejection import measure_rejection
 from training.synthetic.typicality import fit_typicality
+from training.worked_example import work_out
 
 app = typer.Typer(
     help="Train, export and look at three small QMNIST networks.", no_args_is_help=True
@@ -134,6 +135,20 @@ def compare(
     console.print(f"wrote {models / name}")
 
 
+def evaluate(
+    network: Annotated[Literal[NetworkName, "all"], typer.Argument()] = "all",
+    data: Data = Path("data"),
+    models: Models = Path("models"),
+) -> None:
+    """Count how many of QMNIST's digits a trained model gets right, or all of them."""
+    train, test = dataset.load(data, "train"), dataset.load(data, "test")
+    for name in get_args(NetworkName) if network == "all" else (network,):
+        model = load_base(models / name, name)
+        held_out = (model.card.model_extra or {})["training"]["recipe"]["validation"]
+        evaluations = model.evaluate(dataset.splits(train, test, held_out))
+        console.print(_table(name, {split: each.to_json() for split, each in evaluations.items()}))
+
+
 @app.command()
 def report(
     data: Data = Path("data"),
@@ -206,6 +221,21 @@ def predictions(
     predict = onnx_predict(path)
     figures.draw_predictions(dataset.load(data, "test"), predict, seed, output)
     console.print(f"wrote {output}")
+
+
+@app.command()
+def worked_example() -> None:
+    """Print one step of backpropagation, as the notebook does it by hand."""
+    example = work_out()
+    for title, quantities in (("Forward", example.forward), ("Backward", example.backward)):
+        table = Table("quantity", "how", "value", title=title)
+        for name, formula, value in quantities:
+            table.add_row(name, formula, f"{value:.6f}")
+        console.print(table)
+    table = Table("parameter", "before", "after", title="The step")
+    for name, before, after in example.updates:
+        table.add_row(name, f"{before:.1f}", f"{after:.6f}")
+    console.print(table)
 
 
 def _device(name: str) -> torch.device:

@@ -58,7 +58,7 @@ def load(folder: Path, name: NetworkName) -> Base:
             if hashlib.sha256((folder / file).read_bytes()).hexdigest() != card.files.get(file):
                 raise BaseError(f"{folder / file} is damaged: its hash is not its card's")
     except (OSError, ValidationError) as error:
-        raise BaseError(f"{folder} has no model to begin with: {error}") from error
+        raise BaseError(f"{folder} has no model that can be read: {error}") from error
     state = torchscript.load(folder / TORCHSCRIPT_FILE).state_dict()
     network = build(name, dropout=0.0)
     network.load_state_dict(_below("network.", state))

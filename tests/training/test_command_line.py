@@ -205,6 +205,27 @@ def test_digits_are_drawn_as_asked_for(
     assert is_expected("predictions", "deeper", "--models", drawn_models)
 
 
+def test_a_trained_model_is_evaluated_as_its_card_says(
+    drawn_root: Path, drawn_models: Path
+) -> None:
+    done = run("evaluate", "deeper", "--data", drawn_root, "--models", drawn_models)
+    assert done.code == 0, done.error
+    card = json.loads((drawn_models / "deeper" / "card.json").read_text(encoding="utf-8"))
+    for split, result in card["evaluation"].items():
+        (row,) = [line for line in done.output.splitlines() if f" {split} " in line]
+        assert [cell.strip() for cell in row.split("│")[2:4]] == [
+            f"{result['correct']:,}",
+            f"{result['total']:,}",
+        ]
+
+
+def test_the_worked_example_is_printed() -> None:
+    done = run("worked-example")
+    assert done.code == 0, done.error
+    for value in ("0.725580", "-0.054641", "0.603540"):
+        assert value in done.output
+
+
 def test_a_damaged_data_set_is_one_sentence_and_nothing_is_written(
     drawn_root: Path, tmp_path: Path
 ) -> None:

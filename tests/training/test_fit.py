@@ -11,10 +11,11 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from examples import notebook
 from tests.training.conftest import drawn_digits
 from training.evaluation import accuracy
 from training.fit import CheckpointError, Learner, Run, fit, reproducible, schedule
-from training.networks import build
+from training.networks import build, normalise
 from training.recipes import RECIPES, Adam, Muon, NetworkName, Recipe, RecipeName, RMSprop
 
 CPU = torch.device("cpu")
@@ -118,6 +119,19 @@ def test_a_training_goes_on_from_the_weights_it_is_given(train: Callable[..., nn
     assert weights(train("baseline", still, start=start)) == weights(start)
     with pytest.raises(CheckpointError):
         train("baseline", still, resume=True)
+
+
+@pytest.mark.parametrize("name", ["baseline", "deeper", "dropout"])
+def test_the_example_trains_to_the_same_weights(
+    name: NetworkName, train: Callable[..., nn.Module]
+) -> None:
+    digits = drawn_digits(300, 1)
+    example = notebook.train(name, normalise(digits.images), digits.labels, seed=3, epochs=2)
+    ours = train(name, replace(RECIPES["notebook"][name], epochs=2), seed=3, count=300)
+    for one, other in zip(example.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    right = notebook.accuracy(example, normalise(digits.images), digits.labels)
+    assert right == accuracy(ours, digits)
 
 
 Step = Callable[[Tensor, Tensor], Tensor]  # a parameter and its gradient -> the parameter
