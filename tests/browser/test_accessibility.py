@@ -98,12 +98,10 @@ def test_forced_colours(server: str, open_page: OpenPage) -> None:
 
 
 def test_a_browser_that_cannot_run_the_page_says_so(server: str, open_page: OpenPage) -> None:
-    needed = "This page needs JavaScript, in a browser of 2024 or newer."
-    for path in ("", "models"):
-        page = open_page(f"{server}/ui/{path}", java_script_enabled=False)
-        expect(page.get_by_text(needed)).to_be_visible()
-
-    page = open_page("about:blank")
-    page.route("**/main.js", lambda route: route.abort())  # as if the script could not be run
-    page.goto(f"{server}/ui/")
-    expect(page.get_by_text(needed)).to_be_visible()
+    pages = [open_page(f"{server}/ui/{path}", java_script_enabled=False) for path in ("", "models")]
+    pages.append(open_page("about:blank"))
+    pages[-1].route("**/main.js", lambda route: route.abort())  # as if it could not be run
+    pages[-1].goto(f"{server}/ui/")
+    for page in pages:
+        needed = page.get_by_text("This page needs JavaScript, in a browser of 2024 or newer.")
+        expect(needed).to_be_visible()
