@@ -2,7 +2,7 @@
 // networks that were trained in two ways.
 
 import { byId, make } from "./elements.js";
-import { Latest } from "./latest.js";
+import { Latest, REST } from "./latest.js";
 import { decode, paint, resize } from "./pixels.js";
 import { classify } from "./service.js";
 import { exactly, percent } from "./words.js";
@@ -50,19 +50,21 @@ export function showComparison(subject, readings, cards, chosen) {
     return;
   }
   const models = [notebook, strong];
-  questions.run(async (signal) => {
-    const seen = await decode(stronger[0].explanation.pixels);
-    try {
-      const plain = lightInk(await resize(subject.picture));
-      const asked = models.map(({ name }) => classify(plain, name, signal));
-      const answers = [await Promise.all(asked), [weaker[0], stronger[0]]];
-      if (!signal.aborted) show(models, [plain, seen], answers);
-    } catch {
-      // The browser cannot read the picture; or the service has gone, as the page's next question
-      // will say.
-      if (!signal.aborted) section.hidden = true;
-    }
-  });
+  const compare = () =>
+    questions.run(async (signal) => {
+      const seen = await decode(stronger[0].explanation.pixels);
+      try {
+        const plain = lightInk(await resize(subject.picture));
+        const asked = models.map(({ name }) => classify(plain, name, signal));
+        const answers = [await Promise.all(asked), [weaker[0], stronger[0]]];
+        if (!signal.aborted) show(models, [plain, seen], answers);
+      } catch {
+        // The browser cannot read the picture; or the service has gone, as the page's next question
+        // will say.
+        if (!signal.aborted) section.hidden = true;
+      }
+    });
+  questions.runLater(compare, REST);
 }
 
 /**

@@ -2,6 +2,7 @@
 // the picture mattered. All of it is computed here, from the weights of the model that answered.
 
 import { byId, make } from "./elements.js";
+import { REST } from "./latest.js";
 import { Network, SIDE, likeliest } from "./network.js";
 import { context2d, decode, paint } from "./pixels.js";
 import { fetchModel } from "./service.js";
@@ -22,7 +23,6 @@ const ACTIVATIONS = new Map([
   ["Tanh", "tanh"],
   ["", "logits"],
 ]);
-const REST = 120; // ms without another answer before it is found out what mattered
 const ROWS = 16; // of a hidden layer's units
 const TRACED = [7, 4, 3]; // inputs followed back from the answer, from each of these, and so on
 const NAMED = 3; // inputs of a unit

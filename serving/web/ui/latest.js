@@ -1,3 +1,6 @@
+/** ms without another answer after which the page does what is not needed to follow the pen. */
+export const REST = 120;
+
 /**
  * Runs one task at a time, and of those that come meanwhile only the last.
  *
