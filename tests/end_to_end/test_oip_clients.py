@@ -71,7 +71,7 @@ def expected(classifiers: dict[str, Classifier]) -> dict[str, Tensors]:
 
 def all_outputs(classifier: Classifier) -> Tensors:
     predictions = classifier.predict(IMAGES)
-    outputs = {
+    outputs: Tensors = {
         "digit": predictions.digits,
         "probabilities": predictions.probabilities,
         "logits": predictions.logits,
