@@ -6,7 +6,6 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -71,6 +70,8 @@ def test_ink_on_nothing_is_seen(brand: bytes, encode: Callable[[Image.Image], Fr
 
 def test_ffmpegs_own_avif() -> None:
     picture, file = drawn.on_paper(7), BytesIO()
+    import av  # noqa: PLC0415  the fast tests collect this, and have no FFmpeg
+
     with av.open(file, "w", format="avif") as container:
         stream = container.add_stream("libsvtav1", 1, options={"svtav1-params": "avif=1"})
         stream.width, stream.height, stream.pix_fmt = *picture.size, "yuv420p"

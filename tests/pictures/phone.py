@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
@@ -73,6 +72,8 @@ def tiled(
 def _encode(
     picture: Image.Image, codec: str, bits: int, options: dict[str, str]
 ) -> tuple[bytes, bytes]:
+    import av  # noqa: PLC0415  the fast tests collect this, and have no FFmpeg
+
     context = av.CodecContext.create(codec, "w")
     assert isinstance(context, av.VideoCodecContext)
     context.width, context.height = picture.size
