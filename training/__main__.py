@@ -135,6 +135,7 @@ def compare(
     console.print(f"wrote {models / name}")
 
 
+@app.command()
 def evaluate(
     network: Annotated[Literal[NetworkName, "all"], typer.Argument()] = "all",
     data: Data = Path("data"),

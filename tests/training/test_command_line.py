@@ -249,7 +249,10 @@ def test_a_damaged_data_set_is_one_sentence_and_nothing_is_written(
         ("predictions deeper --data DATA", "there is no models/deeper/model.onnx"),
         ("fit baseline --device cuda --data DATA", "there is no CUDA device here"),
         ("fit deeper --extra mine --data DATA", "error: mine is no folder, and no zip of one"),
-        ("fit deeper --recipe finetune --data DATA", "error: models/deeper has no model to begin"),
+        (
+            "fit deeper --recipe finetune --data DATA",
+            "error: models/deeper has no model that can be read",
+        ),
     ],
 )
 def test_what_is_missing_is_said_with_exit_code_2(
