@@ -172,7 +172,11 @@ def run_server(tmp_path_factory: pytest.TempPathFactory) -> RunServer:
                 yield Server(url, process, home / "log", grpc)
             finally:
                 process.terminate()
-                process.wait(STOP_SECONDS)
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()  # or it would disturb all tests that follow
+                    raise
 
     return run
 
