@@ -286,7 +286,7 @@ def test_requests_that_are_batched_get_their_own_answers_and_errors(server: str)
         batches_after, pictures_after = batches(client)
     assert pictures_after - pictures_before == sum(sizes)
     right = len([size for size in sizes if size])
-    assert batches_after - batches_before < right  # or each would have been one alone
+    assert batches_after - batches_before < 0.9 * right  # or each would have been one alone
 
 
 def test_bentomls_own_client(server: str, tmp_path: Path) -> None:
