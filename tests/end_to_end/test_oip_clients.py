@@ -78,7 +78,9 @@ def all_outputs(classifier: Classifier) -> Tensors:
         "confidence": predictions.confidences,
         "typicality": predictions.typicality,
     }
-    if predictions.accepted is not None and predictions.reasons is not None:
+    if classifier.card.calibration.acceptance is not None:
+        assert predictions.accepted is not None
+        assert predictions.reasons is not None
         reasons = [(reason or "").encode() for reason in predictions.reasons]
         outputs |= {"accepted": predictions.accepted, "reason": np.array(reasons, np.object_)}
     return outputs
