@@ -1,4 +1,4 @@
-"""The project's own files: what runs on GitHub, releases, the citation, what errors are called."""
+"""The project's own files: what runs on GitHub, releases, the citation, quoted messages."""
 
 import errno
 import os
@@ -69,7 +69,7 @@ def test_the_citation_is_of_this_version() -> None:
     assert f"## [{__version__}] - {citation['date-released']}\n" in changelog
 
 
-def test_troubleshooting_quotes_the_messages_that_there_are() -> None:
+def test_troubleshooting_quotes_real_messages() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(PYTHON)", "python3")
     code = [path.read_text(encoding="utf-8") for path in (ROOT / "serving").rglob("*.py")]
