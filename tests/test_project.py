@@ -48,8 +48,8 @@ def notes(tag: str) -> subprocess.CompletedProcess[str]:
 def test_a_tag_of_another_version_has_no_notes() -> None:
     done = notes("v999.0")
     assert done.returncode == 1
-    assert (
-        done.stderr == f"The tag is v999.0, and the version {__version__}; tag it v{__version__}.\n"
+    assert done.stderr == (
+        f"The tag is v999.0, but the version in the code is {__version__}. Tag it v{__version__}.\n"
     )
 
 
