@@ -3,12 +3,33 @@
 import sys
 from typing import Any
 
+import pytest
+
+from serving.api.frame import CLIENT_DISCONNECTED
+from serving.errors import STATUS
 from serving.protocol import statistics
 from serving.telemetry import metrics
 from serving.telemetry.counts import FAMILIES, Family, Histogram
 from tests.documents import REFERENCE, rows, words
 
+ERRORS = REFERENCE / "errors.md"
 METRICS = REFERENCE / "metrics.md"
+
+
+def test_the_error_codes_and_their_statuses() -> None:
+    documented = {row["code"]: int(row["HTTP"]) for row in rows(ERRORS, "code")}
+    assert documented == STATUS
+
+
+@pytest.mark.full  # for grpc
+def test_the_statuses_of_errors_over_grpc() -> None:
+    from serving.protocol.grpc import CODES  # noqa: PLC0415
+
+    documented = {row["code"]: words(row["gRPC"]) for row in rows(ERRORS, "code")}
+    names = {code: [CODES[STATUS[code]].name] for code, name in documented.items() if name}
+    assert names == {code: name for code, name in documented.items() if name}
+    sent = CODES.keys() - {CLIENT_DISCONNECTED}
+    assert {STATUS[code] for code in names} == sent
 
 
 def test_the_metrics() -> None:
