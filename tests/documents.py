@@ -33,7 +33,7 @@ def rows(page: Path, first: str, under: str = "") -> list[dict[str, str]]:
             headings = cells
         elif headings[0] == first and not set(line) <= set("|-: "):
             row = dict(zip(headings, cells, strict=True))
-            row[first] = re.sub(r"^`([^`]+)`.*", r"\1", row[first])
+            row[first] = re.sub(r"^\[?`([^`]+)`.*", r"\1", row[first])
             found.append(row)
     assert found, f"{page} has no table of {first}"
     return found
