@@ -12,6 +12,7 @@ from starlette.routing import Route
 from artifact import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE, Acceptance, Card
 from imaging.decoding import FORMATS, MAX_SCANS, MAX_SEGMENTS
 from imaging.heif import MAX_TILES
+from serving.__main__ import app
 from serving.api import arrays, description, pages
 from serving.api.frame import CLIENT_DISCONNECTED, ID_HEADER
 from serving.api.openapi import JSON
@@ -23,8 +24,9 @@ from serving.settings import Settings
 from serving.telemetry import metrics
 from serving.telemetry.counts import FAMILIES, Family, Histogram
 from tests.conftest import COMMITTED_MODELS, ROOT
-from tests.documents import REFERENCE, read, rows, words
+from tests.documents import REFERENCE, arguments, commands_of, commands_shown, read, rows, words
 
+COMMANDS = REFERENCE / "command-line.md"
 CARD = REFERENCE / "card.md"
 ERRORS = REFERENCE / "errors.md"
 HTTP = REFERENCE / "http-api.md"
@@ -89,7 +91,7 @@ def test_the_parameters(path: str) -> None:
     for place, media_type in (("form", "multipart/form-data"), ("JSON", JSON)):
         schema = content.get(media_type, {}).get("schema", {})
         sent += [(name, place, each) for name, each in schema.get("properties", {}).items()]
-    documented = rows(HTTP, "parameter", under=f"`{path}`") if sent else []
+    documented = rows(HTTP, "parameter", under=f"`{path}`")
     assert {(row["parameter"], place) for row in documented for place in row["in"].split(", ")} == {
         (name, place) for name, place, _ in sent
     }
@@ -269,3 +271,17 @@ def test_the_variables_of_make_and_their_defaults() -> None:
     del defaults["OTEL_EXPORTER_OTLP_ENDPOINT"]
     documented = rows(SETTINGS, "variable", under="Variables of make")
     assert {row["variable"]: row["default"] for row in documented} == defaults | {"DATA": "data"}
+
+
+def test_the_commands() -> None:
+    program = "qmnist-digits"
+    assert commands_shown(COMMANDS, program) == commands_of(app, program)
+    assert app.registered_callback is not None
+    (version,) = rows(COMMANDS, "argument", under="`qmnist-digits`")
+    ((name, _, default),) = arguments(app.registered_callback.callback)
+    assert (version["argument"], version["default"]) == (name, default)
+
+
+def test_the_targets_of_make() -> None:
+    (targets,) = re.findall(r"^\.PHONY: (.+)$", read(ROOT / "Makefile"), re.MULTILINE)
+    assert {row["target"] for row in rows(COMMANDS, "target")} == set(targets.split())

@@ -7,7 +7,8 @@ from typing import Any
 
 from artifact import Card, SplitResult
 from tests.conftest import COMMITTED_MODELS
-from tests.documents import REFERENCE, rows
+from tests.documents import REFERENCE, commands_of, commands_shown, rows
+from training.__main__ import app
 
 
 def fields(card: dict[str, Any]) -> Iterator[str]:
@@ -29,3 +30,8 @@ def test_the_fields_that_training_adds_to_a_card(drawn_models: Path) -> None:
     needed = {f"evaluation.*.{field}" for field in SplitResult.model_fields}
     documented = rows(REFERENCE / "card.md", "field", under="What training adds")
     assert {row["field"] for row in documented} == found - of_serving | of_evaluation - needed
+
+
+def test_the_commands() -> None:
+    program = "python -m training"
+    assert commands_shown(REFERENCE / "command-line.md", program) == commands_of(app, program)
