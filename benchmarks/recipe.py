@@ -92,9 +92,8 @@ def main(
         if only in (None, part)
         for name, recipe in recipes.items()
     }
-    print(
-        f"| {millions:g} million pictures, {seeds} seeds | {' | '.join(evaluated)} | cross-entropy |"
-    )
+    columns = [f"{millions:g} million pictures, {seeds} seeds", *evaluated, "cross-entropy"]
+    print(f"| {' | '.join(columns)} |")
     print("| --- |" + " ---: |" * (len(evaluated) + 1))
     for name, recipe in variants.items():
         learned, _ = learned_from(recipe.pictures, digits, cache=cache, console=console)

@@ -245,7 +245,7 @@ def test_a_damaged_data_set_is_one_sentence_and_nothing_is_written(
     [
         # A folder below a file cannot be made, so nothing is downloaded where there is a network.
         ("fit all --data file/data", "error: QMNIST's train split is not in file/data"),
-        ("report --data DATA --results .", "no results of baseline by notebook; make train"),
+        ("report --data DATA --results .", "no results of baseline with the recipe notebook"),
         ("predictions deeper --data DATA", "there is no models/deeper/model.onnx"),
         ("fit baseline --device cuda --data DATA", "there is no CUDA device here"),
         ("fit deeper --extra mine --data DATA", "error: mine is no folder, and no zip of one"),
