@@ -1,4 +1,4 @@
-"""The tables in docs/performance.md are those that the benchmarks print from the figures."""
+"""The tables in the documents are those that the benchmarks print from the figures."""
 
 import json
 from collections.abc import Callable
@@ -6,19 +6,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu, page, serving, soak
+from benchmarks import gpu, page, serving, soak, wild
 from tests.conftest import ROOT
 
-PERFORMANCE = ROOT / "docs" / "performance.md"
-
 SHOWN: dict[str, Callable[[Any], None]] = {
-    "peers": serving.show_peers,
-    "batches": serving.show_batches,
-    "tensors": serving.show_tensors,
-    "workers": serving.show_workers,
-    "gpu": gpu.show,
-    "page": page.show,
-    "soak": soak.show,
+    "performance/peers": serving.show_peers,
+    "performance/batches": serving.show_batches,
+    "performance/tensors": serving.show_tensors,
+    "performance/workers": serving.show_workers,
+    "performance/gpu": gpu.show,
+    "performance/page": page.show,
+    "performance/soak": soak.show,
+    "imaging/wild": wild.show,
 }
 
 
@@ -26,10 +25,10 @@ SHOWN: dict[str, Callable[[Any], None]] = {
 def test_the_document_has_what_the_benchmark_prints(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = PERFORMANCE.with_suffix("") / f"{name}.json"
+    path = ROOT / "docs" / f"{name}.json"
     SHOWN[name](json.loads(path.read_text(encoding="utf-8")))
     printed = capsys.readouterr().out
-    document = PERFORMANCE.read_text(encoding="utf-8")
+    document = path.parent.with_suffix(".md").read_text(encoding="utf-8")
     table = [line for line in printed.splitlines() if line.startswith("|")]
     assert "\n".join(table) in document
     if not table:
