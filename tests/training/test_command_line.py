@@ -177,7 +177,7 @@ def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(
     assert not (tmp_path / "runs" / "models").exists()
 
     done = run(*command, "--resume", folder=tmp_path)
-    assert "baseline: going on after epoch" in done.output
+    assert "baseline: continuing after epoch" in done.output
     resumed, whole = (
         folder / "runs" / "models" / "baseline" / "model.onnx"
         for folder in (tmp_path, strong.folder)
@@ -246,12 +246,15 @@ def test_a_damaged_data_set_is_one_sentence_and_nothing_is_written(
         # A folder below a file cannot be made, so nothing is downloaded where there is a network.
         ("fit all --data file/data", "error: QMNIST's train split is not in file/data"),
         ("report --data DATA --results .", "no results of baseline by notebook; make train"),
-        ("predictions deeper --data DATA", "there is no models/deeper/model.onnx"),
-        ("fit baseline --device cuda --data DATA", "there is no CUDA device here"),
-        ("fit deeper --extra mine --data DATA", "error: mine is no folder, and no zip of one"),
+        ("predictions deeper --data DATA", "There is no models/deeper/model.onnx"),
+        ("fit baseline --device cuda --data DATA", "This machine has no CUDA device"),
+        (
+            "fit deeper --extra mine --data DATA",
+            "error: mine is neither a folder nor a zip file of one",
+        ),
         (
             "fit deeper --recipe finetune --data DATA",
-            "error: models/deeper has no model that can be read",
+            "error: There is no readable model in models/deeper",
         ),
     ],
 )
