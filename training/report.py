@@ -1,6 +1,6 @@
-"""The report: what `docs/report.md` has of tables and pictures, from the results of trainings.
+"""Writes the tables and pictures of `docs/report.md` from the results of trainings.
 
-Its words are a person's: a page keeps them, and only what is between two marks is made anew.
+People write the text of the page. Only the parts between two marks are replaced.
 """
 
 import re
@@ -20,26 +20,26 @@ from training.recipes import RecipeName
 
 RECIPES: tuple[RecipeName, ...] = ("notebook", "strong")
 
-# What the course notebook printed, of one run each, on all 60,000 test digits.
+# What the course notebook printed for one run each, on all 60,000 test digits.
 NOTEBOOK = {"baseline": 0.94857, "deeper": 0.96322, "dropout": 0.93077}
 NETWORKS = tuple(NOTEBOOK)
 
-# Definitions of links that nothing uses: no Markdown shows them.
+# Definitions of unused links, which Markdown does not show.
 BEGIN = '[//]: # "made by make report: {}"'
 END = '[//]: # "so far"'
 
 
 class ReportError(Exception):
-    """The report cannot be made; the message says what is missing and what to do."""
+    """The report cannot be written; the message says why."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the report is made of.
+    """The contents of the report.
 
     Attributes:
-        results: Of each recipe and network, by seed.
-        test: The test digits that the results are of.
+        results: The results of each recipe and network, sorted by seed.
+        test: The test digits of the results.
         pictures: The folder for the pictures.
     """
 
@@ -49,31 +49,32 @@ class Source:
 
     @property
     def served(self) -> Mapping[str, Result]:
-        """The results of the models that are served."""
+        """Return the results of the models that are served."""
         return {network: found[0] for network, found in self.results["strong"].items()}
 
     @property
     def split(self) -> str:
-        """The test split's name."""
+        """Return the test split's name."""
         return self.served["baseline"].test
 
     def runs(self) -> Iterable[tuple[str, RecipeName, Sequence[Result]]]:
-        """Give the results by network and recipe."""
+        """Yield the results by network and recipe."""
         for network in NETWORKS:
             for recipe in RECIPES:
                 yield network, recipe, self.results[recipe][network]
 
 
 def write_report(folder: Path, test: Digits, docs: Path) -> None:
-    """Make anew what is between the marks of `report.md`, and its pictures.
+    """Write the pictures of `report.md`, and replace the parts between its marks.
 
     Args:
-        folder: Where the results are.
-        test: The test digits that the results are of.
-        docs: Where `report.md` is, or goes without words, and `report/` with its pictures.
+        folder: The results.
+        test: The test digits of the results.
+        docs: The folder of `report.md`, which is created without text if it is missing, and of
+            `report/` with its pictures.
 
     Raises:
-        ReportError: Results are missing, or are of other test digits, or the page lacks a mark.
+        ReportError: Results are missing or are of more test digits, or the page lacks a mark.
     """
     results = {
         recipe: {network: _load(folder, recipe, network, test) for network in NETWORKS}
@@ -91,10 +92,12 @@ def write_report(folder: Path, test: Digits, docs: Path) -> None:
 def _load(folder: Path, recipe: RecipeName, network: str, test: Digits) -> list[Result]:
     found = load_results(folder, recipe, network)
     if not found:
-        raise ReportError(f"{folder} has no results of {network} by {recipe}; make train")
+        raise ReportError(
+            f"There are no results of {network} by {recipe} in {folder}. Run make train."
+        )
     for result in found:
         if len(result.predictions) > len(test):
-            raise ReportError(f"{folder} has results of more test digits than there are")
+            raise ReportError(f"The results in {folder} are of more test digits than --data has.")
     return found
 
 
@@ -109,7 +112,7 @@ def _filled(text: str, name: str, block: str, page: Path) -> str:
     pattern = f"{re.escape(begin)}\n.*?{re.escape(END)}"
     filled, count = re.subn(pattern, lambda _: made, text, flags=re.DOTALL)
     if count != 1:
-        raise ReportError(f"{page} has {count} places for {name} in the place of one: {begin}")
+        raise ReportError(f"{page} has {count} places for {name} instead of one: {begin}")
     return filled
 
 
@@ -242,7 +245,10 @@ def _layer(source: Source) -> str:
             if deeper.seed in baselines
         ]
         if len(points) < 2:
-            raise ReportError(f"an interval needs two seeds of {recipe} or more; make train")
+            raise ReportError(
+                f"An interval needs two or more seeds of {recipe}, but there are {len(points)}. "
+                "Run make train."
+            )
         lowest, highest = interval(points)
         spread = f"{lowest:+.2f} to {highest:+.2f}"
         rows.append([f"`{recipe}`", f"{len(points)}", f"{mean(points):+.2f}", spread])
@@ -287,7 +293,7 @@ BLOCKS: Mapping[str, Callable[[Source], str]] = {
 
 
 def table(names: Sequence[str], columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Make a table: the columns of names to the left, the others to the right."""
+    """Format a table: columns of names are aligned left, the others right."""
     lines = [[*names, *columns], ["---"] * len(names) + ["---:"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -299,10 +305,10 @@ def _mean(found: Sequence[Result], split: str) -> str:
 
 
 def share(count: int, total: int) -> str:
-    """Format a count out of another."""
+    """Format a count as a share of another."""
     return f"{count:,} of {total:,} ({percent(count / total)})"
 
 
 def percent(share: float) -> str:
-    """Format a share of 0…1."""
+    """Format a share, 0…1, as a percentage."""
     return f"{100 * share:.2f} %"

@@ -18,6 +18,7 @@ from training.dataset import Digits
 from training.evaluation import History
 from training.export import (
     ExportError,
+    Normalised,
     ServedNetwork,
     check_parity,
     copy_for_comparison,
@@ -60,6 +61,68 @@ def test_folding_keeps_the_function(name: str) -> None:
     torch.testing.assert_close(folded(pixels), expected)
     for name_, weight in unfold_normalisation(folded).state_dict().items():
         torch.testing.assert_close(weight, network.state_dict()[name_])
+
+
+class Skipping(torch.nn.Module):
+    """Two dense layers, both of which take the pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.short, self.long = torch.nn.Linear(784, 10), torch.nn.Linear(784, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.short(x) + self.long(x).relu()
+        return logits
+
+
+class Late(torch.nn.Module):
+    """A convolution, and then a dense layer with as many inputs as there are pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.dense = torch.nn.Conv2d(1, 4, 2, stride=2), torch.nn.Linear(784, 10)
+        self.norm, self.dropout = torch.nn.BatchNorm2d(4), torch.nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x.view(-1, 1, 28, 28)))
+        logits: torch.Tensor = self.dense(self.dropout(x.flatten(1)))
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("network", "folded_in"),
+    [
+        (torch.nn.Sequential(torch.nn.Linear(784, 10)), True),
+        (torch.nn.Sequential(torch.nn.Linear(784, 10, bias=False)), False),
+        (Skipping(), False),
+        (Late(), False),
+    ],
+)
+def test_any_network_takes_bytes_once_it_is_folded(
+    network: torch.nn.Module, folded_in: bool
+) -> None:
+    images = torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8)
+    folded = fold_normalisation(network)
+    assert isinstance(folded, Normalised) != folded_in
+    network.eval()
+    torch.testing.assert_close(
+        folded(images.flatten(1).float()), network(normalise(images)), rtol=1e-3, atol=1e-4
+    )
+    unfolded = unfold_normalisation(folded)
+    for name, tensor in unfolded.state_dict().items():
+        torch.testing.assert_close(tensor, network.state_dict()[name])
+
+
+def test_a_network_that_cannot_be_exported_is_a_message(
+    tmp_path: Path, splits: dict[str, Digits]
+) -> None:
+    class Untypical(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(pixels.numpy().mean(1))
+
+    with pytest.raises(ExportError, match="PyTorch cannot export the network baseline"):
+        export(fresh("baseline"), Untypical(), tmp_path, splits)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from examples import notebook
 from tests.training.conftest import drawn_digits
+from training import networks
 from training.evaluation import accuracy
 from training.fit import CheckpointError, Learner, Run, fit, reproducible, schedule
 from training.networks import build, normalise
@@ -223,6 +224,24 @@ def test_an_optimizer_trains_as_written_out_by_hand(
     both = zip(network.parameters(), trained.parameters(), fresh, strict=True)
     for mine, theirs, before in both:
         assert (mine - theirs).norm() < tolerance * (theirs - before).norm()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 2, 9), nn.Flatten(), nn.Linear(800, 10)],
+        [nn.Linear(784, 10)],
+        [nn.Linear(784, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)],
+    ],
+)
+def test_muon_trains_all_weights_of_any_network(
+    layers: list[nn.Module], train: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "NETWORKS", {"mine": lambda _: nn.Sequential(*layers)})
+    before = {name: p.clone() for name, p in build("mine", 0.0).named_parameters()}
+    trained = train("mine", replace(QUICK, epochs=2), count=200)
+    for name, parameter in trained.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
 
 
 def test_the_learning_rate_goes_up_then_down_to_zero() -> None:
