@@ -214,7 +214,7 @@ class Learner:
             The history of the training so far.
 
         Raises:
-            CheckpointError: It is from another training.
+            CheckpointError: It is from another training, or its network has changed since.
         """
         kept = torch.load(path, map_location="cpu", weights_only=True)
         if kept["identity"] != identity:
@@ -222,8 +222,14 @@ class Learner:
                 f"{path} is from another training, with another recipe or other digits. "
                 "Delete it, or leave --resume away."
             )
-        for part, state in zip(self._parts(), kept["state"], strict=True):
-            part.load_state_dict(state)
+        try:
+            for part, state in zip(self._parts(), kept["state"], strict=True):
+                part.load_state_dict(state)
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} does not fit the network. If you have changed its layers, delete the file, "
+                f"or leave --resume away. {error}"
+            ) from error
         return History(**kept["history"])
 
     def _parts(self) -> list[nn.Module | torch.optim.Optimizer | LambdaLR]:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.pictures import drawn
+from tests.pictures import drawn, hand
 from training import dataset, figures, torchscript
 from training.__main__ import main
 from training.export import onnx_predict
@@ -217,6 +218,15 @@ def test_a_trained_model_is_evaluated_as_its_card_says(
             f"{result['correct']:,}",
             f"{result['total']:,}",
         ]
+
+
+def test_a_committed_model_is_evaluated_on_all_of_an_own_data_set(tmp_path: Path) -> None:
+    for split, count in (("train", 2), ("test", 1)):
+        hand.write_folder(tmp_path / split, count, range(10))
+    done = run("evaluate", "deeper", "--data", tmp_path)
+    assert done.code == 0, done.error
+    rows = [re.split(r" *│ *", line) for line in done.output.splitlines() if "│" in line]
+    assert [(row[1], row[3]) for row in rows] == [("train", "20"), ("test", "10")]
 
 
 def test_the_worked_example_is_printed() -> None:
