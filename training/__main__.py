@@ -267,10 +267,9 @@ def worked_example() -> None:
 
 def _names(network: str) -> list[str]:
     if network not in (*NETWORKS, ALL):
-        raise typer.BadParameter(
+        raise NetworkError(
             f"There is no network {network!r}. Choose one of {', '.join([*NETWORKS, ALL])}, or "
-            "register yours in training/networks.py.",
-            param_hint="network",
+            "register yours in training/networks.py."
         )
     return list(NETWORKS) if network == ALL else [network]
 

@@ -227,8 +227,8 @@ class Learner:
                 part.load_state_dict(state)
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(
-                f"{path} does not fit the network. If you have changed its layers, delete the file, "
-                f"or leave --resume away. {error}"
+                f"{path} does not fit the network. If you have changed its layers, delete the "
+                f"file, or leave --resume away. {error}"
             ) from error
         return History(**kept["history"])
 

@@ -56,9 +56,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     networks.write_text(f"{above}{written}\n\n{REGISTRATION}    {registered}{below}", "utf-8")
 
     (train, folder), (test, other, digits, seed) = commands(DATA, "tests.pictures.hand")
-    # Fewer than the page says, which makes the models worse, and the test faster.
-    hand.write_folder(clone / folder, int(train) // 3, range(10))
-    hand.write_folder(clone / other, int(test) // 3, map(int, digits), int(seed))
+    # A fifth of the page's pictures, to save time.
+    hand.write_folder(clone / folder, int(train) // 5, range(10))
+    hand.write_folder(clone / other, int(test) // 5, map(int, digits), int(seed))
 
     given = [*commands(DATA, "training"), *commands(MODEL, "training")]
     assert [command[0] for command in given] == ["samples", "fit", "evaluate", "fit", "evaluate"]
@@ -87,8 +87,8 @@ def test_a_card_tells_of_the_data_it_was_trained_on(name: str, clone: Path) -> N
     data = card(clone, name)["data"]
     assert data["source"] == "my-set"
     assert {split: counts["rows"] for split, counts in data["splits"].items()} == {
-        "train": 330,
-        "test": 60,
+        "train": 200,
+        "test": 40,
     }
     assert data["splits"] == card(clone, "deeper")["data"]["splits"]
 
@@ -119,4 +119,4 @@ def test_both_models_are_served_and_right_as_often_as_their_cards_say(
             )
             counted = card(clone, name)["evaluation"]["test"]
             assert (right, len(pictures)) == (counted["correct"], counted["total"])
-            assert right > len(pictures) / 3
+            assert right > len(pictures) / 2
