@@ -24,6 +24,7 @@ from torch import nn
 from artifact import CARD_FILE, Acceptance, Card
 from training.dataset import Digits, headline
 from training.evaluation import Bin, Evaluation, History
+from training.networks import PIXELS
 from training.recipes import CALIBRATION, EXTRA, TYPICALITY, Recipe, RecipeName
 
 LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy")
@@ -127,14 +128,14 @@ def put_rejection(rejection: dict[str, dict[str, Any]], path: Path, results: Pat
 
 
 def architecture(network: nn.Module) -> dict[str, Any]:
-    """Describe a network by its class's docstring, its layers and their parameters."""
-    layers = [module for module in network.modules() if next(module.children(), None) is None]
+    """Describe a network by its class's docstring, and the sizes of its layers."""
     summary = inspect.cleandoc(type(network).__doc__ or type(network).__name__)
-    if any(isinstance(layer, nn.Dropout) and layer.p == 0 for layer in layers):
+    if any(isinstance(module, nn.Dropout) and module.p == 0 for module in network.modules()):
         summary += " " + DROPOUT_OFF
     return {
         "summary": summary,
-        "layers": list(map(str, layers)),
+        # The first dimension of a layer's weights is that of its output; biases have no other.
+        "layers": [PIXELS, *(len(p) for p in network.parameters() if p.ndim > 1)],
         "parameters": sum(p.numel() for p in network.parameters()),
     }
 

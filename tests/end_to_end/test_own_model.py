@@ -97,7 +97,7 @@ def test_an_own_network_is_described_by_its_class(clone: Path) -> None:
     described = card(clone, "convolutional")["architecture"]
     assert described["summary"] == "Two convolutions with ReLU and max pooling, then a dense layer."
     assert described["parameters"] == 8 * 9 + 8 + 16 * 8 * 9 + 16 + 10 * 784 + 10
-    assert len(described["layers"]) == 3
+    assert described["layers"] == [784, 8, 16, 10]
 
 
 def test_both_models_are_served_and_right_as_often_as_their_cards_say(
