@@ -255,7 +255,7 @@ def test_a_damaged_data_set_is_one_sentence_and_nothing_is_written(
     [
         # A folder below a file cannot be made, so nothing is downloaded where there is a network.
         ("fit all --data file/data", "error: QMNIST's train split is not in file/data"),
-        ("report --data DATA --results .", "no results of baseline by notebook in ."),
+        ("report --data DATA --results .", "no results of baseline with the recipe notebook"),
         ("predictions deeper --data DATA", "There is no models/deeper/model.onnx"),
         ("fit baseline --device cuda --data DATA", "This machine has no CUDA device"),
         ("fit widest --data DATA", "There is no network 'widest'. Choose one of baseline, deeper,"),
