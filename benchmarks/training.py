@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from training import dataset
 from training.fit import Run, fit
 from training.networks import Baseline
-from training.recipes import RECIPES
+from training.recipes import recipe_for
 
 
 class NotebookNetwork(Baseline):
@@ -71,7 +71,7 @@ def notebook_epoch(data: Path, threads: int | None) -> float:
 
 def our_epoch(data: Path) -> float:
     """Train for one epoch as `python -m training fit baseline` does, and return the seconds."""
-    recipe = replace(RECIPES["notebook"]["baseline"], epochs=1)
+    recipe = replace(recipe_for("baseline", "notebook"), epochs=1)
     digits = dataset.load(data, "train")
     run = Run(StringIO(), Console(file=StringIO()))
     start = perf_counter()

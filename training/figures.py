@@ -19,7 +19,7 @@ from training.card import Result, replacing_file
 from training.dataset import Digits
 from training.evaluation import Bin, Predict, calibration_error, confusion
 from training.networks import CLASSES
-from training.recipes import NetworkName, RecipeName
+from training.recipes import RecipeName
 from training.synthetic.pictures import Kind, make_picture
 
 ROWS = 3
@@ -82,9 +82,7 @@ def draw_sheet(kind: Kind, digits: Digits, seed: int, path: Path) -> Image.Image
     return sheet
 
 
-def draw_curves(
-    results: Mapping[RecipeName, Mapping[NetworkName, Sequence[Result]]], path: Path
-) -> Figure:
+def draw_curves(results: Mapping[RecipeName, Mapping[str, Sequence[Result]]], path: Path) -> Figure:
     """Draw each recipe's training loss and, if it has any, validation errors, by epoch."""
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.subplots(2, 2)
@@ -119,7 +117,7 @@ def draw_curves(
 
 
 def draw_confusions(
-    predictions: Mapping[NetworkName, NDArray[np.int64]], labels: NDArray[np.int64], path: Path
+    predictions: Mapping[str, NDArray[np.int64]], labels: NDArray[np.int64], path: Path
 ) -> Figure:
     """Draw one confusion matrix per network: mistakes coloured, correct answers in grey."""
     figure = Figure(figsize=(14, 5), layout="constrained")
@@ -159,7 +157,7 @@ def draw_mistakes(
     return _save(figure, path)
 
 
-def draw_reliability(reliability: Mapping[NetworkName, Sequence[Bin]], path: Path) -> Figure:
+def draw_reliability(reliability: Mapping[str, Sequence[Bin]], path: Path) -> Figure:
     """Draw accuracy against confidence, one point per bin, labelled with its answers' count."""
     figure = Figure(figsize=(14, 5), layout="constrained")
     for axes, (network, bins) in zip(

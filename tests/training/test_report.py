@@ -12,7 +12,7 @@ from tests.training.conftest import drawn_digits
 from training import dataset
 from training.card import load_results
 from training.dataset import Digits
-from training.recipes import NetworkName, RecipeName
+from training.recipes import RecipeName
 from training.report import BLOCKS, NETWORKS, RECIPES, ReportError, write_report
 
 COMMITTED = ROOT / "results"
@@ -80,7 +80,7 @@ def test_a_page_that_lacks_a_mark_is_one_sentence(test_digits: Digits, tmp_path:
 
 def test_the_goals_are_met() -> None:
     """The means over three seeds, on validation digits: test digits choose nothing."""
-    goals: dict[NetworkName, float] = {"baseline": 0.9925, "deeper": 0.9935, "dropout": 0.9920}
+    goals: dict[str, float] = {"baseline": 0.9925, "deeper": 0.9935, "dropout": 0.9920}
     for network, goal in goals.items():
         found = load_results(COMMITTED, "strong", network)
         assert [result.seed for result in found] == [0, 1, 2]
@@ -88,7 +88,7 @@ def test_the_goals_are_met() -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_served_models_keep_the_promises_of_confidence(network: NetworkName) -> None:
+def test_the_served_models_keep_the_promises_of_confidence(network: str) -> None:
     card = load_results(COMMITTED, "strong", network)[0].card
     validation = card["evaluation"]["validation"]
     assert validation["calibration_error"] <= 0.0025
