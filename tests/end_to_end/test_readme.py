@@ -1,44 +1,81 @@
 """What the README and the other documents show is what happens."""
 
+import ast
 import json
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from statistics import mean
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import typer
+import yaml
 
 from serving import __main__ as serving
 from tests.conftest import ROOT
+from tests.documents import read
 from training import __main__ as training
 from training.card import load_results
 from training.recipes import RecipeName
 from training.report import NETWORKS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = README + (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+# The language of each block of code, and what is in it.
+BLOCKS = [
+    (str(page.relative_to(ROOT)), *block)
+    for page in PAGES
+    for block in re.findall(r"^ *```(\w*)\n(.*?)^ *```$", read(page), re.MULTILINE | re.DOTALL)
+]
 COMMANDS: list[tuple[str, str]] = [
     (command, answer)
-    for block in re.findall(r"```console\n(.*?)```", PAGES, re.DOTALL)
+    for _, language, block in BLOCKS
+    if language == "console"
     for command, answer in re.findall(r"^\$ (.+)\n((?:[^$].*\n)*)", block, re.MULTILINE)
 ]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHELL = [
     command.strip()
-    for document in DOCUMENTS
-    for block in re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    for _, language, block in BLOCKS
+    if language == "sh"
     for command in block.replace("\\\n", "").splitlines()
 ]
 APPS: dict[str, typer.Typer] = {"training": training.app, "serving": serving.app}
 
-PYTHON: list[tuple[str, str]] = re.findall(
-    r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGES, re.DOTALL
-)
+# Each is followed by what it prints.
+PROGRAMS: list[tuple[str, str]] = [
+    found
+    for page in PAGES
+    for found in re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", read(page), re.DOTALL)
+]
+
+# Where each link leads that stays in the project: to a file, or to a heading in a page.
+LINKS = {
+    (str(page.relative_to(ROOT)), target)
+    for page in PAGES
+    for target in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", read(page))
+}
+
+# How a block is read in each language, where it must be more than text.
+PARSERS: dict[str, Callable[[str], object]] = {
+    "caddyfile": str,
+    "console": str,
+    "json": json.loads,
+    "mermaid": str,
+    # A line of a dictionary may be shown alone.
+    "python": lambda block: ast.parse(f"{{{block}}}" if block.startswith('"') else block),
+    "sh": lambda block: subprocess.run(["/bin/sh", "-n"], input=block, text=True, check=True),
+    "text": str,
+    "toml": tomllib.loads,
+    "yaml": lambda block: list(yaml.safe_load_all(block)),
+}
 
 
 def here(text: str, server: str) -> str:
@@ -54,9 +91,32 @@ def rounded(value: object) -> object:
     return round(value, 4) if isinstance(value, float) else value
 
 
+@pytest.mark.parametrize(
+    ("page", "language", "block"),
+    BLOCKS,
+    ids=[f"{page} {language}" for page, language, _ in BLOCKS],
+)
+def test_a_block_of_code_is_in_its_language(page: str, language: str, block: str) -> None:
+    assert language in PARSERS, f"{page}: a block must name a language of PARSERS"
+    PARSERS[language](block)
+
+
+@pytest.mark.parametrize(("page", "target"), sorted(LINKS))
+def test_a_link_leads_somewhere(page: str, target: str) -> None:
+    name, _, anchor = target.partition("#")
+    path = (ROOT / page).parent / name if name else ROOT / page
+    assert path.exists()
+    if anchor and path.suffix == ".md":
+        headings = re.findall(r"^#+ (.+)$", read(path), re.MULTILINE)
+        # As GitHub makes anchors of headings; a page may keep an old one in HTML.
+        anchors = [re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in headings]
+        assert anchor in [*anchors, *re.findall(r'<a id="([^"]+)">', read(path))]
+
+
 @pytest.mark.parametrize(("command", "answer"), COMMANDS, ids=[c for c, _ in COMMANDS])
 def test_a_command_answers_as_shown(command: str, answer: str, server: str) -> None:
     curl, *arguments = shlex.split(here(command, server))
+    assert curl == "curl"
     done = subprocess.run(
         [curl, "--silent", "--show-error", *arguments],
         cwd=ROOT,
@@ -67,7 +127,7 @@ def test_a_command_answers_as_shown(command: str, answer: str, server: str) -> N
     assert rounded(json.loads(done.stdout)) == rounded(json.loads(answer))
 
 
-@pytest.mark.parametrize(("program", "answer"), PYTHON)
+@pytest.mark.parametrize(("program", "answer"), PROGRAMS)
 def test_a_program_prints_what_is_shown(program: str, answer: str, server: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", here(program, server)],
