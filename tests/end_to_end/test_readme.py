@@ -2,12 +2,14 @@
 
 import ast
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from statistics import mean
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,6 +48,13 @@ SHELL = [
     for _, language, block in BLOCKS
     if language == "sh"
     for command in block.replace("\\\n", "").splitlines()
+]
+REQUESTS = [
+    command
+    for page, language, block in BLOCKS
+    if language == "sh" and page.startswith(("README.md", "docs/reference/"))
+    for command in block.splitlines()
+    if command.startswith("curl ")
 ]
 APPS: dict[str, typer.Typer] = {"training": training.app, "serving": serving.app}
 
@@ -125,6 +134,16 @@ def test_a_command_answers_as_shown(command: str, answer: str, server: str) -> N
         check=True,
     )
     assert rounded(json.loads(done.stdout)) == rounded(json.loads(answer))
+
+
+@pytest.mark.parametrize("command", REQUESTS)
+def test_a_request_is_answered(command: str, server: str, tmp_path: Path) -> None:
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    (tmp_path / ".curlrc").write_text("fail\nsilent\nshow-error\n", encoding="utf-8")
+    shell = ["/bin/sh", "-c", here(command, server)]
+    environment = {**os.environ, "CURL_HOME": str(tmp_path)}
+    done = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert done.stdout or "-o " in command
 
 
 @pytest.mark.parametrize(("program", "answer"), PROGRAMS)
