@@ -2,6 +2,7 @@
 
 import re
 import sys
+from itertools import chain
 from typing import Any
 
 import onnx
@@ -9,6 +10,7 @@ import onnx
 from artifact import CARD_FILE, ONNX_FILE, TORCHSCRIPT_FILE
 from serving.__main__ import app
 from serving.protocol import statistics
+from serving.resources import WEB
 from serving.settings import Settings
 from serving.telemetry import metrics
 from serving.telemetry.counts import FAMILIES, Family, Histogram
@@ -18,6 +20,7 @@ from tests.documents import REFERENCE, arguments, commands_of, commands_shown, r
 CARD = REFERENCE / "card.md"
 COMMANDS = REFERENCE / "command-line.md"
 METRICS = REFERENCE / "metrics.md"
+PAGE = REFERENCE / "page.md"
 SETTINGS = REFERENCE / "settings.md"
 
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "maximum": "≤"}
@@ -126,3 +129,10 @@ def test_the_commands() -> None:
 def test_the_targets_of_make() -> None:
     (targets,) = re.findall(r"^\.PHONY: (.+)$", read(ROOT / "Makefile"), re.MULTILINE)
     assert {row["target"] for row in rows(COMMANDS, "target")} == set(targets.split())
+
+
+def test_the_controls_of_the_page() -> None:
+    page = read(WEB / "ui" / "index.html")
+    controls = re.findall(r"<(?:button|legend)[^>]*>([^<]+)</", page)
+    documented = [re.findall(r"\*([^*]+)\*", row["control"]) for row in rows(PAGE, "control")]
+    assert sorted(chain.from_iterable(documented)) == sorted(controls)
