@@ -19,6 +19,8 @@ import typer
 import yaml
 
 from serving import __main__ as serving
+from serving.inference import state
+from serving.settings import Settings
 from tests.conftest import ROOT
 from tests.documents import read
 from training import __main__ as training
@@ -157,6 +159,15 @@ def test_a_program_prints_what_is_shown(program: str, answer: str, server: str) 
     )
     printed = [float(number) for number in done.stdout.split()]
     assert printed == pytest.approx([float(number) for number in answer.split()], abs=2e-6)
+
+
+def test_the_settings_that_are_named_exist() -> None:
+    known = {f"QMNIST_{name}".upper() for name in Settings.model_fields} | {
+        "QMNIST_DATA",
+        state.VARIABLE,
+    }
+    for page in PAGES:
+        assert set(re.findall(r"\bQMNIST_[A-Z_]+\b", read(page))) <= known, page
 
 
 def test_the_commands_take_the_arguments_that_are_shown() -> None:
