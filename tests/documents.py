@@ -80,9 +80,8 @@ def _values(kind: Any, info: Any) -> str:  # noqa: ANN401  any type, and typer's
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
     if info is not None and info.parser is not None:
         return str(info.parser.__name__).strip("_").replace("_", " ").replace("ip", "IP")
-    listed = (getattr(info, "metavar", None) or "").split("|")
-    if get_origin(kind) is Literal or issubclass(kind, Enum) or len(listed) > 1:
-        values = [f"`{each}`" for each in (listed if len(listed) > 1 else get_args(kind) or kind)]
+    if get_origin(kind) is Literal or issubclass(kind, Enum):
+        values = [f"`{each}`" for each in get_args(kind) or kind]
         return " or ".join([", ".join(values[:-1]), values[-1]])
     name = {bool: "", int: "integer", str: "string", Path: "path"}[kind]
     if getattr(info, "max", None) is not None:
