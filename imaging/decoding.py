@@ -35,9 +35,9 @@ ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange width and height
 LIGHT = 200  # of 255; where all that is visible is lighter than this, the paper behind is dark
 BYTE = 255
 
-# Of a JPEG: a scan of a few bytes goes over the whole picture again, so 10 MB of them take minutes.
-# Encoders write some ten; libtiff has the same limit for the same reason. Finding 10 MB of empty
-# segments takes seconds; metadata and color profiles fill some hundreds at most.
+# Limits of a JPEG. A scan of a few bytes redraws the whole picture, so 10 MB of them take minutes;
+# encoders write about ten, and libtiff has the same limit. Skipping 10 MB of empty segments takes
+# seconds; metadata and colour profiles fill a few hundred at most.
 MAX_SCANS, MAX_SEGMENTS = 100, 2_000
 JPEG_BEGIN = b"\xff\xd8"
 # A marker that begins a segment, or the end (ITU T.81, B.1): neither a restart nor a scan's bytes.

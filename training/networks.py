@@ -15,7 +15,7 @@ from torch import Tensor, nn
 PIXELS = 28 * 28
 CLASSES = 10
 
-# ToTensor, then Normalize((0.5,), (0.5,)): 0…255 becomes -1…1.
+# `ToTensor`, then `Normalize((0.5,), (0.5,))`: 0…255 becomes -1…1.
 MEAN = 0.5
 STD = 0.5
 

@@ -91,7 +91,7 @@ def test_what_announces_too_much_is_refused_undecoded(monkeypatch: pytest.Monkey
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
 def test_memory_is_bounded_and_nothing_is_warned_of() -> None:
     """Those that are large, one after the other, in a process that says how much it took."""
-    # Not getrusage: the peak that it gives a process includes the one that started it.
+    # Not `getrusage`: the peak that it gives a process includes the one that started it.
     code = """
 import re
 from pathlib import Path
