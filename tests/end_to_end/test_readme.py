@@ -67,13 +67,6 @@ PROGRAMS: list[tuple[str, str]] = [
     for found in re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", read(page), re.DOTALL)
 ]
 
-# Where each link leads that stays in the project: to a file, or to a heading in a page.
-LINKS = {
-    (str(page.relative_to(ROOT)), target)
-    for page in PAGES
-    for target in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", read(page))
-}
-
 # How a block is read in each language, where it must be more than text.
 PARSERS: dict[str, Callable[[str], object]] = {
     "caddyfile": str,
@@ -110,18 +103,6 @@ def rounded(value: object) -> object:
 def test_a_block_of_code_is_in_its_language(page: str, language: str, block: str) -> None:
     assert language in PARSERS, f"{page}: a block must name a language of PARSERS"
     PARSERS[language](block)
-
-
-@pytest.mark.parametrize(("page", "target"), sorted(LINKS))
-def test_a_link_leads_somewhere(page: str, target: str) -> None:
-    name, _, anchor = target.partition("#")
-    path = (ROOT / page).parent / name if name else ROOT / page
-    assert path.exists()
-    if anchor and path.suffix == ".md":
-        headings = re.findall(r"^#+ (.+)$", read(path), re.MULTILINE)
-        # As GitHub makes anchors of headings; a page may keep an old one in HTML.
-        anchors = [re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in headings]
-        assert anchor in [*anchors, *re.findall(r'<a id="([^"]+)">', read(path))]
 
 
 @pytest.mark.parametrize(("command", "answer"), COMMANDS, ids=[c for c, _ in COMMANDS])
