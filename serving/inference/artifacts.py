@@ -36,11 +36,13 @@ def load(folder: Path) -> Artifact:
     if not folder.is_dir():
         names = ", ".join(path.name for path in folders(folder.parent)) or "none"
         raise ArtifactError(
-            f"there is no model {folder.name!r} in {folder.parent}; there are {names}"
+            f"there is no model {folder.name!r} in {folder.parent}, which has {names}"
         )
     card = _read_card(folder / CARD_FILE)
     if card.name != folder.name:
-        raise ArtifactError(f"{folder / CARD_FILE} is the card of {card.name!r}")
+        raise ArtifactError(
+            f"{folder / CARD_FILE} is the card of {card.name!r}, not of {folder.name!r}"
+        )
     if ONNX_FILE not in card.files:
         raise ArtifactError(f"{folder / CARD_FILE} lists no {ONNX_FILE}")
     contents = {name: _read_verified(folder / name, digest) for name, digest in card.files.items()}
@@ -76,7 +78,7 @@ def _read_verified(path: Path, digest: str) -> bytes:
     actual = hashlib.sha256(content).hexdigest()
     if actual != digest:
         raise ArtifactError(
-            f"{path} is damaged: its SHA-256 is {actual}, and {CARD_FILE} says {digest}"
+            f"{path} is damaged: its SHA-256 is {actual}, but {CARD_FILE} says {digest}"
         )
     return content
 

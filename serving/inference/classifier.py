@@ -237,7 +237,7 @@ def _session(artifact: Artifact, provider: Provider) -> onnxruntime.InferenceSes
         what = f"ONNX Runtime cannot load the ONNX file of {artifact.name!r}"
         raise _fault(provider, what, error) from error
     if session.get_providers()[0] != wanted:
-        raise ProviderError(f"ONNX Runtime took {session.get_providers()[0]} in place of {wanted}")
+        raise ProviderError(f"ONNX Runtime chose {session.get_providers()[0]} instead of {wanted}")
     _check_contract(artifact.name, session)
     # The first call takes longer, and is to be nobody's request. Without cuDNN, or on a GPU that is
     # too old, it is also the first to fail.
@@ -257,7 +257,7 @@ def _fault(provider: Provider, what: str, error: Exception) -> Exception:
     line = str(error).partition("\n")[0]
     return ProviderError(
         f"{EXECUTION_PROVIDERS[provider]} does not work here: {line} "
-        "(what ONNX Runtime logged may say more)"
+        "(ONNX Runtime's log may say more)"
     )
 
 

@@ -86,11 +86,12 @@ class Repository:
         found = artifacts.load_all(self._folder)
         if default not in found:
             raise LoadError(
-                f"QMNIST_MODEL={default!r} is not in {self._folder}, which has {', '.join(found)}"
+                f"QMNIST_MODEL={default!r} is not in {self._folder}; "
+                f"choose one of {', '.join(found)}"
             )
         if found[default].card.comparison:
             raise LoadError(
-                f"QMNIST_MODEL={default!r} is there for comparison alone; choose another model"
+                f"QMNIST_MODEL={default!r} is only for comparison; choose another model"
             )
         for artifact in found.values():
             self._install(artifact)
@@ -108,10 +109,14 @@ class Repository:
         models = self.models
         model = models.get(name)
         if model is None:
-            raise UnknownModel(f"There is no model {name!r}; there are {', '.join(models)}.")
+            raise UnknownModel(
+                f"There is no model {name!r}. Choose one of {', '.join(models)}."
+                if models
+                else f"There is no model {name!r}: none is loaded."
+            )
         if version is not None and version != model.card.version:
             raise UnknownModel(
-                f"The model {name!r} has no version {version!r}; it has {model.card.version!r}."
+                f"The model {name!r} has no version {version!r}, only {model.card.version!r}."
             )
         return model
 
@@ -134,7 +139,7 @@ class Repository:
             UnknownModel: There is no such folder.
         """
         if name not in self._names():
-            raise UnknownModel(f"There is no model {name!r} in the folder of models.")
+            raise UnknownModel(f"There is no model {name!r} in the models folder.")
         with self._changing():
             self._exchange(name)
 
@@ -148,7 +153,7 @@ class Repository:
             self.get(name)
             self._copies.unload(name)
             self._serve(name, None)
-        logger.info("model %r: not served any more", name)
+        logger.info("model %r: no longer served", name)
 
     async def watch(self) -> None:
         """Look for what other workers were told, and for new artifacts, until cancelled."""
@@ -163,7 +168,7 @@ class Repository:
                     next_poll = loop.time() + self._poll
                     await asyncio.to_thread(self._notice)
             except Exception:
-                logger.exception("looking for new models failed; it goes on")
+                logger.exception("looking for new models failed; it will be tried again")
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -234,7 +239,7 @@ class Repository:
         self.models = models
 
     def _log_refusal(self, name: str, error: Exception) -> None:
-        served = "the old one is served on" if name in self.models else "it is not served"
+        served = "the old version is still served" if name in self.models else "it is not served"
         logger.error("model %r: %s; %s", name, error, served)
 
     def _names(self) -> set[str]:

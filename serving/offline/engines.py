@@ -70,8 +70,8 @@ def run_local(job: Job, shards: Shards, results: Results | None, workers: int) -
                     yield running.pop(future), future.result()
         except BrokenProcessPool as error:
             raise EngineError(
-                "a process was killed, most likely for want of memory; the same command takes less "
-                "with fewer --workers, and `label` goes on where it stopped"
+                "a process was killed, probably because memory ran out; run the same command with "
+                "fewer --workers: `label` continues where it stopped"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -123,7 +123,9 @@ def run_ray(
     try:
         import ray  # noqa: PLC0415  an extra
     except ImportError as error:
-        raise EngineError(f"--engine ray wants qmnist-digits[ray] installed: {error}") from None
+        raise EngineError(
+            f"--engine ray needs an extra: install qmnist-digits[ray] ({error})"
+        ) from None
     ray.init(address=address, log_to_driver=False, configure_logging=False)
     try:
         context = ray.data.DataContext.get_current()

@@ -11,7 +11,7 @@ from serving.offline.shards import UNKNOWN, Sample
 
 AT_ONCE = 16  # files that are asked for at once where they are far away
 
-NO_FILE = "it is no file"
+NO_FILE = "it is not a file"
 DIGITS = frozenset("0123456789")
 
 

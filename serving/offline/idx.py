@@ -65,7 +65,7 @@ def idx_shards(url: str) -> Iterator[Shard]:
     filesystem, path = url_to_fs(labels)
     has_labels = filesystem.exists(path)
     if has_labels and _idx_header(labels)[1][0] != shape[0]:
-        raise SourceError(f"{labels} has not as many labels as there are pictures")
+        raise SourceError(f"{labels} does not have one label for each picture")
     for group, rows in _groups(url, shape[0]):
         for start in range(rows.start, rows.stop, ROWS):
             yield Idx(group, url, start, min(start + ROWS, rows.stop), has_labels)
@@ -95,7 +95,7 @@ def _idx_header(url: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
         raise SourceError(f"{url} is not an IDX file of bytes or integers") from error
     first = 4 + 4 * rank
     if size != first + math.prod(shape) * dtype.itemsize:
-        raise SourceError(f"{url} is not a whole IDX file")
+        raise SourceError(f"{url} is not a complete IDX file: its size does not match its header")
     return dtype, shape, first
 
 

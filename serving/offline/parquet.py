@@ -22,7 +22,7 @@ from serving.offline.shards import (
 
 BUFFER = 1 << 20  # bytes
 AT_ONCE = 16  # pictures in files' formats, which may be large
-EMPTY = "there is nothing in this row"
+EMPTY = "this row is empty"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,9 @@ def row_groups(url: str, column: str | None) -> Iterator[Shard]:
         import pyarrow as pa  # noqa: PLC0415  an extra
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError as error:
-        raise SourceError(f"Parquet files want qmnist-digits[offline] installed: {error}") from None
+        raise SourceError(
+            f"Parquet files need an extra: install qmnist-digits[offline] ({error})"
+        ) from None
     try:
         with fsspec.open(url, "rb") as file, pq.ParquetFile(file) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
@@ -118,7 +120,9 @@ def row_groups(url: str, column: str | None) -> Iterator[Shard]:
         return
     binary = [field.name for field in schema if _holds_pictures(field.type)]
     if column is None and len(binary) != 1:
-        raise SourceError(f"{url} has {len(binary)} columns of binary values; name one: --column")
+        raise SourceError(
+            f"{url} has {len(binary)} columns of binary values; choose one with --column"
+        )
     if column is not None and column not in binary:
         raise SourceError(f"{url} has no column {column!r} of binary values")
     integers = [field.name for field in schema if pa.types.is_integer(field.type)]

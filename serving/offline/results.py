@@ -102,7 +102,7 @@ def _import_pyarrow() -> Any:  # noqa: ANN401  it has no types
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
         raise ResultsError(
-            f"Parquet wants qmnist-digits[offline] installed, or take --format csv: {error}"
+            f"Parquet needs an extra: install qmnist-digits[offline], or use --format csv ({error})"
         ) from None
     return pa
 

@@ -30,7 +30,9 @@ def find_shards(source: str, column: str | None = None) -> list[Shard]:
         SourceError: There is nothing, or a file is not what its name says.
     """
     if "::" in source:
-        raise SourceError(f"{source} is a URL in a URL; unpack it first")
+        raise SourceError(
+            f"{source} is a chained URL, which is not supported; unpack the archive first"
+        )
     try:
         filesystem, path = url_to_fs(source)
     except (ValueError, ImportError) as error:

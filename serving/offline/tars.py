@@ -20,8 +20,8 @@ LABEL = "cls"
 
 FILES = 16  # of one sample, which are in memory together; what comes on top is another sample
 
-NO_FILE = "it is a link, or another thing that is no file"
-HAS_HOLES = "it is a sparse file, of which the tar file holds parts"
+NO_FILE = "it is a link or something else that is not a file"
+HAS_HOLES = "it is a sparse file, which is not supported"
 
 Member: TypeAlias = tuple[str, bytes | Exception]
 

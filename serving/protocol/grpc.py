@@ -201,7 +201,7 @@ class Transport:
         try:
             return self._requests[name].FromString(sent)
         except DecodeError as error:
-            raise InvalidRequest(f"This is no {name}Request: {error}.") from error
+            raise InvalidRequest(f"This is not a valid {name}Request: {error}.") from error
 
     async def _live(self, _: Any, _size: int) -> bytes:  # noqa: ANN401
         return _answer("ServerLive", live=True)
@@ -265,12 +265,12 @@ class TypedContents:
         name = FIELDS["UINT8" if dtype == np.uint8 else "FP32"]
         sent = getattr(self.contents, name)
         if len(sent) != count:
-            raise ContentsError(f"has {len(sent):,} {name}, and its shape says {count:,}")
+            raise ContentsError(f"has {len(sent):,} {name}, but its shape needs {count:,}")
         if dtype != np.uint8:
             return np.array(sent, dtype)
         numbers = np.array(sent, np.uint32)
         if numbers.max() > BYTE:
-            raise ContentsError(f"has values beyond {BYTE}")
+            raise ContentsError(f"has values above {BYTE}")
         return numbers.astype(np.uint8)
 
     def strings(self, count: int) -> list[bytes]:
@@ -285,8 +285,8 @@ def _read(asked: Any) -> InferRequest:  # noqa: ANN401
         raise InvalidRequest(f"There are more than {LONGEST_LIST:,} inputs or outputs.")
     if raw and len(raw) != len(asked.inputs):
         raise InvalidRequest(
-            f"There are {len(asked.inputs):,} inputs and {len(raw):,} raw_input_contents; there "
-            "must be one for each."
+            f"There are {len(asked.inputs):,} inputs and {len(raw):,} raw_input_contents. Send "
+            "one for each input."
         )
     inputs = []
     for place, tensor in enumerate(asked.inputs):
@@ -294,8 +294,8 @@ def _read(asked: Any) -> InferRequest:  # noqa: ANN401
         if raw:
             if tensor.HasField("contents"):
                 raise InvalidRequest(
-                    f"The input {quoted(tensor.name)} has contents, and there are "
-                    "raw_input_contents, too."
+                    f"The input {quoted(tensor.name)} has contents, but the request also has "
+                    "raw_input_contents. Send one."
                 )
             contents = RawContents(raw[place])
         inputs.append(

@@ -303,7 +303,6 @@ class _Inference:
                 pixels.append(view.pixels)
             except REFUSALS as error:
                 raise InvalidRequest(
-                    f"The element {place} of the input {PICTURES.name!r} cannot be answered. "
-                    f"{error}"
+                    f"Element {place} of the input {PICTURES.name!r} cannot be classified. {error}"
                 ) from error
         return np.stack(pixels)

@@ -126,13 +126,13 @@ class Routes:
         methods = self.TABLE.get(address)
         if methods is None:
             raise NotFound(
-                f"There is nothing at this address; {PREFIX}/openapi.json describes what there is."
+                f"There is nothing at this address. See {PREFIX}/openapi.json for all addresses."
             )
         method = request.method
         endpoint = methods.get("GET" if method == "HEAD" else method)
         if endpoint is None:
             (allowed,) = methods
-            raise MethodNotAllowed(f"This address takes {allowed} alone.", allow=allowed)
+            raise MethodNotAllowed(f"This address accepts only {allowed}.", allow=allowed)
         return await endpoint(self, request, **names)
 
     async def _metadata(self, _: Request) -> Response:
@@ -143,7 +143,7 @@ class Routes:
 
     async def _ready(self, _: Request) -> Response:
         if self._admission.draining.is_set():
-            raise Overloaded("The service is shutting down; send no more requests here.")
+            raise Overloaded("The service is shutting down. Send requests elsewhere.")
         # The specification's text has "live" here, and KServe's client wants "ready".
         return in_json({"live": True, "ready": True})
 
@@ -186,20 +186,20 @@ class Routes:
         """Check that models may be changed, and that nothing is asked that cannot be done."""
         if not self._admission.wants_keys:
             raise Forbidden(
-                "Loading and unloading models takes an API key, and this service has none: set "
+                "Loading and unloading models requires an API key, and this service has none. Set "
                 "QMNIST_API_KEYS."
             )
         sent = await self._control(request, CONTROL)
         if unknown := set(sent.get("parameters") or ()) - {"unload_dependents"}:
             raise InvalidRequest(
-                f"The parameters {quoted(sorted(unknown))} are not taken: a model is what is in "
-                "its folder."
+                f"The parameters {quoted(sorted(unknown))} are not supported: a model is always "
+                "loaded from its folder."
             )
 
     async def _control(self, request: Request, kind: TypeAdapter[T]) -> T:
         def too_large() -> BodyTooLarge:
             return BodyTooLarge(
-                f"The request is too large; at most {MAX_CONTROL_BYTES:,} bytes are read."
+                f"The request is too large. Send at most {MAX_CONTROL_BYTES:,} bytes."
             )
 
         async with self._bodies.read(request, MAX_CONTROL_BYTES, too_large) as body:
@@ -225,8 +225,8 @@ class Routes:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(
-            f"The request is too large; at most {self._limit:,} bytes are read, of which at most "
-            f"{self._json_limit:,} of JSON."
+            f"The request is too large. Send at most {self._limit:,} bytes, of which at most "
+            f"{self._json_limit:,} are JSON."
         )
 
     # By OpenAPI's templates, then by method.

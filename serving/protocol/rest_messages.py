@@ -93,7 +93,7 @@ def parse(text: bytes, kind: TypeAdapter[T], pictures: int) -> T:
         return kind.validate_python(parse_json(text, pictures))
     except ValidationError as error:
         raise InvalidRequest(
-            f"The request is none of the protocol's: {first_mistake(error)}."
+            f"The request does not follow the protocol: {first_mistake(error)}."
         ) from error
 
 
@@ -116,7 +116,7 @@ def json_length(header: str | None, size: int) -> int:
         )
     if int(header) > size:
         raise InvalidRequest(
-            f"Inference-Header-Content-Length says {int(header):,} bytes, and the body has only "
+            f"Inference-Header-Content-Length says {int(header):,} bytes, but the body has only "
             f"{size:,}."
         )
     return int(header)
@@ -161,7 +161,7 @@ def _contents(
     if size is None:
         return JSONContents(tensor["data"]) if "data" in tensor else NoContents(), rest
     if "data" in tensor:
-        raise InvalidRequest(f"The input {name} has both data and a binary_data_size.")
+        raise InvalidRequest(f"The input {name} has both data and a binary_data_size. Send one.")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InvalidRequest(
             f"The binary_data_size of the input {name} must be a number of bytes, not "
@@ -169,8 +169,8 @@ def _contents(
         )
     if size > len(rest):
         raise InvalidRequest(
-            f"The input {name} announces {quoted(size)} bytes of binary data, and {len(rest):,} "
-            "are there."
+            f"The input {name} announces {quoted(size)} bytes of binary data, but the body has "
+            f"only {len(rest):,}."
         )
     return RawContents(rest[:size]), rest[size:]
 

@@ -55,16 +55,16 @@ OF_THRESHOLDS = (ACCEPTED, REASON)  # only of models that have some
 # The protocol's metadata have no place for what a tensor's numbers mean; these stand beside them.
 PROPERTIES = {
     "inputs": "Send one of images, images_fp32 and pictures.",
-    "images": "0…255, 255 is ink, as QMNIST has them.",
-    "images_fp32": "0…1, 1 is ink, as torchvision's ToTensor makes them of images.",
+    "images": "Pixels as in QMNIST: 0…255, 255 is ink.",
+    "images_fp32": "The same as torchvision's ToTensor returns it: 0…1, 1 is ink.",
     "pictures": "Encoded picture files of any size: PNG, JPEG, HEIC and others. In JSON, base64.",
     "digit": "The likeliest digit.",
     "probabilities": "Of the digits 0 to 9, calibrated.",
-    "logits": "What the probabilities are made of.",
+    "logits": "The scores before temperature and softmax.",
     "confidence": "The likeliest digit's probability.",
-    "typicality": "How much the picture looks like a digit at all; a score, higher is more.",
+    "typicality": "How much the picture looks like a digit at all: a score, higher is more.",
     "accepted": "Whether confidence and typicality reach the thresholds on the model's card.",
-    "reason": "Why it is not accepted, unsure or atypical; empty where it is.",
+    "reason": "Why it is not accepted: unsure or atypical. Empty if it is.",
 }
 
 DTYPES: dict[str, DTypeLike] = {"UINT8": np.uint8, "FP32": np.dtype("<f4")}
@@ -137,7 +137,7 @@ def to_uint8(unit: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
         ContentsError: There is something else among them.
     """
     if not (unit.min() >= 0 and unit.max() <= 1):  # nor is what is not a number
-        raise ContentsError("has values that are not within 0…1")
+        raise ContentsError("has values outside 0…1")
     pixels: NDArray[np.uint8] = np.rint(unit * BYTE).astype(np.uint8)
     return pixels
 
@@ -158,13 +158,13 @@ def only_input(inputs: Sequence[Input]) -> Input:
     for name in names:
         if name not in INPUTS:
             raise InvalidRequest(
-                f"There is no input {quoted(name)}; there are {', '.join(INPUTS)}."
+                f"There is no input {quoted(name)}. Send one of {', '.join(INPUTS)}."
             )
         if names.count(name) > 1:
-            raise InvalidRequest(f"The input {name!r} is there more than once.")
+            raise InvalidRequest(f"The input {name!r} is sent more than once.")
     if len(inputs) != 1:
-        sent = ", ".join(map(repr, names)) or "none"
-        raise InvalidRequest(f"Send one of the inputs {', '.join(INPUTS)}; these are {sent}.")
+        sent = " and ".join(map(repr, names)) or "none"
+        raise InvalidRequest(f"Send one of the inputs {', '.join(INPUTS)}, not {sent}.")
     return inputs[0]
 
 
@@ -181,7 +181,7 @@ def check_input(sent: Input, max_batch: int) -> TensorSpec:
             f"{quoted(sent.datatype)}."
         )
     if "shared_memory_region" in sent.parameters:
-        raise InvalidRequest(f"The input {sent.name!r} is in shared memory, which is not read.")
+        raise InvalidRequest(f"The input {sent.name!r} is in shared memory. Send its data instead.")
     shape = list(sent.shape[: len(spec.shape) + 1])
     if len(shape) != len(spec.shape) or tuple(shape[1:]) != spec.shape[1:] or shape[0] < 1:
         wanted = ", ".join(["N", *map(str, spec.shape[1:])])
@@ -191,8 +191,8 @@ def check_input(sent: Input, max_batch: int) -> TensorSpec:
         )
     if shape[0] > max_batch:
         raise InvalidRequest(
-            f"The input {sent.name!r} has {quoted(shape[0])} pictures; at most {max_batch:,} are "
-            "taken at once."
+            f"The input {sent.name!r} has {quoted(shape[0])} pictures. Send at most "
+            f"{max_batch:,} at a time."
         )
     return spec
 
@@ -213,14 +213,12 @@ def wanted_outputs(
     for output in requested:
         if output.name not in specs:
             raise InvalidRequest(
-                f"There is no output {quoted(output.name)}; there are {', '.join(specs)}."
+                f"There is no output {quoted(output.name)}. Choose from {', '.join(specs)}."
             )
         if names.count(output.name) > 1:
             raise InvalidRequest(f"The output {output.name!r} is asked for more than once.")
         if "shared_memory_region" in output.parameters:
-            raise InvalidRequest(
-                f"The output {output.name!r} is to go to shared memory, which is not written."
-            )
+            raise InvalidRequest(f"The output {output.name!r} cannot be written to shared memory.")
         wanted.append((specs[output.name], _classes(specs[output.name], output)))
     return wanted
 

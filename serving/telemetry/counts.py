@@ -225,7 +225,7 @@ class Shared:
             new.replace(self._folder / f"{self._name}.json")
         except OSError:
             if not self._failed:
-                logger.exception("the counts cannot be written; other workers tell too few")
+                logger.exception("the counts cannot be written; other workers report too few")
             self._failed = True
         else:
             self._written, self._failed = content, False

@@ -61,7 +61,7 @@ _in_flight = Gauge(
 )
 _predictions = Counter(
     "qmnist_predictions",
-    "Predictions; `reason` is why one is not accepted",
+    "Predictions; `reason` is why one was not accepted",
     ["model", "digit", "accepted", "reason"],
 )
 _models = Gauge(
@@ -74,16 +74,16 @@ _decode_seconds = Histogram(
     "qmnist_decode_seconds", "Seconds from an image's bytes to pixels", bounds=FAST
 )
 _network_seconds = Histogram(
-    "qmnist_network_seconds", "Seconds of one call of a model", ["model", "provider"], bounds=FAST
+    "qmnist_network_seconds", "Seconds per call of a model", ["model", "provider"], bounds=FAST
 )
 _batch_size = Histogram(
-    "qmnist_batch_size", "Batch size of one call of a model", ["model", "provider"], bounds=SIZES
+    "qmnist_batch_size", "Pictures per call of a model", ["model", "provider"], bounds=SIZES
 )
-_cpu_seconds = Counter("process_cpu_seconds", "Seconds that the workers computed")
-_memory = Gauge("process_resident_memory_bytes", "Bytes of memory that the workers have")
+_cpu_seconds = Counter("process_cpu_seconds", "CPU time of the workers, in seconds")
+_memory = Gauge("process_resident_memory_bytes", "Resident memory of the workers, in bytes")
 _collector_seconds = Histogram(
     "qmnist_collector_pause_seconds",
-    "Seconds of one run of Python's garbage collector",
+    "Seconds per run of Python's garbage collector",
     bounds=FAST,
 )
 

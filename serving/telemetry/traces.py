@@ -180,8 +180,8 @@ def check() -> None:
             pass
     except ImportError as error:
         raise TracingError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT wants qmnist-digits[tracing] installed, or not to be set: "
-            f"{error}"
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs an extra: install qmnist-digits[tracing], or unset "
+            f"the variable ({error})"
         ) from error
     except ValueError as error:
         raise TracingError(f"an OTEL_* variable is wrong: {error}") from error

@@ -117,8 +117,8 @@ def test_the_notebooks_way_beside_this_services(page: Page) -> None:
     page.route("**/classify?*", answer)
     draw(page, digit(4, 0.3))
     expect(page.locator("#compare-words")).to_have_text(
-        "Made small and no more, notebook says 5 and deeper 4; on what this service makes of it, "
-        "both say 4."
+        "After a plain resize, notebook says 5 and deeper 4; after this service's processing, both "
+        "say 4."
     )
     rows = page.locator("#compare-rows tr").all()
     cells = [row.locator("td").all_inner_texts() for row in rows]

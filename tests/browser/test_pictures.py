@@ -79,7 +79,9 @@ def test_a_pasted_picture(server: str, open_page: OpenPage) -> None:
     expect(page.locator("#digit")).to_have_text("7")
     page.evaluate("navigator.clipboard.writeText('7')")
     page.keyboard.press("Control+v")
-    expect(page.locator("#verdict")).to_have_text("There is no picture in the clipboard.")
+    expect(page.locator("#verdict")).to_have_text(
+        "There is no picture in the clipboard. Copy one first."
+    )
 
 
 @pytest.mark.parametrize("button", ["#open", "#photograph"])
@@ -134,7 +136,7 @@ def draw_again(page: Page) -> None:
 def test_what_is_dropped_but_no_file(page: Page) -> None:
     expect(page.get_by_label("deeper")).to_be_checked()  # the page is there as a whole
     drop(page)
-    expect(page.locator("#verdict")).to_have_text("What was dropped is not a file.")
+    expect(page.locator("#verdict")).to_have_text("That is not a file. Drop a picture file.")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_the_gallery_is_what_its_command_makes(tmp_path: Path) -> None:
 
 def copied(page: Page, button: str) -> str:
     page.get_by_role("button", name=button).click()
-    expect(page.locator("#copied-note")).to_have_text("Copied. It is:")
+    expect(page.locator("#copied-note")).to_have_text("Copied:")
     expect(page.get_by_role("dialog")).to_be_visible()
     code = page.locator("#code").text_content()
     assert page.evaluate("navigator.clipboard.readText()") == code

@@ -84,4 +84,4 @@ def test_a_default_model_that_is_not_there(models: Path, monkeypatch: pytest.Mon
 
 def test_a_default_model_for_comparison(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = sentence(models, monkeypatch, model="notebook")
-    assert "QMNIST_MODEL='notebook' is there for comparison alone" in said
+    assert "QMNIST_MODEL='notebook' is only for comparison" in said

@@ -28,7 +28,7 @@ export function confusion(counts) {
   return make(
     "table",
     { class: "confusion" },
-    make("caption", {}, "Rows are true digits, columns what was answered."),
+    make("caption", {}, "Rows are true digits, columns are answers."),
     make("thead", {}, make("tr", {}, make("td"), ...heads)),
     make("tbody", {}, ...rows),
   );
@@ -46,13 +46,13 @@ export function reliability(bins) {
   for (const bin of filled) {
     const r = 1.5 + Math.log10(bin.count);
     const point = makeSvg("circle", { cx: x(bin.confidence), cy: y(bin.accuracy), r });
-    const said = `${count(bin.count)} answers: sure to ${exactly(bin.confidence)}, right ${exactly(bin.accuracy)}`;
+    const said = `${count(bin.count)} answers: ${exactly(bin.confidence)} confident, ${exactly(bin.accuracy)} right`;
     point.append(makeSvg("title", {}, said));
     svg.append(point);
   }
   const words = filled.map(
     (bin) =>
-      `${count(bin.count)} answers sure to ${exactly(bin.confidence, 0)} on average, right ${exactly(bin.accuracy, 0)}`,
+      `${count(bin.count)} answers ${exactly(bin.confidence, 0)} confident on average, ${exactly(bin.accuracy, 0)} right`,
   );
   return named(svg, `Reliability: ${words.join("; ")}.`);
 }
@@ -72,7 +72,7 @@ export function curve(accuracies, losses) {
   const { svg, x, y } = axes(
     [1, values.length],
     [from, to],
-    isAccuracy ? "epoch; right on validation digits" : "epoch; training loss",
+    isAccuracy ? "epoch; validation accuracy" : "epoch; training loss",
     [1, Math.round(values.length / 2), values.length],
     [from, (from + to) / 2, to],
     isAccuracy ? percentage : twoDecimals,
@@ -81,7 +81,7 @@ export function curve(accuracies, losses) {
   svg.append(makeSvg("polyline", { class: "curve", points: points.join(" ") }));
   const last = values[values.length - 1];
   const said = isAccuracy ? exactly(last) : last.toFixed(4);
-  return named(svg, `After ${values.length} epochs ${said}.`);
+  return named(svg, `${isAccuracy ? "Validation accuracy" : "Training loss"} after ${values.length} epochs: ${said}.`);
 }
 
 /** @param {number} value */

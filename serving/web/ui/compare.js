@@ -24,8 +24,8 @@ import { exactly, percent } from "./words.js";
 
 /** @type {Way[]} */
 const WAYS = [
-  { name: "A plain resize", words: "The whole picture, made small." },
-  { name: "This service", words: "Found, cleaned, scaled and centred, as QMNIST's digits were." },
+  { name: "A plain resize", words: "The whole picture, scaled down." },
+  { name: "This service", words: "The digit, cleaned, scaled and centred as QMNIST's digits were." },
 ];
 
 const section = byId("compare");
@@ -130,12 +130,12 @@ function cell({ digit, confidence }, right) {
  */
 function verdict(models, answers) {
   if (new Set(answers.flat().map(({ digit }) => digit)).size === 1) {
-    return `All four say ${answers[1][1].digit}. Write it small, thin, crooked or in a corner, and they part.`;
+    return `All four say ${answers[1][1].digit}. Draw it small, thin, crooked or in a corner, and they may disagree.`;
   }
   const [plain, imaged] = answers.map(([one, other]) =>
     one.digit === other.digit
       ? `both say ${one.digit}`
       : `${models[0].name} says ${one.digit} and ${models[1].name} ${other.digit}`,
   );
-  return `Made small and no more, ${plain}; on what this service makes of it, ${imaged}.`;
+  return `After a plain resize, ${plain}; after this service's processing, ${imaged}.`;
 }

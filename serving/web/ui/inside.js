@@ -38,7 +38,7 @@ const LOWERS = [
   [200, 232, 255],
 ];
 
-const NOTHING = "Draw a digit, and its way through the network lights up.";
+const NOTHING = "Draw a digit to watch it pass through the network.";
 
 const details = byId("inside", HTMLDetailsElement);
 const words = byId("inside-words");
@@ -104,8 +104,8 @@ async function update() {
     pass = loaded.run(pixels);
     stage.hidden = views.hidden = false;
     words.textContent =
-      `${digits.length > 1 ? "The first of the digits, in " : ""}${model}: computed in this browser ` +
-      `from its ${count(loaded.size)} weights. Point at a unit to see what it answers to.`;
+      `${digits.length > 1 ? "The first digit, in " : ""}${model}: computed in this browser from its ` +
+      `${count(loaded.size)} weights. Point at a unit to see what it responds to.`;
     show();
   } catch (error) {
     if (subject === reading) empty(error.message);
@@ -237,14 +237,14 @@ function look() {
 function explain({ depth, unit }) {
   if (!network || !pass) return "";
   if (depth === 0) {
-    return "Its weights, one for each pixel: ink raises it where they are orange, and lowers it where they are blue.";
+    return "Its weights, one per pixel: ink on orange raises its value, ink on blue lowers it.";
   }
   const strongest = largest(network.contributions(pass, depth, unit), NAMED).map(
     ([input, value]) => `${input + 1} (${value > 0 ? "+" : ""}${number(value)})`,
   );
   return (
-    "More ink would raise it where this is orange, and lower it where it is blue, through all " +
-    `layers before as they stand. Most comes from units ${list(strongest)} of layer ${depth}.`
+    "More ink on orange would raise its value, more on blue would lower it, with the earlier layers " +
+    `as they are. The strongest inputs are units ${list(strongest)} of layer ${depth}.`
   );
 }
 
@@ -273,11 +273,11 @@ function showMattered() {
   const sure = percent(worst.probability);
   const costs =
     worst.digit === digit
-      ? `Even without what is in the frame, the answer is ${digit}, sure to ${sure}.`
-      : `Without what is in the frame, the answer would be ${worst.digit}, sure to ${sure}.`;
+      ? `Without the ink in the frame, the answer is still ${digit} (${sure}).`
+      : `Without the ink in the frame, the answer would be ${worst.digit} (${sure}).`;
   byId("mattered-words").textContent =
-    `A patch of ${worst.side} × ${worst.side} pixels is blanked out, everywhere in turn. Where that ` +
-    `makes the ${digit} less certain it is orange; where more, blue. ${costs}`;
+    `A patch of ${worst.side} × ${worst.side} pixels is blanked out at each place in turn: orange where ` +
+    `this makes the ${digit} less certain, blue where more. ${costs}`;
 }
 
 /**

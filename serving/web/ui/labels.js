@@ -61,7 +61,7 @@ function render() {
   byId("kept").hidden = kept.size === 0;
   const pictures = kept.size === 1 ? "picture is" : "pictures are";
   byId("kept-count").textContent = kept.size
-    ? `${count(kept.size)} ${pictures} kept, until this tab is closed.`
+    ? `${count(kept.size)} ${pictures} kept until you close this tab.`
     : "";
 }
 

@@ -27,7 +27,7 @@ import { AGAIN, codeOf, fetchPicture, key, listModels, passes, read } from "./se
 
 /** @type {Sheet} */
 const BLANK = { strokes: [], picture: null, list: [] };
-const NOTHING = "Draw a digit, and the answer follows.";
+const NOTHING = "Draw a digit to get an answer.";
 const LARGEST_COPIED = 100_000; // bytes of a picture that is copied as text, not as a file's name
 
 const canvas = byId("paper", HTMLCanvasElement);
@@ -318,11 +318,11 @@ document.addEventListener("drop", (event) => {
   if (event.target === keyField) return;
   event.preventDefault();
   document.body.classList.remove("dragging");
-  take(event.dataTransfer, true, "What was dropped is not a file.");
+  take(event.dataTransfer, true, "That is not a file. Drop a picture file.");
 });
 document.addEventListener("paste", (event) => {
   if (event.target === keyField) return;
-  take(event.clipboardData, false, "There is no picture in the clipboard.");
+  take(event.clipboardData, false, "There is no picture in the clipboard. Copy one first.");
 });
 
 /**
@@ -356,7 +356,7 @@ function copier(language, write) {
     const { model, readings, subject } = state;
     if (!subject) return;
     const text = await write(subject, readings[model]?.endpoint ?? "predict", model);
-    byId("copied-title").textContent = `The same in ${language}`;
+    byId("copied-title").textContent = `The same request in ${language}`;
     byId("code").textContent = text;
     byId("copied-note").textContent = await copy(text);
     copied.showModal();
@@ -373,9 +373,9 @@ async function copy(text) {
   try {
     // eslint-disable-next-line baseline-js/use-baseline -- what came in 2024 is another method
     await navigator.clipboard.writeText(text);
-    return "Copied. It is:";
+    return "Copied:";
   } catch {
-    return "This browser does not let the page copy it; select it and copy:";
+    return "This browser does not let the page copy. Select the text and copy it:";
   }
 }
 

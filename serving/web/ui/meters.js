@@ -57,7 +57,7 @@ function meter(name, [from, to], format) {
     const text =
       wanted === undefined
         ? format(value)
-        : `${format(value)}${refuses ? ", too low" : ""} (from ${format(wanted)})`;
+        : `${format(value)}${refuses ? ", too low" : ""} (needs ${format(wanted)})`;
     level.style.width = `${100 * place(value)}%`;
     threshold.hidden = wanted === undefined;
     threshold.style.left = `${100 * place(wanted ?? from)}%`;

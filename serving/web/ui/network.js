@@ -59,7 +59,7 @@ export class Network {
   static read(onnx) {
     const { nodes, tensors } = readModel(onnx);
     const makers = new Map(nodes.map((node) => [node.outputs[0], node]));
-    const unknown = new Error("This network is of another kind, which the page cannot draw.");
+    const unknown = new Error("The page cannot draw this kind of network.");
     /** @param {string | undefined} name */
     const tensor = (name) => {
       const found = name === undefined ? undefined : tensors.get(name);

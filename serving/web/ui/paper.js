@@ -82,7 +82,7 @@ export class Paper extends EventTarget {
     context.fillStyle = "white";
     context.fillRect(0, 0, SENT, SENT);
     return new Promise((resolve, reject) => {
-      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("No memory."))), "image/png");
+      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The browser has no memory left for the drawing."))), "image/png");
     });
   }
 

@@ -84,7 +84,7 @@ export class Refused extends Error {
 /** The service did not answer at all. */
 export class Gone extends Error {
   constructor() {
-    super("The service does not answer. It is asked again every two seconds.");
+    super("The service does not answer. Trying again every two seconds.");
   }
 }
 

@@ -53,12 +53,12 @@ export function verdict({ digits }, card) {
   }
   const [{ accepted, confidence, reason }] = digits;
   const sure = percent(confidence).replace(">", "more than");
-  if (accepted === null) return `Sure to ${sure}. This model accepts and refuses nothing.`;
-  if (accepted) return `Accepted: sure to ${sure}.`;
+  if (accepted === null) return `Confidence: ${sure}. This model has no thresholds to accept it.`;
+  if (accepted) return `Accepted with ${sure} confidence.`;
   if (reason === "atypical") return "Not accepted: this does not look like a digit.";
   const wanted = card.calibration.acceptance?.confidence;
-  const besides = wanted === undefined ? "" : `, and ${percent(wanted)} is wanted`;
-  return `Not accepted: sure to ${sure} only${besides}.`;
+  const needed = wanted === undefined ? "" : `; it needs ${percent(wanted)}`;
+  return `Not accepted: the confidence is only ${sure}${needed}.`;
 }
 
 /**
@@ -69,10 +69,10 @@ export function verdict({ digits }, card) {
  * @returns {["decoded" | "ink" | "strokes" | "pixels", string, string][]}
  */
 export const steps = (digit) => [
-  ["decoded", "Picture", `The ${digit} and what is around it, as the picture was decoded`],
+  ["decoded", "Picture", `The ${digit} and its surroundings in the decoded picture`],
   ["ink", "Ink", "The same without the paper: all ink, light on black"],
   ["strokes", "Strokes", `The strokes of the ${digit} alone`],
-  ["pixels", "Network", `What the network saw of the ${digit}, 28 by 28 pixels`],
+  ["pixels", "Network", `The ${digit} as the network saw it, 28 by 28 pixels`],
 ];
 
 /**
@@ -84,8 +84,8 @@ export function changes({ digits }) {
   const { polarity, removed } = digits[0].explanation;
   const done = [
     polarity === "dark on light"
-      ? "Inverted, because the network knows light ink on dark."
-      : "Light ink on dark already, so not inverted.",
+      ? "Inverted, because the network expects light ink on dark."
+      : "Not inverted: the ink is already light on dark.",
   ];
   if (removed.length > 0) {
     const what = list(removed.map((name) => REMOVED[name] ?? name));
