@@ -44,7 +44,7 @@ WIDE = 1  # the flag of property lists with two-byte numbers
 
 @dataclass(frozen=True)
 class Item:
-    """A picture of a file.
+    """A picture in a file.
 
     Attributes:
         properties: Complete boxes.
@@ -89,7 +89,7 @@ class Reader:
 
 
 class Bits:
-    """Reads bits as `Reader` reads bytes."""
+    """Reads bits in order; raises `DamagedPicture` if they end too early."""
 
     def __init__(self, data: bytes) -> None:
         self.bits, self.left = int.from_bytes(data, "big"), 8 * len(data)
@@ -186,7 +186,7 @@ class File:
         self._data = data
         self._left = len(data)  # bytes left for its pictures in total
         meta = list(boxes(first(data, b"meta")[4:]))
-        self._lists = dict(reversed(meta))  # the first of each kind
+        self._lists = dict(reversed(meta))  # the first of each type
         pitm = self._list(b"pitm")
         self.main = pitm[1].number(2 if pitm[0] == 0 else 4)
         self._kinds = dict(self._read_kinds())

@@ -135,7 +135,7 @@ def _printed(lines: list[Line], strength: Pixels) -> list[Line]:
 
 
 def _height_of_rest(lines: list[Line], strength: Pixels) -> int:
-    """Return the height of the tallest piece of ink besides some lines, in pixels."""
+    """Return the height of the tallest ink that is not one of some lines, in pixels."""
     drawn = np.zeros_like(strength)
     _draw(lines, strength, drawn)
     rest = _threshold(strength) & ~drawn

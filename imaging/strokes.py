@@ -49,12 +49,12 @@ class Box:
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """The width in pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """The height in pixels."""
         return self.bottom - self.top
 
     @property
@@ -69,7 +69,7 @@ class Box:
 
     @property
     def area(self) -> int:
-        """In pixels."""
+        """The area in pixels."""
         return self.width * self.height
 
     def gap(self, other: "Box") -> int:
@@ -235,7 +235,7 @@ def _belongs(part: Box, digit: Box, is_mark: bool) -> bool:
 
 
 def _find_parts(marked: Pixels) -> list[Part]:
-    """Find the connected pieces, the largest first."""
+    """Find the connected pieces of ink, the largest first."""
     outlines, hierarchy = cv2.findContours(marked, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if not outlines:
         return []

@@ -287,13 +287,13 @@ def _show(artifact: Artifact, group: str, count: Count) -> None:
         return
     refused, others = described["refused"], count.errors - described["refused"]
     accuracy = f"{100 * described['accuracy']:.2f} %"
-    said = [
+    parts = [
         f"{described['correct']:,} of {described['total']:,} right, {accuracy}",
         *([f"{refused:,} of them could not be read"] if refused else []),
         *([f"{others:,} without a label could not be read"] if others else []),
         f"{described['images_per_second']:,.0f} images per second in the model",
     ]
-    console.print(f"{artifact.name} on {group}: {'; '.join(said)}", highlight=False)
+    console.print(f"{artifact.name} on {group}: {'; '.join(parts)}", highlight=False)
     table = Table(title="rows: true digit; columns: predicted digit")
     for heading in ("", *map(str, range(10)), "refused", "right"):
         table.add_column(heading, justify="right")
@@ -320,12 +320,12 @@ def main() -> None:
     ) as error:
         _fail(str(error))
     except TRANSIENT as error:
-        said = str(error) or "no answer arrived in time"
-        _fail(f"{said}; run the same command again: `label` continues where it stopped")
+        reason = str(error) or "no answer arrived in time"
+        _fail(f"{reason}; run the same command again: `label` continues where it stopped")
 
 
-def _fail(sentence: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"error: {sentence}", style="red", markup=False)
+def _fail(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"error: {message}", style="red", markup=False)
     sys.exit(2)
 
 

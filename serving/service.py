@@ -60,7 +60,7 @@ from serving.settings import SettingsError
 from serving.telemetry import metrics, traces
 from serving.work import Allowance, Threads, while_connected
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
 # Pictures up to this many pixels and bytes are decoded in the event loop, because a thread would
 # cost more than it saves. Larger ones would block it: of 10 MB, already reading the size can take
@@ -133,7 +133,7 @@ async def _lifespan(
 ) -> AsyncIterator[None]:
     """Watch the models, and serve gRPC, as long as the service runs."""
     async with AsyncExitStack() as stack:
-        _say_where_the_page_is()
+        _log_address_of_page()
         if settings.wants_traces():
             stack.enter_context(traces.exporting())
         watching = (server.repository.watch(), metrics.watch_process(), metrics.shared.write_on())
@@ -146,7 +146,7 @@ async def _lifespan(
         yield
 
 
-def _say_where_the_page_is() -> None:
+def _log_address_of_page() -> None:
     # BentoML passes each worker the addresses of all services.
     addresses = orjson.loads(os.environ.get("BENTOML_RUNNER_MAP", "{}"))
     name = bentoml.server_context.service_name
@@ -185,7 +185,7 @@ def _picture_too_large() -> PictureTooLarge:
     )
 
 
-def _say(models: str | None, found: Sequence[object]) -> Response:
+def _respond(models: str | None, found: Sequence[object]) -> Response:
     """Return a model's answer; or, if several models were asked, their list."""
     return in_json(found[0] if several(models) is None else {"answers": found})
 
@@ -334,7 +334,7 @@ class DigitClassifier:
         limit = SETTINGS.max_image_bytes
         if is_form(request):
             limit += OVERHEAD
-        elif is_json(request):  # in base64, with line breaks
+        elif is_json(request):  # base64 with line breaks
             limit += limit // 2 + OVERHEAD
         async with self.bodies.read(request, limit, _picture_too_large) as body:
             parse = partial(parse_picture, request, body)
@@ -346,11 +346,11 @@ class DigitClassifier:
             if inline and is_small:
                 small = partial(open_picture, sent.picture, self.inline_pixels)
                 with suppress(PictureTooLarge):  # too many pixels for the event loop: use a thread
-                    return _say(sent.models, answer(classifiers, small, sent.explain))
+                    return _respond(sent.models, answer(classifiers, small, sent.explain))
             opening = partial(open_picture, sent.picture, SETTINGS.max_image_pixels)
             finding = self.pictures.run(answer, classifiers, opening, sent.explain)
             found = await (finding if is_small else while_connected(request, finding))
-            return _say(sent.models, found)
+            return _respond(sent.models, found)
 
     def _predict_batch(self, request: Request, body: bytes, allowance: Allowance) -> Response:
         sent = parse_pictures(request, body, SETTINGS.max_batch)
@@ -363,7 +363,7 @@ class DigitClassifier:
                 Picture(part.filename or "", partial(open_picture, part.content, limit))
                 for part in sent.parts
             )
-        return _say(sent.models, answers.predict_batch(classifiers, pictures, allowance))
+        return _respond(sent.models, answers.predict_batch(classifiers, pictures, allowance))
 
     def classifiers(self, models: str | None) -> list[Classifier]:
         """Look up the models named in a request.

@@ -94,7 +94,7 @@ class Settings(BaseSettings):
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:  # noqa: ANN401  pydantic gives what it got
+    def _split(cls, value: Any) -> Any:  # noqa: ANN401  any input
         return _words(value.split(",")) if isinstance(value, str) else value
 
     def all_api_keys(self) -> frozenset[str]:

@@ -22,7 +22,7 @@ def drain_first(seconds: float, begin: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
 
     def drain(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, stop)  # a second one stops at once
+        signal.signal(signal.SIGTERM, stop)  # a second SIGTERM stops at once
         loop.call_soon_threadsafe(begin)
         loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, frame)
 

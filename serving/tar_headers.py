@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 BLOCK = 512
-END = bytes(BLOCK)  # the header after the last member
+END = bytes(BLOCK)  # the block after the last member
 PIECE = 65_536  # bytes that are skipped at once
 
 # The largest extension header, in bytes. macOS stores file attributes in them.
@@ -103,27 +103,27 @@ def walk(stream: Stream, most: float = math.inf) -> Iterator[tarfile.TarInfo]:
         TooManyHeaders: The headers exceed the limit.
     """
     read = _Headers(stream, most).read
-    said: dict[bytes, bytes] = {}
+    extension: dict[bytes, bytes] = {}
     while (block := read(BLOCK)) != END:
         header = tarfile.TarInfo.frombuf(block, *UTF_8)
         if header.type == tarfile.GNUTYPE_LONGNAME:
-            said[b"path"] = read(header.size).partition(b"\0")[0]
+            extension[b"path"] = read(header.size).partition(b"\0")[0]
         elif header.type in PAX:
-            said |= _wanted(read(header.size))
+            extension |= _wanted(read(header.size))
         elif header.type in NOT_WANTED:
             read(header.size)
         else:
             more = header.type == SPARSE and block[IS_EXTENDED]
             while more:
                 more = read(BLOCK)[IS_EXTENDED_AGAIN]
-            _describe(header, said)
-            said = {}
+            _describe(header, extension)
+            extension = {}
             header.offset_data = stream.at
             yield header
             if header.type not in WITHOUT_CONTENT:
                 stream.skip_to(header.offset_data + header.size)
         stream.skip_to(-(-stream.at // BLOCK) * BLOCK)
-    if said:
+    if extension:
         raise tarfile.ReadError("unexpected end of data")
 
 
@@ -145,12 +145,12 @@ def _wanted(records: bytes) -> dict[bytes, bytes]:
     return wanted
 
 
-def _describe(header: tarfile.TarInfo, said: dict[bytes, bytes]) -> None:
-    if b"path" in said:
-        header.name = said[b"path"].decode(*UTF_8)
-    if b"size" in said:
-        header.size = _number(said[b"size"])
-    if SPARSE_RECORD in said:
+def _describe(header: tarfile.TarInfo, extension: dict[bytes, bytes]) -> None:
+    if b"path" in extension:
+        header.name = extension[b"path"].decode(*UTF_8)
+    if b"size" in extension:
+        header.size = _number(extension[b"size"])
+    if SPARSE_RECORD in extension:
         header.type = SPARSE
     if header.size < 0:
         raise tarfile.ReadError("a header is damaged")

@@ -18,7 +18,7 @@ from serving.settings import Log, Settings
 from serving.telemetry import logs, metrics, traces
 from serving.telemetry.traces import RequestTrace
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
 CLIENT_DISCONNECTED = 499  # never sent; nginx logs the same number
 

@@ -30,7 +30,7 @@ from serving.settings import Log, Settings
 from serving.telemetry import logs, metrics
 from serving.telemetry.traces import HTTPTrace
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
 READY = "/readyz"
 HEALTH = ("/livez", READY, "/healthz")

@@ -113,7 +113,7 @@ class NamedError(TypedDict):
 
 
 class Predictions(ByModel):
-    """The digits in many pictures, in the order in which they were sent."""
+    """The digits in many pictures, in the order of the request."""
 
     predictions: list[NamedPrediction | NamedError]
 

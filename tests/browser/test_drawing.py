@@ -40,7 +40,7 @@ def test_the_answer_follows_the_stroke(page: Page) -> None:
 def test_an_answer_shows_all_that_is_known(page: Page) -> None:
     draw(page, digit(4))
     expect(page.locator("#digit")).to_have_text("4")
-    expect(page.locator("#verdict")).to_have_text("Accepted with more than 99.9 % confidence.")
+    expect(page.locator("#verdict")).to_have_text("Accepted: more than 99.9 % confidence.")
     shares = page.locator("#bars .share").all_text_contents()
     assert len(shares) == 10
     assert shares[4] == "> 99.9 %"
@@ -57,7 +57,7 @@ def test_an_answer_shows_all_that_is_known(page: Page) -> None:
     assert notebook[:2] == ["notebook", "4"]
     expect(page.locator("#agreement")).to_have_text("All agree.")
     # Who does not see it is told once it has come to rest.
-    expect(page.get_by_role("status")).to_have_text("4. Accepted with more than 99.9 % confidence.")
+    expect(page.get_by_role("status")).to_have_text("4. Accepted: more than 99.9 % confidence.")
 
 
 def test_the_latest_stroke_wins(page: Page) -> None:

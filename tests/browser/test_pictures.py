@@ -151,7 +151,7 @@ def test_a_picture_that_the_browser_cannot_show_is_answered(
 ) -> None:
     drop(page, (name, kind, content))
     expect(page.locator("#digit")).to_have_text("7")
-    expect(page.get_by_text("This browser cannot show the picture.")).to_be_visible()
+    expect(page.get_by_text("This browser cannot show the picture")).to_be_visible()
 
 
 def test_an_avif_is_shown_and_answered(page: Page) -> None:
@@ -191,7 +191,7 @@ def test_removed_specks_are_told(page: Page) -> None:
     page.get_by_role("button", name="Dust and holes").click()
     expect(page.locator("#changes")).to_contain_text("Specks removed.")
     page.get_by_role("button", name="Chalk on a board").click()
-    expect(page.locator("#changes")).to_contain_text("so not inverted")
+    expect(page.locator("#changes")).to_contain_text("Not inverted")
 
 
 def test_the_gallery_is_what_its_command_makes(tmp_path: Path) -> None:

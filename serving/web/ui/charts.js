@@ -1,4 +1,4 @@
-// The cards' tables and charts.
+// The tables and charts of the model cards.
 
 import { make, makeSvg } from "./elements.js";
 import { count, exactly } from "./words.js";
@@ -10,7 +10,7 @@ const digits = Array.from({ length: 10 }, (_, digit) => digit);
 /** @import { Bin } from "./service.js" */
 
 /**
- * A confusion matrix.
+ * Makes a confusion matrix.
  *
  * @param {number[][]} counts `[label][predicted]`
  */
@@ -35,7 +35,7 @@ export function confusion(counts) {
 }
 
 /**
- * A reliability diagram: a point for each bin with answers, as large as they are many.
+ * Makes a reliability diagram: a point for each bin, sized by its number of answers.
  *
  * @param {Bin[]} bins
  */
@@ -58,7 +58,7 @@ export function reliability(bins) {
 }
 
 /**
- * The accuracy on validation digits after each epoch; without such digits, the training loss.
+ * Plots the validation accuracy after each epoch; without validation digits, the training loss.
  *
  * @param {number[]} accuracies
  * @param {number[]} losses
@@ -66,7 +66,7 @@ export function reliability(bins) {
 export function curve(accuracies, losses) {
   const values = accuracies.length > 0 ? accuracies : losses;
   const isAccuracy = values === accuracies;
-  // The first epochs are so much worse that the rest would be a line.
+  // The first epochs are so much worse that the rest would look like a flat line.
   const from = isAccuracy ? Math.max(0.9, Math.min(...values)) : 0;
   const to = isAccuracy ? 1 : Math.max(...values);
   const { svg, x, y } = axes(
@@ -101,8 +101,8 @@ function named(svg, name) {
 }
 
 /**
- * @param {[number, number]} ends Of the horizontal axis.
- * @param {[number, number]} heights Of the vertical one.
+ * @param {[number, number]} ends The range of the horizontal axis.
+ * @param {[number, number]} heights The range of the vertical axis.
  * @param {string} name
  * @param {number[]} xTicks
  * @param {number[]} yTicks

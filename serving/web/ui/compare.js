@@ -1,5 +1,5 @@
-// The notebook's way beside this service's: one drawing, made 28 x 28 in two ways, and read by
-// networks that were trained in two ways.
+// Compares the notebook's method with this service's: two ways to make a drawing 28 x 28, and two
+// networks, trained in two ways.
 
 import { byId, make } from "./elements.js";
 import { Latest, REST } from "./latest.js";
@@ -19,7 +19,7 @@ import { exactly, percent } from "./words.js";
  *
  * @typedef {object} Way
  * @property {string} name
- * @property {string} words What is done.
+ * @property {string} words A description.
  */
 
 /** @type {Way[]} */
@@ -35,9 +35,9 @@ const questions = new Latest();
  * Compares what the models say of one digit.
  *
  * @param {Subject | null} subject
- * @param {Readings} readings What was answered about it.
+ * @param {Readings} readings The answers for it.
  * @param {Card[]} cards
- * @param {string} chosen The model to compare with, unless it is there for comparison itself.
+ * @param {string} chosen The model to compare with, unless it is itself for comparison.
  */
 export function showComparison(subject, readings, cards, chosen) {
   const notebook = cards.find(({ comparison }) => comparison);
@@ -59,8 +59,8 @@ export function showComparison(subject, readings, cards, chosen) {
         const answers = [await Promise.all(asked), [weaker[0], stronger[0]]];
         if (!signal.aborted) show(models, [plain, seen], answers);
       } catch {
-        // The browser cannot read the picture; or the service has gone, as the page's next question
-        // will say.
+        // The browser cannot read the picture; or the service is unreachable, as the next request
+        // will report.
         if (!signal.aborted) section.hidden = true;
       }
     });
@@ -68,7 +68,7 @@ export function showComparison(subject, readings, cards, chosen) {
 }
 
 /**
- * Makes ink light, where there is more light than dark.
+ * Inverts shades that are mostly light, so that ink is light.
  *
  * @param {Uint8Array<ArrayBuffer>} shades
  */
@@ -79,11 +79,11 @@ function lightInk(shades) {
 
 /**
  * @param {Card[]} models The weak one and the strong one.
- * @param {Uint8Array[]} pixels By the way to them.
- * @param {Answer[][]} answers By the way, and then by the model.
+ * @param {Uint8Array[]} pixels By way.
+ * @param {Answer[][]} answers By way, then by model.
  */
 function show(models, pixels, answers) {
-  const right = answers[1][1].digit; // as far as anyone here knows
+  const right = answers[1][1].digit; // presumably
   byId("compare-heads").replaceChildren(
     make("td"),
     ...models.map((card) => make("th", { scope: "col" }, make("b", {}, card.name), about(card))),

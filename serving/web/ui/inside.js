@@ -1,5 +1,5 @@
-// Inside the network: every unit of every layer as it lights up, what a unit answers to, and what in
-// the picture mattered. All of it is computed here, from the weights of the model that answered.
+// Shows the inside of the network: the activation of every unit, what a unit responds to, and which
+// parts of the picture mattered. All of it is computed here, from the weights of the model.
 
 import { byId, make } from "./elements.js";
 import { REST } from "./latest.js";
@@ -15,7 +15,7 @@ import { count, list, percent } from "./words.js";
 
 /** @typedef {{depth: number, unit: number}} Unit A layer, and which of its units. */
 
-/** @typedef {{from: number[], to: number[], share: number}} Wire From -1 to 1 of the strongest. */
+/** @typedef {{from: number[], to: number[], share: number}} Wire Its share of the strongest, from -1 to 1. */
 
 const ACTIVATIONS = new Map([
   ["Relu", "ReLU"],
@@ -23,11 +23,11 @@ const ACTIVATIONS = new Map([
   ["Tanh", "tanh"],
   ["", "logits"],
 ]);
-const ROWS = 16; // of a hidden layer's units
-const TRACED = [7, 4, 3]; // inputs followed back from the answer, from each of these, and so on
-const NAMED = 3; // inputs of a unit
+const ROWS = 16; // of units, per column of a hidden layer
+const TRACED = [7, 4, 3]; // inputs followed back from the answer, from each of those, and so on
+const NAMED = 3; // inputs of a unit that are named
 
-// Red, green and blue: of nothing, of what raises and of what lowers, halfway and wholly.
+// RGB for no influence; and for raising and lowering, at half and full strength.
 const DARK = [22, 28, 42];
 const RAISES = [
   [255, 158, 44],
@@ -49,16 +49,16 @@ const frame = byId("mattered-frame");
 const wires = make("canvas", { class: "wires", "aria-hidden": "true" });
 const input = make("canvas", { class: "pixels", "aria-hidden": "true" });
 
-/** @type {Map<string, Promise<Network>>} By the model's name and version. */
+/** @type {Map<string, Promise<Network>>} By model name and version. */
 const fetched = new Map();
 
-/** @type {Reading | undefined} What is to be shown. */
+/** @type {Reading | undefined} The reading to show. */
 let subject;
-/** @type {Network | null} That is on the stage. */
+/** @type {Network | null} The network on the stage. */
 let network = null;
 /** @type {Pass | null} */
 let pass = null;
-/** @type {Unit | null} The one that is looked at; without one, the answer. */
+/** @type {Unit | null} The selected unit; by default the answer. */
 let chosen = null;
 /** @type {HTMLElement[][]} By layer. */
 let cells = [];
@@ -66,9 +66,9 @@ let cells = [];
 let resting;
 
 /**
- * Shows a digit's way through the network that answered, once that is looked at.
+ * Shows a digit's way through the network that answered, once the section is open.
  *
- * @param {Reading | undefined} reading Without one, there is nothing to be shown.
+ * @param {Reading | undefined} reading Undefined to show nothing.
  */
 export function showInside(reading) {
   subject = reading;
@@ -80,7 +80,7 @@ details.addEventListener("toggle", () => {
   if (details.open) update();
 });
 
-/** @param {string} sentence What is said instead. */
+/** @param {string} sentence Shown instead. */
 function empty(sentence) {
   pass = null;
   clearTimeout(resting);
@@ -200,7 +200,7 @@ function show() {
 }
 
 /**
- * A unit and what it gives, in words.
+ * Describes a unit and its value.
  *
  * @param {Unit} unit
  */
@@ -211,7 +211,7 @@ function describe({ depth, unit }) {
   return `Unit ${unit + 1} of ${cells[depth].length} in layer ${depth + 1}: ${given}`;
 }
 
-/** Shows what the unit that is looked at answers to, and where that comes from. */
+/** Shows what the selected unit responds to, and its strongest inputs. */
 function look() {
   if (!network || !pass) return;
   const answer = { depth: cells.length - 1, unit: likeliest(pass.probabilities) };
@@ -230,7 +230,7 @@ function look() {
 }
 
 /**
- * What the picture of a unit shows.
+ * Explains the picture of a unit.
  *
  * @param {Unit} unit
  */
@@ -248,12 +248,12 @@ function explain({ depth, unit }) {
   );
 }
 
-/** Finds out what mattered, and shows it over the digit. */
+/** Computes what mattered, and shows it over the digit. */
 function showMattered() {
   if (!network || !pass) return;
   const { losses, worst } = network.occlude(pass);
   const [pixels] = pass.values;
-  const most = Math.max(1, ...losses.map(Math.abs)); // what changes little is to look so
+  const most = Math.max(1, ...losses.map(Math.abs)); // so that small changes look small
   paint(matteredPicture, (pixel) => {
     const share = losses[pixel] / most;
     const ink = 22 + pixels[pixel] * (110 / 255);
@@ -281,7 +281,7 @@ function showMattered() {
 }
 
 /**
- * Follows what is strongest back from a unit to the ink.
+ * Follows the strongest inputs back from a unit to the pixels.
  *
  * @param {Unit} unit
  * @returns {Wire[]}
@@ -345,10 +345,10 @@ function draw(found) {
 }
 
 /**
- * The places and values of those that are largest, whatever their sign.
+ * Returns the indices and values of the largest values, by magnitude.
  *
  * @param {Float32Array} values
- * @param {number} most How many.
+ * @param {number} most How many to return.
  * @returns {[number, number][]}
  */
 function largest(values, most) {
@@ -359,7 +359,7 @@ function largest(values, most) {
 }
 
 /**
- * The colour of a share, from -1 to 1.
+ * Returns the colour of a share from -1 to 1.
  *
  * @param {number} share
  */
@@ -376,7 +376,7 @@ function colour(share) {
 const number = (value) => (Math.abs(value) < 100 ? value.toFixed(2) : value.toFixed(0));
 
 /**
- * The unit whose cell this is, or is in.
+ * Returns the unit of a cell or of an element in it.
  *
  * @param {EventTarget | null} target
  * @returns {Unit | null}

@@ -1,4 +1,4 @@
-// The models' cards, for people.
+// The page that shows the model cards.
 
 import { confusion, curve, reliability } from "./charts.js";
 import { byId, make } from "./elements.js";
@@ -25,7 +25,7 @@ listModels().then(
 );
 
 /**
- * Why one model answers by default, and whether another is better.
+ * Explains why a model is the default, and how the models compare.
  *
  * @param {Served} served
  */
@@ -57,7 +57,7 @@ function choice({ default: chosen, models: served }) {
 }
 
 /**
- * How many digits of a split each model has right, the best first.
+ * Returns how many digits of a split each model gets right, the best first.
  *
  * @param {string} split
  * @param {Card[]} models

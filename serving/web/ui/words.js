@@ -1,4 +1,4 @@
-// What is said of an answer, in words and numbers for people.
+// Describes answers in words and numbers.
 
 /** @import { Card, Reading } from "./service.js" */
 
@@ -6,7 +6,7 @@
 const REMOVED = { lines: "ruled lines", edges: "dark edges", specks: "specks" };
 
 /**
- * A share as a percentage, which is 100 % or 0 % only where it is not rounded to that.
+ * Formats a share as a percentage; 100 % and 0 % only if they are exact.
  *
  * @param {number} share
  */
@@ -19,7 +19,7 @@ export function percent(share, digits = 1) {
 }
 
 /**
- * A share that counts say exactly, as a percentage.
+ * Formats an exact share, from counts, as a percentage.
  *
  * @param {number} share
  */
@@ -38,7 +38,7 @@ export function list(words) {
 }
 
 /**
- * Whether an answer is accepted, and if not why; of several digits, how many.
+ * Says whether an answer is accepted and, if not, why; for several digits, how many are.
  *
  * @param {Reading} reading
  * @param {Card} card
@@ -54,7 +54,7 @@ export function verdict({ digits }, card) {
   const [{ accepted, confidence, reason }] = digits;
   const sure = percent(confidence).replace(">", "more than");
   if (accepted === null) return `Confidence: ${sure}. This model has no thresholds to accept it.`;
-  if (accepted) return `Accepted with ${sure} confidence.`;
+  if (accepted) return `Accepted: ${sure} confidence.`;
   if (reason === "atypical") return "Not accepted: this does not look like a digit.";
   const wanted = card.calibration.acceptance?.confidence;
   const needed = wanted === undefined ? "" : `; it needs ${percent(wanted)}`;
@@ -62,8 +62,8 @@ export function verdict({ digits }, card) {
 }
 
 /**
- * The steps of a digit from the picture to the network: in the explanation, beside a small picture, and
- * in its place.
+ * The steps from the picture to the network: the key in the explanation, the caption, and the
+ * alternative text.
  *
  * @param {number} digit
  * @returns {["decoded" | "ink" | "strokes" | "pixels", string, string][]}
@@ -76,7 +76,7 @@ export const steps = (digit) => [
 ];
 
 /**
- * What was done to the picture before the network saw it.
+ * Describes what was done to the picture before the network saw it.
  *
  * @param {Reading} reading
  */
@@ -95,9 +95,9 @@ export function changes({ digits }) {
 }
 
 /**
- * Whether models agree on a picture, and who says what if not.
+ * Says whether models agree on a picture and, if not, what each says.
  *
- * @param {Record<string, string>} texts What each says, by its name.
+ * @param {Record<string, string>} texts What each model says, by name.
  */
 export function agreement(texts) {
   /** @type {Map<string, string[]>} */
