@@ -1,4 +1,4 @@
-"""Admits or refuses requests, over HTTP and gRPC: the limit in flight, and API keys."""
+"""Admits requests, over HTTP and gRPC, by the number in flight and by API key."""
 
 import asyncio
 import hmac

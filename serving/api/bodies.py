@@ -89,9 +89,7 @@ class Bodies:
             Overloaded: There is not.
         """
         if self.room < 0:
-            raise Overloaded(
-                "The service has no memory left for this request. Try again in a second."
-            )
+            raise Overloaded("The service holds too much data already. Try again in a second.")
 
 
 class _Body:
@@ -151,9 +149,7 @@ class _Body:
             try:
                 piece = decompressor.decompress(chunk, PIECE)
             except zlib.error as error:
-                raise InvalidRequest(
-                    "The body is not compressed as Content-Encoding says."
-                ) from error
+                raise InvalidRequest("The body does not match its Content-Encoding.") from error
             chunk = decompressor.unconsumed_tail
             self._hold(len(piece))
             chunks.append(piece)

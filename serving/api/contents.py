@@ -54,9 +54,7 @@ class RawContents:
         """Return the numbers; see `Contents`."""
         size = np.dtype(dtype).itemsize
         if len(self.content) % size:
-            raise ContentsError(
-                f"has {len(self.content):,} bytes, which is not a multiple of {size}"
-            )
+            raise ContentsError(f"has {len(self.content):,} bytes, not a multiple of {size}")
         check_count(len(self.content) // size, count)
         return np.frombuffer(self.content, dtype)
 

@@ -118,8 +118,8 @@ def document() -> dict[str, Any]:
                 description="Send uint8 [N, 28, 28], 255 is ink, as JSON or as N x 784 raw bytes. "
                 "Concurrent requests are answered in one batch. With `Accept: "
                 "application/octet-stream`, the answer is a NumPy file (.npy) with one row per "
-                "picture, the fields `digit`, `confidence`, `typicality`, `accepted`, `reason` and "
-                "`probabilities`, and the headers `X-Model` and `X-Model-Version`.",
+                "picture (fields `digit`, `confidence`, `typicality`, `accepted`, `reason` and "
+                "`probabilities`) and the headers `X-Model` and `X-Model-Version`.",
             ),
             "/models": path_item(
                 "models",

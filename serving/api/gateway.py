@@ -39,14 +39,10 @@ ID = ID_HEADER.encode("ascii")
 
 # Our errors for BentoML's, by HTTP status.
 ERROR_BY_STATUS: dict[int, Refusal] = {
-    400: errors.InvalidRequest(
-        "This address does not accept such a request. See / for what it accepts."
-    ),
+    400: errors.InvalidRequest("This address cannot take such a request. See / for details."),
     404: errors.NotFound("There is nothing at this address. See / for all addresses."),
-    415: errors.UnsupportedBody(
-        "This address does not accept a body of this type. See / for what it accepts."
-    ),
-    503: Overloaded("The service is not ready, or busy. Try again in a second."),
+    415: errors.UnsupportedBody("This address takes no body of this type. See / for details."),
+    503: Overloaded("The service is busy, or not ready. Try again in a second."),
     504: errors.TookTooLong("The answer took too long. Send less at a time."),
 }
 
@@ -270,7 +266,7 @@ class _RewriteErrors:
     def _error(self, status: int, headers: Mapping[bytes, bytes]) -> Refusal:
         if status == STATUS[errors.MethodNotAllowed.code]:
             return errors.MethodNotAllowed(
-                "This address does not accept this method. See / for what it accepts.",
+                "This address does not accept this method. See / for details.",
                 headers.get(b"allow", b"").decode("ascii"),
             )
         if status in ERROR_BY_STATUS:

@@ -250,7 +250,7 @@ def _session(artifact: Artifact, provider: Provider) -> onnxruntime.InferenceSes
 
 
 def _fault(provider: Provider, what: str, error: Exception) -> Exception:
-    """Convert an exception of ONNX Runtime, which has no base class of its own."""
+    """Convert an exception of ONNX Runtime; its exceptions share no base class."""
     if provider is Provider.CPU:  # always available, so the file is at fault
         return ContractError(f"{what}: {error}")
     # Only ONNX Runtime's log names the missing library or driver.

@@ -120,11 +120,9 @@ def row_groups(url: str, column: str | None) -> Iterator[Shard]:
         return
     binary = [field.name for field in schema if _holds_pictures(field.type)]
     if column is None and len(binary) != 1:
-        raise SourceError(
-            f"{url} has {len(binary)} columns of binary values; choose one with --column"
-        )
+        raise SourceError(f"{url} has {len(binary)} binary columns; choose one with --column")
     if column is not None and column not in binary:
-        raise SourceError(f"{url} has no column {column!r} of binary values")
+        raise SourceError(f"{url} has no binary column {column!r}")
     integers = [field.name for field in schema if pa.types.is_integer(field.type)]
     label = next((name for name in integers if name in {"label", "labels", "digit"}), None)
     start = 0

@@ -30,9 +30,7 @@ def find_shards(source: str, column: str | None = None) -> list[Shard]:
         SourceError: There are no files, or a file does not have the format of its name.
     """
     if "::" in source:
-        raise SourceError(
-            f"{source} is a chained URL, which is not supported; unpack the archive first"
-        )
+        raise SourceError(f"{source} is a chained URL; unpack the archive first")
     try:
         filesystem, path = url_to_fs(source)
     except (ValueError, ImportError) as error:

@@ -221,9 +221,7 @@ async def watch_process() -> None:
     cpu, statm = _cpu_seconds.labels(), Path("/proc/self/statm")
     memory = _memory.labels() if statm.exists() else None  # only on Linux
     while True:
-        cpu.set(
-            round(time.process_time(), 2)
-        )  # rounded, or an idle worker would write its file each second
+        cpu.set(round(time.process_time(), 2))  # or an idle worker would write it each second
         if memory is not None:
             memory.set(int(statm.read_bytes().split()[1]) * resource.getpagesize())
         await asyncio.sleep(MEASURE_SECONDS)

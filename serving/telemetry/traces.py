@@ -1,8 +1,8 @@
 """OpenTelemetry traces: a span per request, with child spans for decoding and the network.
 
-Tracing is off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set. The SDK reads all other `OTEL_*`
-variables. Names follow the semantic conventions (https://opentelemetry.io/docs/specs/semconv/), or
-begin with `qmnist`.
+Tracing is off unless `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set.
+The SDK reads the other `OTEL_*` variables. Names follow the semantic conventions
+(https://opentelemetry.io/docs/specs/semconv/), or begin with `qmnist`.
 """
 
 import os

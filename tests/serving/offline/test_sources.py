@@ -408,10 +408,10 @@ def test_the_column_must_be_clear(tmp_path: Path) -> None:
     path = tmp_path / "digits.parquet"
     pq.write_table(pa.table({"one": [SEVEN], "other": [DAMAGED], "name": ["a"]}), path)
     with pytest.raises(
-        SourceError, match="has 2 columns of binary values; choose one with --column"
+        SourceError, match="has 2 binary columns; choose one with --column"
     ):
         find_shards(str(path))
-    with pytest.raises(SourceError, match="has no column 'name' of binary values"):
+    with pytest.raises(SourceError, match="has no binary column 'name'"):
         find_shards(str(path), "name")
     assert encoded(find_shards(str(path), "other")) == {"digits.parquet#0": (DAMAGED, -1)}
 
