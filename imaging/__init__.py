@@ -1,4 +1,4 @@
-"""Turn the bytes of any picture into pixels in QMNIST's form: uint8 `[28, 28]`, 255 is ink.
+"""Turns the bytes of any picture into pixels in QMNIST's form: uint8 `[28, 28]`, 255 is ink.
 
 Four steps: `decoding` (bytes to shades), `ink` (shades to ink), `strokes` (all ink to the digit's,
 without printed `lines`), `form` (the digit's ink to 28 x 28). `reading` separates several digits.

@@ -1,4 +1,4 @@
-"""Decode a picture's bytes to shades or colours, upright and no larger than requested.
+"""Decodes a picture's bytes to shades or colours, upright and no larger than requested.
 
 Pillow decodes all formats, HEIC with libheif, and can decode a JPEG at a reduced size in a fraction
 of the time. OpenCV, which is faster, decodes the PNG files of data sets and processes the pixels.

@@ -1,4 +1,4 @@
-"""Bring the ink of one digit into QMNIST's form.
+"""Brings the ink of one digit into QMNIST's form.
 
 QMNIST has the form of MNIST: the box of the ink is scaled to a longest side of 20 pixels, keeping
 the aspect, and placed with the ink's centre of mass at the centre of 28 x 28 (LeCun et al.,

@@ -1,4 +1,4 @@
-"""Extract the main picture of a HEIF file (HEIC, AVIF), within limits.
+"""Extracts the main picture of a HEIF file (HEIC, AVIF), within limits.
 
 A phone's file also holds thumbnails, depth, metadata and other pictures. The decoding libraries
 read all of it and copy shared parts once per picture, so a few megabytes can take minutes.

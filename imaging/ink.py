@@ -1,4 +1,4 @@
-"""Find the ink in a decoded picture: its strength at each pixel, on any paper.
+"""Finds the ink in a decoded picture: its strength at each pixel, on any paper.
 
 Ink is whatever differs from the paper around it, in the mix of colours with the most contrast. The
 paper is what borders the picture, or a sheet that lies in it; its shade may vary, as in a shadow.

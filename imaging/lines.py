@@ -1,4 +1,4 @@
-"""Find printed lines: ruled and squared paper, the sides of a form's cells, frames.
+"""Finds printed lines: ruled and squared paper, the sides of a form's cells, frames.
 
 A printed line is straight, thin, and longer than a digit. It runs from a border of the picture or
 another printed line to another; anything else that is straight may be a digit's stroke. Lines are

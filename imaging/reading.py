@@ -1,4 +1,4 @@
-"""Find several digits in one picture: group strokes, separate touching digits, put them in order.
+"""Finds several digits in one picture: groups strokes, separates touching digits, orders them.
 
 A line of writing is a row of pieces: its strokes, cut wherever digits may touch. Only the network
 can tell which neighbouring pieces form a digit, so every plausible combination is returned, with a

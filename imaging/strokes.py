@@ -1,4 +1,4 @@
-"""Find the digit in the ink: remove the paper's lines, a scanner's edges and specks."""
+"""Finds the digit in the ink: removes the paper's lines, a scanner's edges and specks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

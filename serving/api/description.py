@@ -136,7 +136,7 @@ def document() -> dict[str, Any]:
                 "`logits`, `probabilities` and `typicality`. Its SHA-256 is on the card.",
             ),
             "/livez": _health("livez", "Whether the process is alive"),
-            "/healthz": _health("healthz", "The same"),
+            "/healthz": _health("healthz", "The same as /livez"),
             "/readyz": _health("readyz", "Whether the service accepts requests", errors.Overloaded),
             "/metrics": path_item(
                 "metrics",

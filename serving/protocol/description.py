@@ -48,7 +48,7 @@ def document() -> dict[str, Any]:
             "/v2": _get(
                 "server_metadata", "The server's name, version and extensions", "ServerMetadata"
             ),
-            "/v2/": _get("server_metadata_slash", "The same", "ServerMetadata"),
+            "/v2/": _get("server_metadata_slash", "The same as /v2", "ServerMetadata"),
             "/v2/health/live": _get(
                 "server_live", "Whether the server is alive", "Live", (), needs_key=False
             ),

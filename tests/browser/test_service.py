@@ -97,7 +97,7 @@ def test_a_model_without_thresholds(page: Page) -> None:
     answer_otherwise(page, "deeper", confidence=0.5, accepted=None)
     draw(page, digit(7))
     expect(page.locator("#verdict")).to_have_text(
-        "Confidence: 50.0 %. This model has no thresholds to accept it."
+        "Confidence: 50.0 %. This model has no acceptance thresholds."
     )
     expect(page.get_by_role("meter", name="Confidence")).to_be_visible()
 

@@ -53,7 +53,7 @@ export function verdict({ digits }, card) {
   }
   const [{ accepted, confidence, reason }] = digits;
   const sure = percent(confidence).replace(">", "more than");
-  if (accepted === null) return `Confidence: ${sure}. This model has no thresholds to accept it.`;
+  if (accepted === null) return `Confidence: ${sure}. This model has no acceptance thresholds.`;
   if (accepted) return `Accepted: ${sure} confidence.`;
   if (reason === "atypical") return "Not accepted: this does not look like a digit.";
   const wanted = card.calibration.acceptance?.confidence;
