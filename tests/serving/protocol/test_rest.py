@@ -278,10 +278,10 @@ WRONG: list[tuple[str, bytes | dict[str, Any], str]] = [
     ),
     ("null", request(images(data=[None])), "'images' has values"),
     ("text", request(images(data=["0"] * 784)), "'images' has values"),
-    ("ragged", request(images(data=[[[0] * 28] * 27 + [[0] * 27]])), "'images' has values"),
-    ("hollow", request(images(data=[[[]] * 28])), "'images' has values"),
+    ("ragged", request(images(data=[[[0] * 28] * 27 + [[0] * 27]])), "'images' has data"),
+    ("hollow", request(images(data=[[[]] * 28])), "'images' has data"),
     ("too many values", request(images(data=[[[]] * 10**5])), "more than 62,032 values"),
-    ("two deep", request(images(data=[[0] * 28] * 28)), "'images' has values"),
+    ("two deep", request(images(data=[[0] * 28] * 28)), "'images' has data"),
     ("no data", request({k: v for k, v in images().items() if k != "data"}), "'images' has nei"),
     ("beyond one", request({**FP32, "data": [1.5] * 784}), "'images_fp32' has values"),
     ("beyond FP32", request({**FP32, "data": [1e300] * 784}), "'images_fp32' has values"),
@@ -379,7 +379,7 @@ def test_elements_that_end_in_the_middle(asked: Client) -> None:
 
 def test_a_body_that_ends_too_early(asked: Client) -> None:
     assert "too early" in asked.error(gzip.compress(b"{}")[:-4], Content_Encoding="gzip")
-    assert "not compressed" in asked.error(b"{}", Content_Encoding="gzip")
+    assert "does not match" in asked.error(b"{}", Content_Encoding="gzip")
     sent: list[Message] = []
 
     async def run() -> None:
