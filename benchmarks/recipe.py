@@ -9,6 +9,7 @@ on other people's pictures, if there are any. No test digit is read.
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -25,7 +26,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.wild import find_digits, look_at
+from benchmarks.wild import find_digits
+from imaging import look, open_picture
+from imaging.errors import PictureError
 from training import dataset
 from training.dataset import Digits
 from training.evaluation import accuracy
@@ -36,6 +39,7 @@ from training.synthetic import negatives
 from training.synthetic.arrival import arrive
 from training.synthetic.pictures import learned_from
 
+MAX_PIXELS = 40_000_000  # the service's default
 AFFINE_ONLY = Augmentation(elastic=0)
 ELASTIC_ONLY = Augmentation(rotation=0, scale=0, shear=0, shift=0)
 PICTURES = STRONG.pictures or PicturesRecipe()
@@ -105,10 +109,12 @@ def printed() -> Digits:
 def others(folder: Path) -> Iterator[tuple[str, Digits]]:
     """Look at other people's pictures; those in which no digit is found are left out."""
     for group, pictures in find_digits(folder).items():
-        seen = {each: look_at(each.path) for each in pictures}
-        found = {each: pixels for each, pixels in seen.items() if not isinstance(pixels, str)}
-        labels = np.array([int(each.text) for each in found])
-        yield group, labelled(np.stack(list(found.values())), labels)
+        pixels, labels = [], []
+        for picture in pictures:
+            with suppress(PictureError):
+                pixels.append(look(open_picture(picture.path.read_bytes(), MAX_PIXELS)).pixels)
+                labels.append(int(picture.label))
+        yield group, labelled(np.stack(pixels), np.array(labels))
 
 
 def labelled(pixels: np.ndarray, labels: np.ndarray) -> Digits:

@@ -1,22 +1,24 @@
-"""How right the service is on pictures that other people made.
+"""Measure how often the service is right on pictures that other people made.
 
-    python benchmarks/wild.py FOLDER [--model deeper] [--notebook-models DIR] [--mistakes FILE]
+    .venv-dev/bin/python benchmarks/wild.py FOLDER [--json FILE] [--mistakes FILE]
 
-Below FOLDER, each picture in a folder named 0 to 9 is of that digit, and each `labels.tsv` lists
-pictures beside it and the digits in them: `|` is the next line, and spaces count for nothing. They
-go through `imaging` and the network as in `/predict` and `/read`; a picture that gets no answer
-counts as wrong. Two baselines stand beside each network: itself on what Pillow's resize alone makes
-of the pictures, and the network of the same name in `--notebook-models`, trained by the notebook's
-recipe, on what `imaging` makes of them.
+Below FOLDER, each picture in a folder named 0 to 9 shows that digit, and each `labels.tsv` lists
+pictures in its folder and the digits in them: `|` starts the next line, and spaces are ignored. The
+first go to `/predict` of a running service, the others to `/read`, and the notebook's model and the
+default model answer. An error counts as a wrong answer. For comparison, both models also get
+what Pillow's resize alone makes of the pictures of one digit, through `/classify`.
 """
 
-import multiprocessing
+import json
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, NamedTuple
 
+import httpx
 import numpy as np
 import typer
 from numpy.typing import NDArray
@@ -26,104 +28,121 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from imaging import SIDE, Candidate, look, look_for_all, open_picture
-from imaging.errors import PictureError
-from serving.inference import artifacts, reader
-from serving.inference.classifier import Classifier
-from serving.settings import Provider
+from benchmarks.servers import ours, running
+from benchmarks.tables import table, write
 
-T = TypeVar("T")
-
-MODELS = Path(__file__).parent.parent / "models"
-MAX_PIXELS = 40_000_000
-LIGHT = 128  # of 255: what is lighter than this on average is dark on light
-CHUNK = 16  # pictures that a process looks at in one go
+MODELS = ("notebook", "deeper")
+RESIZE, SERVICE = "Pillow's resize", "the service"
+SIDE = 28
+LIGHT = 128  # of 255: a picture that is lighter than this on average is dark on light
+CLIENTS = 4  # requests at a time
+BINARY = {"Content-Type": "application/octet-stream"}
 
 console = Console(stderr=True)
 
 
-class Labelled(NamedTuple):
+class Picture(NamedTuple):
     """A picture, and the digits in it, line by line."""
 
     path: Path
-    text: str
+    label: str
 
 
 class Answer(NamedTuple):
-    """What is read in a picture, or an error's code; and whether each digit of it is accepted."""
+    """What a model reads in a picture that a system has made small, or an error's code."""
 
+    picture: str
+    label: str
+    system: str
+    model: str
     text: str
     accepted: bool
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Where labelled pictures are.")],
-    model: Annotated[list[str] | None, typer.Option(help="Of models/; or all of them.")] = None,
-    notebook_models: Annotated[
-        Path | None, typer.Option(help="Models of the same names, by the notebook's recipe.")
-    ] = None,
-    mistakes: Annotated[Path | None, typer.Option(help="List what is read wrong here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts here.")] = None,
+    mistakes: Annotated[Path | None, typer.Option(help="List the wrong answers here.")] = None,
 ) -> None:
-    """Print the tables."""
-    digits, strings = find_digits(folder), find_strings(folder)
-    paths = [[each.path for group in kind.values() for each in group] for kind in (digits, strings)]
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-
-        def made(function: Callable[[Path], T], paths: list[Path], what: str) -> dict[Path, T]:
-            found = pool.map(function, paths, chunksize=CHUNK)
-            shown = track(found, what, len(paths), console=console, transient=True)
-            return dict(zip(paths, shown, strict=True))
-
-        resized = made(resize, paths[0], "Pillow's resize")
-        looked = made(look_at, paths[0], "one digit")
-        candidates = made(look_for_all_in, paths[1], "several digits")
-    names = model or sorted(path.name for path in MODELS.iterdir())
-    wrong: list[str] = []
-    print("| one digit | pictures | seen by | right | accepted | right of accepted |")
-    print("| --- | ---: | --- | ---: | ---: | ---: |")
-    for group, pictures in digits.items():
-        for name in names:
-            served = load(MODELS / name)
-            answers = classify(served, [resized[each.path] for each in pictures])
-            print_row(group, pictures, f"Pillow's resize, `{name}`", answers)
-            seen = [looked[each.path] for each in pictures]
-            if notebook_models is not None:
-                answers = classify(load(notebook_models / name), seen)
-                print_row(group, pictures, f"`imaging`, the notebook's `{name}`", answers)
-            answers = classify(served, seen)
-            print_row(group, pictures, f"`imaging`, `{name}`", answers)
-            wrong += listed(name, pictures, answers)
-    print("\n| several digits | pictures | seen by | right | accepted | right of accepted |")
-    print("| --- | ---: | --- | ---: | ---: | ---: |")
-    for group, pictures in strings.items():
-        for name in names:
-            served = load(MODELS / name)
-            answers = [read(served, candidates[each.path]) for each in pictures]
-            print_row(group, pictures, f"`imaging`, `{name}`", answers)
-            wrong += listed(name, pictures, answers)
+    """Print a table of how many pictures of each group are read right."""
+    groups = [(*group, ask_for_one) for group in find_digits(folder).items()]
+    groups += [(*group, ask_for_all) for group in find_strings(folder).items()]
+    rows, wrong = [], []
+    with (
+        running(ours()) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        ThreadPoolExecutor(CLIENTS) as threads,
+    ):
+        for name, pictures, ask in groups:
+            found = threads.map(partial(ask, client), pictures)
+            answers = list(chain.from_iterable(track(found, name, len(pictures), console=console)))
+            rows += count(name, answers)
+            wrong += [each._asdict() for each in answers if each.text != each.label]
+    table(
+        {
+            "pictures": "{group}",
+            "number": "{pictures:,}",
+            "made small by": "{system}",
+            "model": "`{model}`",
+            "right": "{right_share}",
+            "accepted": "{accepted_share}",
+            "right of accepted": "{right_of_accepted}",
+        },
+        rows,
+    )
+    write(json_file, {"rows": rows})
     if mistakes is not None:
-        mistakes.write_text("".join(wrong), encoding="utf-8")
+        mistakes.write_text("".join(json.dumps(each) + "\n" for each in wrong), encoding="utf-8")
 
 
-def find_digits(folder: Path) -> dict[str, list[Labelled]]:
+def find_digits(folder: Path) -> dict[str, list[Picture]]:
     """Find pictures of one digit, by the folder that holds the digits' folders."""
-    groups: dict[str, list[Labelled]] = {}
+    groups: dict[str, list[Picture]] = {}
     for place in sorted(path for path in folder.rglob("[0-9]") if path.is_dir()):
-        pictures = [Labelled(path, place.name) for path in sorted(place.iterdir())]
+        pictures = [Picture(path, place.name) for path in sorted(place.iterdir())]
         groups.setdefault(str(place.parent.relative_to(folder)), []).extend(pictures)
     return groups
 
 
-def find_strings(folder: Path) -> dict[str, list[Labelled]]:
-    """Find pictures of several digits, by the folder that they are in."""
+def find_strings(folder: Path) -> dict[str, list[Picture]]:
+    """Find pictures of several digits, by their folder."""
     groups = {}
-    for table in sorted(folder.rglob("labels.tsv")):
-        rows = (line.split("\t") for line in table.read_text(encoding="utf-8").splitlines())
-        groups[str(table.parent.relative_to(folder))] = [
-            Labelled(table.parent / name, text.replace("|", "\n").replace(" ", ""))
+    for labels in sorted(folder.rglob("labels.tsv")):
+        rows = (line.split("\t") for line in labels.read_text(encoding="utf-8").splitlines())
+        groups[str(labels.parent.relative_to(folder))] = [
+            Picture(labels.parent / name, text.replace("|", "\n").replace(" ", ""))
             for name, text in rows
         ]
     return groups
+
+
+def ask_for_one(client: httpx.Client, picture: Picture) -> list[Answer]:
+    """Ask each model for the digit, on a plain resize and on the picture itself."""
+    pixels = resize(picture.path).tobytes()
+    resized = []
+    for model in MODELS:
+        found = client.post("/classify", params={"model": model}, content=pixels, headers=BINARY)
+        said = found.raise_for_status().json()
+        digit, accepted = str(said["digits"][0]), said.get("accepted") == [True]
+        resized.append(Answer(str(picture.path), picture.label, RESIZE, model, digit, accepted))
+    return resized + [ask(client, "/predict", picture, model) for model in MODELS]
+
+
+def ask_for_all(client: httpx.Client, picture: Picture) -> list[Answer]:
+    """Ask each model for all digits of a picture."""
+    return [ask(client, "/read", picture, model) for model in MODELS]
+
+
+def ask(client: httpx.Client, endpoint: str, picture: Picture, model: str) -> Answer:
+    """Ask a model about a picture as it is."""
+    content = picture.path.read_bytes()
+    said = client.post(endpoint, params={"model": model}, content=content).json()
+    if "error" in said:
+        text, accepted = said["error"]["code"], False
+    else:
+        text = str(said["digit"] if "digit" in said else said["text"])
+        accepted = all(each.get("accepted") for each in said.get("digits", [said]))
+    return Answer(str(picture.path), picture.label, SERVICE, model, text, accepted)
 
 
 def resize(path: Path) -> NDArray[np.uint8]:
@@ -134,69 +153,24 @@ def resize(path: Path) -> NDArray[np.uint8]:
     return np.asarray(shades.resize((SIDE, SIDE)))
 
 
-def look_at(path: Path) -> NDArray[np.uint8] | str:
-    """Look at a picture as `/predict` does; uint8 `[28, 28]`, or an error's code."""
-    try:
-        return look(open_picture(path.read_bytes(), MAX_PIXELS)).pixels
-    except PictureError as error:
-        return error.code
-
-
-def look_for_all_in(path: Path) -> list[list[Candidate]] | str:
-    """Look at a picture as `/read` does; or return an error's code."""
-    try:
-        return look_for_all(open_picture(path.read_bytes(), MAX_PIXELS))
-    except PictureError as error:
-        return error.code
-
-
-def load(folder: Path) -> Classifier:
-    """Load a model."""
-    return Classifier(artifacts.load(folder), Provider.CPU)
-
-
-def classify(classifier: Classifier, seen: list[NDArray[np.uint8] | str]) -> list[Answer]:
-    """Answer with the digit of each picture."""
-    pixels = [each for each in seen if not isinstance(each, str)]
-    found = classifier.predict(np.stack(pixels)).rows() if pixels else iter(())
-    return [
-        Answer(each, accepted=False)
-        if isinstance(each, str)
-        else Answer(str((row := next(found)).digit), bool(row.accepted))
-        for each in seen
-    ]
-
-
-def read(classifier: Classifier, found: list[list[Candidate]] | str) -> Answer:
-    """Answer with all digits of a picture."""
-    if isinstance(found, str):
-        return Answer(found, accepted=False)
-    lines = reader.read(classifier, found)
-    accepted = all(digit.prediction.accepted for line in lines for digit in line)
-    return Answer(reader.text(lines), accepted)
-
-
-def print_row(group: str, pictures: list[Labelled], system: str, answers: list[Answer]) -> None:
-    """Print what share is right and accepted."""
-    right = [answer.text == each.text for each, answer in zip(pictures, answers, strict=True)]
-    accepted = sum(answer.accepted for answer in answers)
-    both = sum(
-        is_right and answer.accepted for is_right, answer in zip(right, answers, strict=True)
-    )
-    of_accepted = f"{both / accepted:.1%}" if accepted else ""
-    print(
-        f"| {group} | {len(pictures):,} | {system} | {sum(right) / len(right):.1%} | "
-        f"{accepted / len(right):.1%} | {of_accepted} |",
-        flush=True,
-    )
-
-
-def listed(model: str, pictures: list[Labelled], answers: list[Answer]) -> Iterator[str]:
-    """List the mistakes: model, picture, label, answer, whether it was accepted."""
-    for (path, text), answer in zip(pictures, answers, strict=True):
-        if answer.text != text:
-            row = (model, path, text, answer.text, answer.accepted)
-            yield "\t".join(repr(str(each))[1:-1] for each in row) + "\n"
+def count(group: str, answers: list[Answer]) -> Iterator[dict[str, object]]:
+    """Count the right and the accepted answers of each system and model."""
+    for system, model in dict.fromkeys((each.system, each.model) for each in answers):
+        own = [each for each in answers if (each.system, each.model) == (system, model)]
+        accepted = [each for each in own if each.accepted]
+        both = sum(each.text == each.label for each in accepted)
+        yield {
+            "group": group,
+            "system": system,
+            "model": model,
+            "pictures": len(own),
+            "right": (right := sum(each.text == each.label for each in own)),
+            "accepted": len(accepted),
+            "right_accepted": both,
+            "right_share": f"{right / len(own):.1%}",
+            "accepted_share": f"{len(accepted) / len(own):.1%}",
+            "right_of_accepted": f"{both / len(accepted):.1%}" if accepted else "",
+        }
 
 
 if __name__ == "__main__":

@@ -34,15 +34,15 @@ def test_a_python_that_is_too_old_is_said_in_a_sentence(tmp_path: Path, goal: st
     made = make(tmp_path, goal, f"PYTHON={old}")
     assert made.returncode == 2
     (line,) = made.stderr.splitlines()
-    sentence = f"Python 3.11 or newer is needed, and {old} is 3.9.18. Name another: make {goal} "
-    assert sentence in line
+    assert f"This project needs Python 3.11 or newer, but {old} is 3.9.18." in line
+    assert f"Choose another: make {goal} " in line
     assert made.stdout == ""
     assert not list(tmp_path.glob(".venv*"))
 
 
 def test_so_is_one_that_is_not_there(tmp_path: Path) -> None:
     made = make(tmp_path, "PYTHON=no-python")
-    assert "and no-python is not there. Name another: make serve " in made.stderr
+    assert "but no-python is not installed. Choose another: make serve " in made.stderr
     assert not list(tmp_path.glob(".venv*"))
 
 

@@ -1,5 +1,6 @@
-"""The project's own files: what runs on GitHub, releases, the citation."""
+"""The project's own files: what runs on GitHub, releases, the citation, quoted messages."""
 
+import errno
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from artifact import CARD_FILE
 from serving import __version__
 from tests.conftest import ROOT
 
@@ -46,8 +48,8 @@ def notes(tag: str) -> subprocess.CompletedProcess[str]:
 def test_a_tag_of_another_version_has_no_notes() -> None:
     done = notes("v999.0")
     assert done.returncode == 1
-    assert (
-        done.stderr == f"The tag is v999.0, and the version {__version__}; tag it v{__version__}.\n"
+    assert done.stderr == (
+        f"The tag is v999.0, but the version in the code is {__version__}. Tag it v{__version__}.\n"
     )
 
 
@@ -65,3 +67,18 @@ def test_the_citation_is_of_this_version() -> None:
     assert citation["version"] == __version__
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{__version__}] - {citation['date-released']}\n" in changelog
+
+
+def test_troubleshooting_quotes_real_messages() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(PYTHON)", "python3")
+    code = [path.read_text(encoding="utf-8") for path in (ROOT / "serving").rglob("*.py")]
+    # A message may be several literals; on the page, `…` replaces what differs.
+    said = re.sub(r'"\s*f?"', "", "\n".join([makefile, *code]))
+    said = re.sub(r"\{EXECUTION_PROVIDERS\[provider\]\}|\{wanted\}", "CUDAExecutionProvider", said)
+    said = said.replace("{CARD_FILE}", CARD_FILE)
+    said = said.replace("{error.strerror}", os.strerror(errno.EADDRINUSE))
+    messages = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
+    assert len(messages) > 5
+    for part in (part for message in messages for part in message.split("…")):
+        assert part in said, part

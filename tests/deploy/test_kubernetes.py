@@ -3,6 +3,7 @@
 import copy
 import importlib
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from serving.telemetry import metrics
 from tests.conftest import COMMITTED_MODELS, ROOT, StartServer
 from tests.deploy.manifests import (
     AT_REST,
+    DEPLOY,
+    KUBECTL,
     OVERLAYS,
     Resource,
     autoscaler,
@@ -60,6 +63,19 @@ def check(resource: Resource, version: str) -> None:
 def test_an_overlay_is_valid(overlay: str, version: str) -> None:
     for resource in rendered(overlay).values():
         check(resource, version)
+
+
+def test_the_overlay_in_the_document_is_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    ((name, text),) = re.findall(r"```yaml\n# deploy/kubernetes/(\S+)\n(.+?)```", page, re.DOTALL)
+    file = shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes") / name
+    file.parent.mkdir()
+    file.write_text(text, encoding="utf-8")
+    made = subprocess.run(
+        [KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True
+    ).stdout
+    for resource in yaml.safe_load_all(made):
+        check(resource, VERSIONS[-1])
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "NetworkPolicy", *ADDED])

@@ -17,9 +17,6 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.protocol import statistics
-from serving.telemetry import metrics
-from serving.telemetry.counts import FAMILIES
 from tests.conftest import ROOT
 from tests.pictures import drawn
 
@@ -185,15 +182,3 @@ def test_compose_and_prometheus_take_their_files() -> None:
     (job,) = prometheus["scrape_configs"]
     (down,) = (alert for alert in alerts() if alert["alert"] == "DigitsDown")
     assert f'job="{job["job_name"]}"' in down["expr"]
-
-
-def test_the_document_has_every_metric_and_its_labels() -> None:
-    assert statistics.__name__ in sys.modules, "all have been made"
-    rows = re.findall(
-        r"^\| `(\w+)` \|([^|]*)\|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE
-    )
-    documented = {name.removesuffix("_total"): of for name, of in rows if not name.isupper()}
-    assert documented.keys() == FAMILIES.keys()
-    for name, family in FAMILIES.items():
-        labels = set(re.findall(r"`(\w+)`", documented[name]))
-        assert labels == set(family.label_names) - set(metrics.BENTOMLS_LABELS)

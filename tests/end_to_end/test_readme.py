@@ -105,3 +105,54 @@ def test_the_accuracies_are_the_results(network: NetworkName) -> None:
     for recipe, accuracy in shown.items():
         found = load_results(ROOT / "results", recipe, network)
         assert accuracy == f"{100 * mean(result.accuracy('test10k') for result in found):.2f}"
+
+
+def test_the_shares_of_other_peoples_pictures_are_those_measured() -> None:
+    rows = json.loads((ROOT / "docs" / "imaging" / "wild.json").read_text(encoding="utf-8"))["rows"]
+    shares = {
+        (each["group"], each["system"], each["model"]): each["right_share"].rstrip("%")
+        for each in rows
+    }
+    for group in ("scans", "boxes", "drawings", "crops"):
+        resized, ours = ("Pillow's resize", "notebook"), ("Pillow's resize", "deeper")
+        cells = [shares[group, *each] for each in (resized, ours, ("the service", "deeper"))]
+        assert f"| {cells[0]} | {cells[1]} | **{cells[2]}** |" in README, group
+
+
+def test_the_speeds_are_those_measured() -> None:
+    peers = json.loads((ROOT / "docs" / "performance" / "peers.json").read_text(encoding="utf-8"))
+    faster = {(each["picture"], each["server"]): each["ours_is_faster"] for each in peers["rows"]}
+    small = [
+        f"{faster['28 x 28', server]:.{digits}f} times"
+        for server, digits in [
+            ("FastAPI, Pillow's resize", 1),
+            ("MLServer", 1),
+            ("LitServe, form", 0),
+            ("BentoML, plain, form", 0),
+        ]
+    ]
+    assert re.findall(r"[\d.]+ times", README)[:4] == small
+    drawings = [
+        faster[f"280 x 280 {kind}", f"FastAPI, Pillow's resize{form}"]
+        for kind in ("grey", "RGBA")
+        for form in ("", ", form")
+    ]
+    assert f"{min(drawings):.1f} to {max(drawings):.1f} times" in README
+
+
+def test_what_is_accepted_and_refused_is_on_the_card() -> None:
+    card = json.loads((ROOT / "models" / "deeper" / "card.json").read_text(encoding="utf-8"))
+    refused = {
+        kind: f"{100 * each['refused'] / each['total']:.0f} %"
+        for kind, each in card["rejection"].items()
+    }
+    tested = card["evaluation"]["test10k"]
+    accepted, right = tested["accepted"], tested["accepted_correct"]
+    text = README.replace("\n", " ")
+    assert f"accepts {accepted:,}, and {right:,} of these are right" in text
+    assert f"{refused['letters']} of letters, {refused['scribbles']} of scribbles" in text
+    assert f"{refused['halves']} of the pictures that join two halves" in text
+    assert f"the error is {100 * tested['calibration_error']:.2f} %" in text
+    for kind in ("lookalikes", "printed digits"):
+        each = card["rejection"][kind]
+        assert f"{each['refused']} of {each['total']}" in text, kind

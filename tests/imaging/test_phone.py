@@ -1,5 +1,6 @@
 """Photographs as phones save them, coded by other libraries than the ones that read them."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,11 +69,17 @@ def test_ink_on_nothing_is_seen(brand: bytes, encode: Callable[[Image.Image], Fr
     assert np.abs(np.subtract(found, box_of(drawn.encode(picture)))).max() <= 2
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux alone has it")
+def test_an_encoder_leaves_the_priority_of_its_caller() -> None:
+    phone.av1(drawn.on_paper(7))
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 def test_ffmpegs_own_avif() -> None:
     picture, file = drawn.on_paper(7), BytesIO()
     import av  # noqa: PLC0415  the fast tests collect this, and have no FFmpeg
 
-    with av.open(file, "w", format="avif") as container:
+    with phone.usual_priority(), av.open(file, "w", format="avif") as container:
         stream = container.add_stream("libsvtav1", 1, options={"svtav1-params": "avif=1"})
         stream.width, stream.height, stream.pix_fmt = *picture.size, "yuv420p"
         frame = av.VideoFrame.from_ndarray(np.asarray(picture.convert("RGB")), "rgb24")

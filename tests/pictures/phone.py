@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -69,6 +70,24 @@ def tiled(
     return [Item(b"grid", grid(rows, columns, *picture.size), own, named), *tiles]
 
 
+@contextmanager
+def usual_priority() -> Iterator[None]:
+    """Give the calling thread back the priority that it had before SVT-AV1.
+
+    Where root runs it, SVT-AV1 makes the thread that calls it a real-time thread of the highest
+    priority, and leaves it so. All that the thread starts later, servers and browsers among it,
+    would inherit that and let nothing else run.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # not Linux
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def _encode(
     picture: Image.Image, codec: str, bits: int, options: dict[str, str]
 ) -> tuple[bytes, bytes]:
@@ -82,7 +101,8 @@ def _encode(
     context.options = options
     context.flags |= av.codec.context.Flags.global_header
     frame = av.VideoFrame.from_ndarray(np.asarray(picture.convert("RGB")), "rgb24")
-    packets = [*context.encode(frame.reformat(format=context.pix_fmt)), *context.encode(None)]
+    with usual_priority():
+        packets = [*context.encode(frame.reformat(format=context.pix_fmt)), *context.encode(None)]
     return bytes(context.extradata or b""), b"".join(map(bytes, packets))
 
 

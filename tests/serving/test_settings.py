@@ -1,23 +1,9 @@
-import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from serving import settings
 from serving.settings import Provider, Settings, SettingsError
-from tests.conftest import ROOT
-
-
-def test_the_defaults_are_those_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `QMNIST_(\w+)` \|([^|]*)\|", readme, re.MULTILINE)
-    shown: dict[str, Any] = {name.lower(): default.strip(" `") for name, default in rows}
-    assert shown.keys() == Settings.model_fields.keys()
-    shown["models"] = ROOT / shown["models"]
-    given = {name: value for name, value in shown.items() if value != ""}
-    assert Settings(**given) == Settings()
-    assert not any(getattr(Settings(), name) for name in shown.keys() - given.keys())
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
