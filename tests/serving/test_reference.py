@@ -230,7 +230,7 @@ def test_the_buckets_of_histograms() -> None:
         for row in rows(METRICS, "histogram")
     }
     assert documented == {
-        name: [float(bound) for bound, _ in family.told(family.new().numbers)[0][:-1]]
+        name: [float(bound) for bound, _ in family.arguments(family.new().numbers)[0][:-1]]
         for name, family in FAMILIES.items()
         if isinstance(family, Histogram)
     }
