@@ -407,9 +407,7 @@ def test_parquet_of_encoded_pictures(tmp_path: Path, kind: str) -> None:
 def test_the_column_must_be_clear(tmp_path: Path) -> None:
     path = tmp_path / "digits.parquet"
     pq.write_table(pa.table({"one": [SEVEN], "other": [DAMAGED], "name": ["a"]}), path)
-    with pytest.raises(
-        SourceError, match="has 2 binary columns; choose one with --column"
-    ):
+    with pytest.raises(SourceError, match="has 2 binary columns; choose one with --column"):
         find_shards(str(path))
     with pytest.raises(SourceError, match="has no binary column 'name'"):
         find_shards(str(path), "name")
