@@ -1,9 +1,9 @@
-"""What pictures cost, and what a worker says of itself when it has too much to do.
+"""Measure the cost of pictures, and the metrics of an overloaded worker.
 
-    python benchmarks/capacity.py measure --json docs/scaling/measured.json    # a minute
-    python benchmarks/capacity.py flood --json docs/scaling/flood.json         # three minutes
+    .venv-dev/bin/python benchmarks/capacity.py measure --json docs/scaling/measured.json  # 1 min
+    .venv-dev/bin/python benchmarks/capacity.py flood --json docs/scaling/flood.json       # 3 min
 
-The threshold by which `deploy/kubernetes` scales on requests in flight is the last line of `flood`.
+The last line of `flood` is the threshold on requests in flight by which `deploy/kubernetes` scales.
 """
 
 import statistics
@@ -30,20 +30,22 @@ from benchmarks.servers import Body, load, ours, peak_of, running  # noqa: E402
 from benchmarks.tables import console, table, write  # noqa: E402
 from benchmarks.targets import raw  # noqa: E402
 
-TARGET = 0.65  # of a core, which the autoscaler keeps a replica at, as in deploy/kubernetes
+TARGET = 0.65  # cores per replica that the autoscaler aims for, as in deploy/kubernetes
 
-CLIENTS = 4  # that ask at the same time while the CPU's time is measured
+CLIENTS = 4  # while CPU time is measured
 
-# Seconds of a flood: until all clients have their connections, while it is counted, and after that.
+# Seconds of a flood: for all clients to connect, to count, and to finish.
 SETTLING, COUNTING, ENDING = 15, 15, 5
 
-app = typer.Typer(help="What one worker carries.")
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")]
+app = typer.Typer(help="Measure what one worker carries.")
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Also write the figures to this file.")
+]
 
 
 @app.command()
 def measure(rounds: int = 3, seconds: int = 3, json_file: JsonFile = None) -> None:
-    """Measure what pictures of several sizes cost."""
+    """Measure the cost of pictures of several sizes."""
     kinds = pictures()
     found: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -83,7 +85,7 @@ def measure(rounds: int = 3, seconds: int = 3, json_file: JsonFile = None) -> No
 
 
 def show_measured(figures: dict[str, Any]) -> None:
-    """Print what pictures cost."""
+    """Print the cost of pictures."""
     columns = {
         "picture": "{picture}",
         "CPU ms": "{cpu_ms:.2f}",
@@ -102,7 +104,7 @@ def show_measured(figures: dict[str, Any]) -> None:
 
 @app.command()
 def flood(json_file: JsonFile = None) -> None:
-    """See what a worker says of itself when it has too much to do."""
+    """Measure the metrics of an overloaded worker."""
     small, _, large = pictures().items()
     cases = [(*kind, clients) for kind in (small, large) for clients in (16, 256)]
     rows: list[dict[str, Any]] = []
@@ -134,10 +136,10 @@ def flood(json_file: JsonFile = None) -> None:
 
 
 def flooded(url: str) -> tuple[dict[str, float], list[float]]:
-    """Look at a server that is loaded.
+    """Watch a loaded server.
 
     Returns:
-        What it counts a second, and the seconds that probes take, each over a new connection.
+        Its counts per second, and the seconds of health checks, each over a new connection.
     """
     before, began = counted(url), time.perf_counter()
     probes = []
@@ -152,7 +154,7 @@ def flooded(url: str) -> tuple[dict[str, float], list[float]]:
 
 
 def show_flood(figures: dict[str, Any]) -> None:
-    """Print what a worker says of itself, and the threshold that follows from it."""
+    """Print the metrics of an overloaded worker, and the threshold that follows from them."""
     columns = {
         "picture": "{picture}",
         "clients": "{clients}",
@@ -170,16 +172,16 @@ def show_flood(figures: dict[str, Any]) -> None:
 
 
 def threshold(figures: dict[str, Any]) -> float:
-    """Say how many requests in flight are, of the pictures that show the fewest, `TARGET`."""
+    """Return `TARGET` times the fewest requests in flight of any flood."""
     return float(TARGET * min(row["in_flight"] for row in figures["rows"]))
 
 
 def counted(url: str) -> dict[str, float]:
-    """Read what a server has counted so far.
+    """Read a server's counts so far.
 
     Returns:
-        Requests that were answered and refused, the seconds that they were there (`in_flight`), and
-        those of decoding and of the networks (`busy`).
+        The numbers of requests answered and refused, and the seconds that requests were in flight
+        and that decoding and the networks took (`busy`).
     """
     with urllib.request.urlopen(f"{url}/metrics") as response:  # noqa: S310  it is ours
         families = list(text_string_to_metric_families(response.read().decode()))
@@ -197,7 +199,7 @@ def counted(url: str) -> dict[str, float]:
 
 
 def pictures() -> dict[str, Body]:
-    """Pictures that people send."""
+    """Return pictures as people send them."""
     drawn = ROOT / "docs" / "seven.png"
     shades = np.asarray(Image.open(drawn).convert("L").resize((4_000, 3_000)), np.float64)
     noisy = shades + np.random.default_rng(0).normal(0, 4, shades.shape)

@@ -1,13 +1,14 @@
-"""CUDA beside the CPU: pictures a second by batch, and how far their probabilities lie apart.
+"""Compare CUDA with the CPU: pictures per second by batch size, and the difference of results.
 
     make GPU=1 .venv-gpu/installed
     .venv-gpu/bin/python benchmarks/gpu.py --json docs/performance/gpu.json
 
-Of the network alone, in one thread of the CPU and on the first GPU, with the pictures in memory as
-a request's would be, and as the service does it: it gives a batch to the CPU 256 pictures a call,
-because more take longer there, and to CUDA as a whole. The last line says for how many pictures
-both take equally long: `classifier.LEAST_ON_CUDA`, below which the service asks the CPU.
-Exit code 1 if a probability of any model differs by more than 1e-5, or if CUDA cannot be used.
+This measures the network alone, on one CPU thread and on the first GPU, with the pictures in
+memory. As in the service, the CPU gets a batch in calls of 256 pictures, because larger calls are
+slower per picture, and CUDA gets it whole. The last line gives the batch size at which both take
+equally long. `LEAST_ON_CUDA` in `classifier.py` is that number: below it the service uses the CPU.
+The exit code is 1 if a probability of any model differs by more than 1e-5, or if CUDA does not
+work.
 """
 
 import math
@@ -40,15 +41,15 @@ from tests.pictures import drawn  # noqa: E402
 BATCHES = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384)
 DRAWN = 1_000
 TOLERANCE = 1e-5
-SECONDS = 0.3  # a round
+SECONDS = 0.3  # per batch size and round
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Which model's speed is measured.")] = "deeper",
-    rounds: Annotated[int, typer.Option(help="How often all are measured in turn.")] = 5,
-    json: Annotated[Path | None, typer.Option(help="Where the figures go.")] = None,
+    model: Annotated[str, typer.Option(help="The model to time.")] = "deeper",
+    rounds: Annotated[int, typer.Option(help="How often to time each batch size.")] = 5,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
 ) -> None:
-    """Measure, and print two tables."""
+    """Measure speed and differences, and print them."""
     loaded = artifacts.load_all(ROOT / "models")
     try:
         on_cuda = {name: Network(each, Provider.CUDA) for name, each in loaded.items()}
@@ -73,39 +74,42 @@ def main(
         }
         for batch, of in speeds.items()
     ]
-    columns = {
-        "batch": "{batch:,}",
-        "CPU, a second": "{cpu:,.0f}",
-        "CUDA, a second": "{cuda:,.0f}",
-        "CUDA is": "{cuda_is:.2f} x",
-    }
-    table(columns, rows)
-    console.print()
-    columns = {
-        "probabilities differ by": "{name}",
-        "noise": "{noise:.1e}",
-        "drawn digits": "{drawn:.1e}",
-    }
-    table(columns, [{"name": name, **of} for name, of in apart.items()])
-    found, equal = card(), crossing(rows)
-    console.print(
-        f"\n{model} on {found}: CUDA takes no longer from {equal:.0f} pictures on", highlight=False
-    )
     figures = {
-        "card": found,
+        "card": card(),
         "model": model,
         "rounds": rounds,
         "rows": rows,
-        "crossing": equal,
+        "crossing": crossing(rows),
         "differences": apart,
     }
+    show(figures)
     write(json, figures)
     if not all(value <= TOLERANCE for of in apart.values() for value in of.values()):
         sys.exit(f"CUDA's probabilities differ from the CPU's by more than {TOLERANCE:g}.")
 
 
+def show(figures: dict[str, Any]) -> None:
+    """Print the speeds, the largest differences, and the batch size from which on CUDA pays."""
+    columns = {
+        "batch": "{batch:,}",
+        "CPU, pictures per second": "{cpu:,.0f}",
+        "CUDA": "{cuda:,.0f}",
+        "ratio": "{cuda_is:.2f}x",
+    }
+    table(columns, figures["rows"])
+    noise, drawn_digits = (
+        max(of[kind] for of in figures["differences"].values()) for kind in ("noise", "drawn")
+    )
+    console.print(
+        f"\nProbabilities differ by at most {noise:.1e} on noise and {drawn_digits:.1e} on drawn "
+        f"digits.\n{figures['model']} on {figures['card']}: CUDA is faster from "
+        f"{figures['crossing']:.0f} pictures on.",
+        highlight=False,
+    )
+
+
 def difference(cpu: Network, cuda: Network, images: NDArray[np.uint8]) -> float:
-    """Return how far apart two probabilities of one digit are, at most."""
+    """Return the largest difference between two probabilities of one digit."""
     which = OUTPUTS.index("probabilities")
     ours, theirs = (each.run(images)[which] for each in (cpu, cuda))
     return float(np.abs(ours - theirs).max())
@@ -114,7 +118,7 @@ def difference(cpu: Network, cuda: Network, images: NDArray[np.uint8]) -> float:
 def measure(
     cpu: Network, cuda: Network, images: NDArray[np.uint8], rounds: int
 ) -> dict[int, dict[str, list[float]]]:
-    """Return pictures a second, of each batch and provider, in each round."""
+    """Return pictures per second for each batch size and provider, round by round."""
     found: dict[int, dict[str, list[float]]] = {batch: {"cpu": [], "cuda": []} for batch in BATCHES}
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("batches", total=rounds * len(BATCHES))
@@ -128,8 +132,8 @@ def measure(
 
 
 def speed(call: Callable[[], object], pictures: int) -> float:
-    """Return how many pictures a second are classified by calls that take so many."""
-    call()  # CUDA sets itself up for each new shape
+    """Return the pictures per second of a call that classifies `pictures` of them."""
+    call()  # CUDA prepares itself for each new shape
     calls, started = 0, time.perf_counter()
     while (seconds := time.perf_counter() - started) < SECONDS:
         call()
@@ -138,9 +142,10 @@ def speed(call: Callable[[], object], pictures: int) -> float:
 
 
 def crossing(rows: list[dict[str, Any]]) -> float:
-    """Return for how many pictures both take equally long, as if straight between two batches.
+    """Return the number of pictures for which both take equally long.
 
-    It is infinite if CUDA is always slower, and the smallest batch if it never is.
+    It is interpolated between two batch sizes. It is infinite if CUDA is always slower, and the
+    smallest batch size if CUDA never is.
     """
     lead = [(of["batch"], of["batch"] / of["cpu"] - of["batch"] / of["cuda"]) for of in rows]
     if lead[0][1] >= 0:
@@ -152,7 +157,7 @@ def crossing(rows: list[dict[str, Any]]) -> float:
 
 
 def card() -> str:
-    """Return the first GPU's name."""
+    """Return the name of the first GPU."""
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
     return subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
 

@@ -1,10 +1,10 @@
-"""Where the time of a request goes: one 28 x 28 PNG, layer by layer.
+"""Break down the time of one request with a 28 x 28 PNG, layer by layer.
 
-    python benchmarks/layers.py
+    .venv-dev/bin/python benchmarks/layers.py
 
-Each layer is what the whole takes with it less what it takes without, in this process. Then what a
-request costs where it is served, in processor time: of the service, and of uvicorn alone with an
-application that reads the body and answers.
+The first rows come from calls in this process: a layer's time is the time with it minus the time
+without it. The last two rows are processor time per request of running servers: uvicorn with an
+application that only reads the body and responds, and our service.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ SECONDS = 4
 
 
 async def main() -> None:
-    """Measure each layer, and print the table."""
-    service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
+    """Measure each layer and print the table."""
+    service: Any = DigitClassifier  # a bentoml.Service, because it is decorated
     gateway: Any = service.to_asgi()
     async with started(gateway):
         png = picture()
@@ -52,15 +52,15 @@ async def main() -> None:
         )
         whole = await timed_async(lambda: ask(gateway, png))
     layers = {
-        "the picture is opened, and decoded": opened,
-        "imaging's look at it": looked - opened,
-        "the network, in ONNX Runtime": network,
-        "the answer's fields, its counters, JSON": answered - looked - network,
-        "gateway, limits, request, response": whole - answered,
-        "in all, in our application": whole,
+        "open and decode the picture": opened,
+        "find the digit (`imaging`)": looked - opened,
+        "run the network (ONNX Runtime)": network,
+        "count and serialise the answer": answered - looked - network,
+        "gateway, limits, request and response": whole - answered,
+        "all of the above": whole,
     }
     layers |= {
-        f"served: {server.name}, for a request": served(server, path)
+        f"{server.name}, served": served(server, path)
         for server, path in ((uvicorn(), "/"), (ours(), "/predict"))
     }
     rows = [{"layer": layer, "us": 1e6 * seconds} for layer, seconds in layers.items()]
@@ -68,14 +68,14 @@ async def main() -> None:
 
 
 def uvicorn() -> Server:
-    """The floor: uvicorn, with uvloop and httptools as it is for all."""
+    """Return uvicorn with an application that does nothing, on uvloop and httptools."""
     program = str(ROOT / ".venv" / "bin" / "uvicorn")
     command = [program, "floor:app", "--host", HOST, "--port", "{port}", "--no-access-log"]
-    return Server("uvicorn's floor", command, "/", PEERS)
+    return Server("uvicorn alone", command, "/", PEERS)
 
 
 def served(server: Server, path: str) -> float:
-    """Return the seconds that a server's processes compute for a request, of 16 clients'."""
+    """Return a server's processor seconds per request, with 16 clients."""
     with running(server) as up:
         load(up, path, raw(), 16, 1)
         measured = load(up, path, raw(), 16, SECONDS)
@@ -83,7 +83,7 @@ def served(server: Server, path: str) -> float:
 
 
 class started:  # noqa: N801  it is used as a function
-    """Runs an application's start and, in the end, its stop."""
+    """Run an application's startup, and its shutdown at the end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -102,7 +102,7 @@ class started:  # noqa: N801  it is used as a function
 
 
 async def ask(app: ASGIApp, body: bytes) -> None:
-    """Send a request to an application, as uvicorn does."""
+    """Send a request to an application as uvicorn does."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -131,11 +131,11 @@ async def ask(app: ASGIApp, body: bytes) -> None:
     }
     await app(scope, receive, send)
     if statuses[0] != 200:
-        sys.exit(f"answered with {statuses[0]}")
+        sys.exit(f"The service returned {statuses[0]} instead of 200.")
 
 
 def timed(function: Callable[[], object]) -> float:
-    """Return the median seconds of a call."""
+    """Return the median duration of a call in seconds."""
     times = []
     for _ in range(TIMES):
         began = time.perf_counter()
@@ -145,7 +145,7 @@ def timed(function: Callable[[], object]) -> float:
 
 
 async def timed_async(function: Callable[[], Awaitable[None]]) -> float:
-    """Return the median seconds of an awaited call."""
+    """Return the median duration of an awaited call in seconds."""
     times = []
     for _ in range(TIMES):
         began = time.perf_counter()

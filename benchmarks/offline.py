@@ -1,12 +1,16 @@
-"""Labelling offline, beside what cannot be avoided: the network, and decoding.
+"""Compare offline labelling with the work that it cannot avoid: the network, or decoding.
 
-    python benchmarks/offline.py --json docs/performance/offline.json
+    .venv-dev/bin/python benchmarks/offline.py --json docs/performance/offline.json
 
-Pixels: digits in a file as QMNIST's and in a Parquet file, one process, beside ONNX Runtime alone
-on the same digits in memory. PNG files: a process a core, beside as many processes that only open
-and decode them with Pillow. A million digits: the memory of all processes together. Ray: the same
-pixels. What is compared is run in turn, and ratios are medians over the rounds. A command's time is
-all of it, from start to end.
+- Pixels, in a QMNIST file or a Parquet file, with one process: compared with ONNX Runtime alone on
+  the same digits in memory.
+- PNG files, with one process per core: compared with as many processes that only open and decode
+  the files with Pillow.
+- A million digits: the peak memory of all processes together.
+- Ray: the same pixels.
+
+Both sides of a comparison run in turn; the ratios are medians over the rounds. A command's time
+includes its start and end.
 """
 
 import os
@@ -42,21 +46,23 @@ from serving.settings import Provider  # noqa: E402
 from tests.pictures import drawn  # noqa: E402
 
 MODEL = "deeper"
-KINDS = 10_000  # different digits, which come again and again
-ROWS = 100_000  # a row group: DuckDB's are 122,880, and pyarrow's ten times as large
-ALONE = 1_024  # digits that ONNX Runtime alone is given at once, in calls of 256, which are fastest
+KINDS = 10_000  # different digits, which are repeated
+ROWS = 100_000  # per row group; DuckDB's have 122,880, and pyarrow's ten times as many
+ALONE = 1_024  # digits per batch for ONNX Runtime alone, in calls of 256, the fastest size
 CORES = os.cpu_count() or 1
 PARQUET = "pixels.parquet"
 
 
 def main(
-    pixels: Annotated[int, typer.Option(help="Digits in a file of pixels.")] = 1_000_000,
-    files: Annotated[int, typer.Option(help="PNG files.")] = 300_000,
-    million: Annotated[int, typer.Option(help="Digits in the long run.")] = 1_000_000,
-    rounds: Annotated[int, typer.Option(help="How often two are compared.")] = 3,
-    json: Annotated[Path | None, typer.Option(help="Where the figures go.")] = None,
+    pixels: Annotated[int, typer.Option(help="Digits in each file of pixels.")] = 1_000_000,
+    files: Annotated[int, typer.Option(help="How many PNG files to label.")] = 300_000,
+    million: Annotated[
+        int, typer.Option(help="Digits in the run that measures memory.")
+    ] = 1_000_000,
+    rounds: Annotated[int, typer.Option(help="How often to compare.")] = 3,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
 ) -> None:
-    """Measure all of it, and print a table."""
+    """Measure, and print a table."""
     digits, _ = drawn.digits(KINDS, seed=1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -67,10 +73,10 @@ def main(
             _ray(folder, pixels),
         ]
     columns = {
-        "offline": "{name}",
-        "a second": "{per_second:,.0f}",
-        "beside": "{beside}",
-        "of it": "{share}",
+        "labelling": "{name}",
+        "per second": "{per_second:,.0f}",
+        "compared with": "{beside}",
+        "ratio": "{share}",
         "seconds": "{seconds:.1f}",
         "peak MB": "{peak}",
     }
@@ -107,7 +113,7 @@ def _files(folder: Path, digits: NDArray[np.uint8], count: int, rounds: int) -> 
     parts = [paths[core::CORES] for core in range(CORES)]
     for number in track(range(rounds), "files", transient=True):
         with ProcessPoolExecutor(CORES) as pool:
-            list(pool.map(len, parts))  # the processes are there
+            list(pool.map(len, parts))  # starts the processes
             started = time.perf_counter()
             list(pool.map(_decode, parts))
             alone.append(count / (time.perf_counter() - started))
@@ -188,21 +194,21 @@ def _start(source: Path, output: Path, workers: int, *more: str) -> subprocess.P
 
 
 def _label(source: Path, output: Path, workers: int, *more: str) -> float:
-    """Label by the command; return the seconds, its start and end among them."""
+    """Run the label command and return its seconds, including its start and end."""
     started = time.perf_counter()
     if _start(source, output, workers, *more).wait() != 0:
-        sys.exit(f"labelling {source} failed")
+        sys.exit(f"Labelling {source} failed.")
     return time.perf_counter() - started
 
 
 def _peak(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a command, and return the most memory that all its processes had, in bytes."""
+    """Wait for a command and return the peak memory of all its processes, in bytes."""
     peak = 0
     while process.poll() is None:
         peak = max(peak, sum(_memory(process.pid)))
         time.sleep(0.05)
     if process.returncode != 0:
-        sys.exit("labelling failed")
+        sys.exit("Labelling failed.")
     return peak
 
 
@@ -214,7 +220,7 @@ def _memory(pid: int) -> Iterator[int]:
         return
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            # What is shared, libraries above all, is counted for each in its part.
+            # The proportional set size: shared memory is divided among the processes.
             yield process.memory_full_info().pss
 
 

@@ -1,11 +1,11 @@
-"""How soon the page shows the answer to a stroke, in a real Chromium on this machine.
+"""Measure how soon the page shows the answer to a stroke, in Chromium on this machine.
 
-    python benchmarks/page.py --json docs/performance/page.json
+    .venv-dev/bin/python benchmarks/page.py --json docs/performance/page.json
 
-Digits are drawn with the mouse, sixty movements a second. `during the stroke` is the time from a
-movement after a pause to the frame that shows its answer, `at its end` that from letting the button
-go to the frame with the last answer, when requests for earlier movements were still on their way.
-An answer is of all models.
+The benchmark draws digits with the mouse, 60 movements per second. `during the stroke` is the time
+from a movement after a pause to the frame that shows its answer. `at its end` is the time from
+releasing the button to the frame with the last answer, while requests for earlier movements may
+still be in flight. Each answer is that of all models.
 """
 
 import statistics
@@ -26,10 +26,10 @@ from benchmarks.tables import table, write  # noqa: E402
 from tests.browser.conftest import digit, launch  # noqa: E402
 
 FRAME = 1_000 / 60  # ms
-PAUSE = 300  # ms, after which nothing is on its way
-PAUSES = 4  # a stroke
+PAUSE = 300  # ms, after which no request is in flight
+PAUSES = 4  # per stroke
 
-# Keeps, for each answer that was shown, when, and how long after the last event on the paper.
+# Records, for each answer that is shown, the milliseconds since the last event on the paper.
 WATCH = """() => {
     window.shown = [];
     let moved = 0;
@@ -46,8 +46,8 @@ WATCH = """() => {
 
 
 def main(
-    strokes: Annotated[int, typer.Option(help="How many digits are drawn.")] = 50,
-    json: Annotated[Path | None, typer.Option(help="Where the figures go.")] = None,
+    strokes: Annotated[int, typer.Option(help="How many digits to draw.")] = 50,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure, and print a table."""
     during: list[float] = []
@@ -60,20 +60,26 @@ def main(
         for number in track(range(strokes), "drawing", transient=True):
             draw(page, number % 10, during, end)
             page.keyboard.press("Delete")
-    rows = {"during the stroke": during, "at its end": end}
+    found = {"during_the_stroke": during, "at_its_end": end}
+    show(found)
+    write(json, found)
+
+
+def show(found: dict[str, list[float]]) -> None:
+    """Print a table of the milliseconds until answers were shown."""
     columns = {
-        "ms until the answer is shown": "{name}",
+        "ms until the page shows the answer": "{name}",
         "median": "{median:.0f}",
         "95th percentile": "{highest:.0f}",
         "longest": "{longest:.0f}",
         "answers": "{answers}",
     }
-    table(columns, [{"name": name, **figures(values)} for name, values in rows.items()])
-    write(json, {name.replace(" ", "_"): values for name, values in rows.items()})
+    rows = [{"name": name.replace("_", " "), **figures(times)} for name, times in found.items()]
+    table(columns, rows)
 
 
 def draw(page: Page, number: int, during: list[float], end: list[float]) -> None:
-    """Draw one digit, and wait for its answers now and then."""
+    """Draw one digit, with pauses in which to wait for its answers."""
     box = page.locator("#paper").bounding_box()
     assert box is not None  # noqa: S101  it is on the page
     for stroke in digit(number):
@@ -81,7 +87,7 @@ def draw(page: Page, number: int, during: list[float], end: list[float]) -> None
         page.mouse.move(*points[0])
         page.mouse.down()
         for i, (start, stop) in enumerate(pairwise(points)):
-            steps = max(1, 48 // len(points))  # about as long as a person takes
+            steps = max(1, 48 // len(points))  # about as slow as a person
             for step in range(1, steps + 1):
                 x, y = (a + (b - a) * step / steps for a, b in zip(start, stop, strict=True))
                 page.mouse.move(x, y)
@@ -107,7 +113,7 @@ def last(page: Page) -> list[float]:
 
 
 def figures(values: list[float]) -> dict[str, float]:
-    """Return what a row of the table says."""
+    """Return the figures of one row of the table."""
     return {
         "median": statistics.median(values),
         "highest": statistics.quantiles(values, n=20)[-1],

@@ -1,10 +1,10 @@
-"""What each piece of the strong recipe brings, on digits that it does not learn from.
+"""Measure what each part of the strong recipe contributes.
 
-    python benchmarks/recipe.py --data DIR [--wild DIR] [--only pictures]
+    .venv-dev/bin/python benchmarks/recipe.py --data DIR [--wild DIR] [--only pictures]
 
-Each row trains the baseline network with one thing changed, on fewer pictures than the recipe has,
-and evaluates it on the digits of the held-out writers, on digits printed in the fonts held out, and
-on other people's pictures, if there are any. No test digit is read.
+Each row changes one thing of the recipe and trains the baseline network on fewer pictures than the
+recipe has. The network is evaluated on the digits of the held-out writers, on digits printed in
+held-out fonts and, with `--wild`, on other people's pictures. No test digit is used.
 """
 
 import sys
@@ -47,20 +47,20 @@ GENTLER = Augmentation(rotation=10, scale=0.1, shear=0.12, shift=1.2)
 
 CHANGED_PICTURES: dict[str, Recipe] = {
     "the strong recipe": STRONG,
-    "QMNIST's digits alone, as they are": replace(STRONG, pictures=None),
-    "none sent": replace(STRONG, pictures=replace(PICTURES, sent=0)),
-    "none written": replace(STRONG, pictures=replace(PICTURES, written=0)),
-    "none printed": replace(STRONG, pictures=replace(PICTURES, printed=0)),
+    "QMNIST's digits alone": replace(STRONG, pictures=None),
+    "without *sent*": replace(STRONG, pictures=replace(PICTURES, sent=0)),
+    "without *written*": replace(STRONG, pictures=replace(PICTURES, written=0)),
+    "without *printed*": replace(STRONG, pictures=replace(PICTURES, printed=0)),
     "QMNIST's digits half as often": replace(STRONG, pictures=replace(PICTURES, as_it_is=2)),
     "gentler augmentation": replace(STRONG, augmentation=GENTLER),
 }
 CHANGED_TRAINING: dict[str, Recipe] = {
-    "Adam in the place of Muon": replace(STRONG, optimizer=Adam(learning_rate=2e-3)),
+    "Adam instead of Muon": replace(STRONG, optimizer=Adam(learning_rate=2e-3)),
     "no weight decay": replace(STRONG, optimizer=Muon(weight_decay=0.0)),
     "no schedule: a constant learning rate": replace(STRONG, warmup=None),
     "no augmentation": replace(STRONG, augmentation=None),
     "no elastic distortion": replace(STRONG, augmentation=AFFINE_ONLY),
-    "elastic distortion only": replace(STRONG, augmentation=ELASTIC_ONLY),
+    "only elastic distortion": replace(STRONG, augmentation=ELASTIC_ONLY),
     "batches of 1,024": replace(STRONG, batch_size=1_024),
 }
 
@@ -68,16 +68,19 @@ CHANGED_TRAINING: dict[str, Recipe] = {
 def main(
     data: Annotated[Path, typer.Option(help="A torchvision root with QMNIST.")] = Path("data"),
     wild: Annotated[
-        Path | None, typer.Option(help="Other people's pictures, as benchmarks/wild.py has them.")
+        Path | None,
+        typer.Option(help="Other people's pictures, laid out as for benchmarks/wild.py."),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="pictures, or training.")] = None,
-    millions: Annotated[float, typer.Option(help="Of pictures that each learns from.")] = 4,
-    seeds: Annotated[int, typer.Option(help="How many of each.", min=1)] = 2,
-    cache: Annotated[Path, typer.Option(help="Where made pictures are kept.")] = Path(
+    only: Annotated[
+        str | None, typer.Option(help="Change only this part: pictures or training.")
+    ] = None,
+    millions: Annotated[float, typer.Option(help="Millions of pictures to learn from.")] = 4,
+    seeds: Annotated[int, typer.Option(help="How many seeds to train.", min=1)] = 2,
+    cache: Annotated[Path, typer.Option(help="The folder that keeps made pictures.")] = Path(
         "runs/checkpoints"
     ),
 ) -> None:
-    """Print a table: the share that is right, the mean over the seeds, and its spread."""
+    """Print a table of accuracies: the mean over the seeds and half of their range."""
     console = Console(stderr=True)
     digits, validation = dataset.hold_out_writers(dataset.load(data, "train"), STRONG.validation)
     evaluated = {"validation": validation, "printed": printed()}
@@ -89,7 +92,8 @@ def main(
         if only in (None, part)
         for name, recipe in recipes.items()
     }
-    print(f"| {millions:g} million pictures, {seeds} seeds | {' | '.join(evaluated)} | nats |")
+    columns = [f"{millions:g} million pictures, {seeds} seeds", *evaluated, "cross-entropy"]
+    print(f"| {' | '.join(columns)} |")
     print("| --- |" + " ---: |" * (len(evaluated) + 1))
     for name, recipe in variants.items():
         learned, _ = learned_from(recipe.pictures, digits, cache=cache, console=console)
@@ -101,13 +105,13 @@ def main(
 
 
 def printed() -> Digits:
-    """Print digits in the fonts held out, and let them arrive."""
+    """Return digits printed in the held-out fonts, as `imaging` shows them to the networks."""
     pixels, found = arrive(negatives.printed(negatives.DIGITS))
     return labelled(pixels, np.resize(np.arange(10), len(found))[found])
 
 
 def others(folder: Path) -> Iterator[tuple[str, Digits]]:
-    """Look at other people's pictures; those in which no digit is found are left out."""
+    """Yield other people's pictures, group by group, without those in which no digit is found."""
     for group, pictures in find_digits(folder).items():
         pixels, labels = [], []
         for picture in pictures:
@@ -124,7 +128,7 @@ def labelled(pixels: np.ndarray, labels: np.ndarray) -> Digits:
 
 
 def trained(recipe: Recipe, learned: Digits, seed: int) -> nn.Module:
-    """Train the baseline network."""
+    """Train the baseline network and return it."""
     with TemporaryDirectory() as scratch:
         network, _ = fit(
             "baseline",
@@ -141,12 +145,12 @@ def trained(recipe: Recipe, learned: Digits, seed: int) -> nn.Module:
 
 @torch.inference_mode()
 def cross_entropy(network: nn.Module, digits: Digits) -> float:
-    """The mean over the digits, in nats."""
+    """Return the mean cross-entropy over the digits, in nats."""
     return F.cross_entropy(network(normalise(digits.images)), digits.labels).item()
 
 
 def spread(shares: list[float]) -> str:
-    """Print the mean of some shares, and half of what lies between the least and the most."""
+    """Format the mean of percentages, and half of their range."""
     return f"{mean(shares):.2f} ± {(max(shares) - min(shares)) / 2:.2f} %"
 
 

@@ -1,4 +1,4 @@
-"""Starts servers for the benchmarks, one at a time, and loads them with wrk."""
+"""Start servers for the benchmarks, one at a time, and load them with wrk."""
 
 import json
 import os
@@ -24,8 +24,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 120
 STOP_SECONDS = 20
 
-# wrk reads this script; what it measured comes out as one line of JSON. Its clock is in
-# microseconds.
+# wrk runs this script and prints its results as one line of JSON. Its times are in microseconds.
 LUA = r"""
 local file = io.open(os.getenv("BODY"), "rb")
 wrk.method = "POST"
@@ -48,7 +47,7 @@ end
 
 @dataclass(frozen=True)
 class Body:
-    """What is sent."""
+    """A request body, its content type and further headers."""
 
     content: bytes
     content_type: str
@@ -57,17 +56,17 @@ class Body:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a load came to.
+    """The figures of one load.
 
     Attributes:
-        per_second: Requests a second.
-        p50: Milliseconds that half of the requests take at most.
-        p99: Milliseconds that all but one in a hundred take at most.
-        errors: Requests that failed, or were answered with an error.
-        cores: Seconds that the server's processes computed, a second.
-        memory: Megabytes that they have after the load.
-        peak_memory: Megabytes that they had at most.
-        start_seconds: Seconds from the server's start to its first answer.
+        per_second: Requests per second.
+        p50: The median latency in milliseconds.
+        p99: The 99th percentile of latency in milliseconds.
+        errors: How many requests failed or returned an error.
+        cores: Processor seconds of the server's processes, per second.
+        memory: Their resident memory after the load, in megabytes.
+        peak_memory: Their peak resident memory, in megabytes.
+        start_seconds: Seconds from the server's start to its first successful health check.
     """
 
     per_second: float
@@ -82,7 +81,7 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """How a server is started; `{port}` in the command is replaced."""
+    """How to start a server; `{port}` in the command is replaced."""
 
     name: str
     command: list[str]
@@ -93,23 +92,23 @@ class Server:
 
 @dataclass
 class Running:
-    """A server that answers."""
+    """A server that is ready."""
 
     url: str
     process: psutil.Process
     start_seconds: float
 
     def memory(self) -> float:
-        """Megabytes of resident memory of all its processes."""
+        """Return the resident memory of all its processes in megabytes."""
         return float(sum(process.memory_info().rss for process in self._family())) / 1e6
 
     def cpu_seconds(self) -> float:
-        """Seconds that all its processes have computed so far."""
+        """Return the processor seconds of all its processes so far."""
         times = [process.cpu_times() for process in self._family()]
         return float(sum(each.user + each.system for each in times))
 
     def peak(self) -> float:
-        """Megabytes that its processes had at most, each in its own moment."""
+        """Return the sum of its processes' peak resident memory in megabytes."""
         return sum(map(peak_of, self._family()))
 
     def _family(self) -> list[psutil.Process]:
@@ -117,14 +116,14 @@ class Running:
 
 
 def peak_of(process: psutil.Process) -> float:
-    """Megabytes of resident memory that a process had at most, as Linux tells it."""
+    """Return a process's peak resident memory in megabytes (on Linux)."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1_024 / 1e6
 
 
 def ours(**settings: object) -> Server:
-    """Our service, in the environment of `make serve`, which is set up if it is not there."""
+    """Return our service, in the environment of `make serve`, which is set up if missing."""
     subprocess.run(["make", "--quiet", ".venv/installed"], cwd=ROOT, check=True)
     python = ROOT / ".venv" / "bin" / "python"
     return Server(
@@ -137,7 +136,7 @@ def ours(**settings: object) -> Server:
 
 @contextmanager
 def running(server: Server) -> Iterator[Running]:
-    """Start a server, wait for its first 200, and stop it in the end."""
+    """Start a server, wait until it is ready, and stop it at the end."""
     port = _free_port()
     environment = {
         **os.environ,
@@ -153,14 +152,14 @@ def running(server: Server) -> Iterator[Running]:
             env={**environment, "BENTOML_HOME": home, "PYTRITON_HOME": home, "PORT": str(port)},
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # or Ctrl+C would reach it before the benchmark
+            start_new_session=True,  # so Ctrl+C reaches only the benchmark, which stops it
         )
         url = f"http://{HOST}:{port}"
         try:
             while not _answers(url + server.ready):
                 if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
                     log.seek(0)
-                    sys.exit(f"{server.name} did not start:\n{log.read()}")
+                    sys.exit(f"{server.name} did not start. Its output:\n{log.read()}")
                 time.sleep(0.02)
             yield Running(url, psutil.Process(process.pid), time.perf_counter() - started)
         finally:
@@ -168,7 +167,7 @@ def running(server: Server) -> Iterator[Running]:
 
 
 def load(server: Running, path: str, body: Body, clients: int, seconds: int) -> Measured:
-    """Load a server with so many clients, each on a connection of its own that is kept."""
+    """Load a server with `clients` clients, each on its own open connection."""
     before, began = server.cpu_seconds(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         script, content = Path(folder, "load.lua"), Path(folder, "body")
@@ -201,21 +200,21 @@ def load(server: Running, path: str, body: Body, clients: int, seconds: int) -> 
 
 
 def medians(measured: list[Measured]) -> dict[str, float]:
-    """Return the medians of several loads, by name, and all errors."""
+    """Return the median of each figure over several loads, and the sum of the errors."""
     each = list(map(asdict, measured))
     found = {name: statistics.median(one[name] for one in each) for name in each[0]}
     return {**found, "errors": sum(one["errors"] for one in each)}
 
 
 def wrk() -> list[str]:
-    """Find wrk, or get Debian's and the library that it needs, without installing them."""
+    """Find wrk, or unpack Debian's packages of it and its library without installing them."""
     if found := shutil.which("wrk"):
         return [found]
     folder = ROOT / ".venv-bench" / "wrk"
     program = folder / "usr" / "bin" / "wrk"
     if not program.exists():
         if not shutil.which("apt-get"):
-            sys.exit("This benchmark wants wrk: brew install wrk, or your system's own way.")
+            sys.exit("This benchmark needs wrk. Install it, for example with `brew install wrk`.")
         folder.mkdir(parents=True, exist_ok=True)
         command = ["apt-get", "download", "--quiet", "wrk", "libluajit-5.1-2"]
         subprocess.run(command, cwd=folder, check=True)
@@ -226,10 +225,10 @@ def wrk() -> list[str]:
 
 
 def environment(name: str, *requirements: Path, python: str = sys.executable) -> Path:
-    """Make a virtual environment, unless it is there, new and of this Python.
+    """Create a virtual environment, unless an up-to-date one of this Python exists.
 
     Returns:
-        Its folder of programs.
+        The environment's `bin` folder.
     """
     folder = ROOT / name
     stamp = folder / "installed"
@@ -245,9 +244,9 @@ def environment(name: str, *requirements: Path, python: str = sys.executable) ->
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a server, and what it would leave behind: LitServe's processes go on working."""
+    """Stop a server and its child processes, which LitServe would leave running."""
     children: list[psutil.Process] = []
-    with suppress(psutil.NoSuchProcess):  # it may have ended by itself
+    with suppress(psutil.NoSuchProcess):  # it may have exited already
         children = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     try:

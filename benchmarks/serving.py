@@ -1,20 +1,19 @@
-"""How fast the service is, beside what else one could take, all doing the same work.
+"""Compare the service's throughput with other servers that do the same work.
 
-    python benchmarks/serving.py peers --quick     # ours against FastAPI
-    python benchmarks/serving.py peers             # against all
-    python benchmarks/serving.py batches           # many pictures in one request
-    python benchmarks/serving.py workers           # one worker against two
-    python benchmarks/serving.py tensors           # pixels, over the Open Inference Protocol
+    .venv-dev/bin/python benchmarks/serving.py peers --quick   # FastAPI only
+    .venv-dev/bin/python benchmarks/serving.py peers           # all other servers
+    .venv-dev/bin/python benchmarks/serving.py batches         # many pictures per request
+    .venv-dev/bin/python benchmarks/serving.py workers         # one worker against two
+    .venv-dev/bin/python benchmarks/serving.py tensors         # the Open Inference Protocol
 
-Each server is started anew in every round, one after the other, so that what else the machine does
-hits all alike; what is compared are medians over the rounds. The load comes from wrk, on the same
-machine. The environments of the peers are set up in .venv-bench and .venv-bench-mlserver; our own
-is what `make serve` sets up. `--json FILE` writes what was measured.
+Every round starts each server again, one after the other, so other load on the machine affects all
+of them alike. The tables compare medians over the rounds. wrk generates the load on the same
+machine. The other servers are installed in .venv-bench and .venv-bench-mlserver, ours in .venv as
+by `make serve`. `--json FILE` also writes the figures to a file.
 """
 
 import sys
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.servers import Body, Measured, medians, ours  # noqa: E402
-from benchmarks.tables import console, middle, table, write  # noqa: E402
+from benchmarks.tables import middle, table, write  # noqa: E402
 from benchmarks.targets import (  # noqa: E402
     Target,
     bentoml_plain,
@@ -44,26 +43,19 @@ from benchmarks.targets import (  # noqa: E402
 )
 
 CLIENTS = (1, 16, 64)
-SIZES = {1: 16, 64: 4, 1_024: 4}  # pictures in a request of tensors -> clients
-
-LOAD = {
-    "server": "{server}",
-    "clients": "{clients}",
-    "requests/s": "{per_second:,.0f}",
-    "p50 ms": "{p50:.1f}",
-    "p99 ms": "{p99:.1f}",
-    "errors": "{errors}",
-}
+SIZES = {1: 16, 64: 4, 1_024: 4}  # pictures per tensor request: clients
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None)
 
-Rounds = Annotated[int, typer.Option(help="How often each server is started and measured.")]
-Seconds = Annotated[int, typer.Option(help="Of each load.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")]
+Rounds = Annotated[int, typer.Option(help="How often to start and measure each server.")]
+Seconds = Annotated[int, typer.Option(help="How long to load a server each time.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Also write the figures to this file.")
+]
 
 
 def row(target: Target, loads: list[Measured], **more: float) -> dict[str, Any]:
-    """Return what came of a target: medians over the rounds."""
+    """Return a target's figures, as medians over the rounds."""
     return {
         "server": target.name,
         "clients": target.clients,
@@ -76,24 +68,32 @@ def row(target: Target, loads: list[Measured], **more: float) -> dict[str, Any]:
 
 
 def ratio(loads: list[Measured], others: list[Measured]) -> float:
-    """Divide requests a second round by round, and return the median."""
+    """Return the median over the rounds of one throughput divided by the other."""
     return middle([each.per_second for each in loads], [each.per_second for each in others])
 
 
 def share(target: Target, loads: list[Measured], network: list[float]) -> float:
-    """Divide pictures a second by the network's alone, and return the median."""
+    """Return the median over the rounds of pictures per second, divided by the bare network's."""
     return middle([target.pictures * each.per_second for each in loads], network)
+
+
+def times(ratio: float) -> str:
+    """Format a ratio with about two digits."""
+    decimals = 0 if ratio >= 9.95 else 1 if ratio >= 0.995 else 2
+    return f"{ratio:.{decimals}f}x"
 
 
 @app.command()
 def peers(
     rounds: Rounds = 5,
     seconds: Seconds = 4,
-    quick: Annotated[bool, typer.Option(help="Ours against FastAPI alone.")] = False,
-    only: Annotated[str, typer.Option(help="A part of the pictures' names.")] = "",
+    quick: Annotated[bool, typer.Option(help="Compare with FastAPI only.")] = False,
+    only: Annotated[
+        str, typer.Option(help="Send only pictures whose name contains this text.")
+    ] = "",
     json_file: JsonFile = None,
 ) -> None:
-    """Compare with what else one could take: one worker, 16 clients, one picture a request."""
+    """Compare with other servers: one worker, 16 clients, one picture per request."""
     own, bare = ours(), fastapi()
     if not quick:
         plain, lit, ml = bentoml_plain(), litserve(), mlserver()
@@ -125,31 +125,48 @@ def peers(
         slower = middle([each.p99 for each in same], [each.p99 for each in loads])
         more = {"ours_is_faster": ratio(same, loads), "ours_p99": slower}
         rows.append({"picture": target.kind, **row(target, loads, **more)})
+    figures = {"rounds": rounds, "seconds": seconds, "rows": rows}
+    show_peers(figures)
+    write(json_file, figures)
+
+
+def show_peers(figures: dict[str, Any]) -> None:
+    """Print one row per server: how many times its requests ours answers, for each picture."""
+    found: dict[str, dict[str, Any]] = {}
+    for each in figures["rows"]:
+        found.setdefault(each["server"], {})[each["picture"]] = each
+    pictures = list(found["ours"])
+    rows = []
+    for name, by_picture in found.items():
+        if name.removesuffix(", form") != name and name.removesuffix(", form") in found:
+            continue  # the server without a form is in the table
+        first = by_picture[pictures[0]]
+        rows.append(
+            {
+                "server": name,
+                **{each: times(by_picture[each]["ours_is_faster"]) for each in pictures},
+                "p99": times(1 / first["ours_p99"]),
+                "peak": max(each["peak_memory"] for each in by_picture.values()),
+                "start": first["start_seconds"],
+            }
+        )
     columns = {
-        "picture": "{picture}",
-        **{name: text for name, text in LOAD.items() if name != "clients"},
-        "ours is": "{ours_is_faster:.2f} x",
-        "our p99 is": "{ours_p99:.2f} x",
-        "µs of CPU": "{cpu_us:,.0f}",
-        "MB": "{memory:.0f}",
-        "peak MB": "{peak_memory:.0f}",
-        "start s": "{start_seconds:.1f}",
+        "ours answers": "{server}",
+        **{each: f"{{{each}}}" for each in pictures},
+        f"p99, {pictures[0]}": "{p99}",
+        "peak MB": "{peak:.0f}",
+        "start s": "{start:.1f}",
     }
     table(columns, rows)
-    console.print(
-        "\nours is: our requests a second through theirs, form by form and else without a form, "
-        "the median over the rounds; µs of CPU: of all the server's processes, a request."
-    )
-    write(json_file, {"rounds": rounds, "seconds": seconds, "rows": rows})
 
 
 @app.command()
 def batches(rounds: Rounds = 3, seconds: Seconds = 3, json_file: JsonFile = None) -> None:
-    """Compare many pictures in one request with one in each, and pixels with the bare network."""
+    """Compare requests of many pictures with requests of one, and with the bare network."""
     server = ours()
     single = Target("/predict", server, "/predict", raw(), 16)
-    compared = [("/predict_batch", 4, size) for size in (1, 8, 64, 256, 1_024)]
-    compared += [("/classify", clients, size) for size in (1, 64, 1_024) for clients in (1, 4, 64)]
+    compared = [("/predict_batch", size) for size in (8, 64, 256, 1_024)]
+    compared += [("/classify", size) for size in (1, 64, 1_024)]
 
     def body(path: str, size: int) -> Body:
         if path == "/predict_batch":
@@ -157,8 +174,8 @@ def batches(rounds: Rounds = 3, seconds: Seconds = 3, json_file: JsonFile = None
         return Body(pixels(size).tobytes(), "application/octet-stream")
 
     targets = [
-        Target(f"{path} of {size}", server, path, body(path, size), clients, size)
-        for path, clients, size in compared
+        Target(f"{path} of {size}", server, path, body(path, size), 4, size)
+        for path, size in compared
     ]
     found, network = measure([single, *targets], rounds, seconds)
     rows = [
@@ -170,17 +187,21 @@ def batches(rounds: Rounds = 3, seconds: Seconds = 3, json_file: JsonFile = None
         )
         for target, loads in found.items()
     ]
+    figures = {"rounds": rounds, "seconds": seconds, "network": network, "rows": rows}
+    show_batches(figures)
+    write(json_file, figures)
+
+
+def show_batches(figures: dict[str, Any]) -> None:
+    """Print pictures per second, as multiples of `/predict` and shares of the bare network."""
+    rows = [{**each, "times": times(each["of_single"])} for each in figures["rows"]]
     columns = {
         "request": "{server}",
-        "clients": "{clients}",
-        "pictures/s": "{images_per_second:,.0f}",
-        "errors": "{errors}",
-        "of /predict": "{of_single:.2f} x",
-        "of the network": "{of_network:.0%}",
+        "pictures per second": "{images_per_second:,.0f}",
+        "of /predict": "{times}",
+        "of the bare network": "{of_network:.0%}",
     }
     table(columns, rows)
-    console.print(f"\nThe network alone: {median(network):,.0f} a second.", highlight=False)
-    write(json_file, {"rounds": rounds, "seconds": seconds, "network": network, "rows": rows})
 
 
 @app.command()
@@ -192,14 +213,13 @@ def tensors(
         Path | None,
         typer.Option(
             "--triton",
-            help="The Python for Triton's environment, in place of the system's. PyTriton runs "
-            "models in a Python of its own on this one's library, so not all fit (of 3.11, "
-            "3.11.2 does and 3.11.7 does not). Without this option Triton is left out if it does "
-            "not start.",
+            help="The Python to install PyTriton with, instead of the system's. PyTriton needs a "
+            "matching libpython: 3.11.2 works, 3.11.7 does not. Without this option, Triton is "
+            "skipped if it does not start.",
         ),
     ] = None,
 ) -> None:
-    """Compare pixels over the Open Inference Protocol with what else speaks it."""
+    """Compare with other servers that speak the Open Inference Protocol, pixels as input."""
     infer = "/v2/models/tensors/infer"
     own, bare, ml = ours(), fastapi(), mlserver()
     compared = [
@@ -227,19 +247,30 @@ def tensors(
         )
         for target, loads in found.items()
     ]
+    figures = {"rounds": rounds, "seconds": seconds, "network": network, "rows": rows}
+    show_tensors(figures)
+    write(json_file, figures)
+
+
+def show_tensors(figures: dict[str, Any]) -> None:
+    """Print one row per server: how many times its requests ours answers in JSON, by size."""
+    found: dict[str, dict[int, Any]] = {}
+    for each in figures["rows"]:
+        found.setdefault(each["server"], {})[each["images"]] = each
+    rows = [
+        {
+            "server": name,
+            **{f"n{size}": times(each["ours_is_faster"]) for size, each in by_size.items()},
+            "of_network": by_size[max(SIZES)]["of_network"],
+        }
+        for name, by_size in found.items()
+    ]
     columns = {
-        "server": "{server}",
-        "N": "{images:,}",
-        "clients": "{clients}",
-        "images/s": "{images_per_second:,.0f}",
-        **{name: text for name, text in LOAD.items() if name not in {"server", "clients"}},
-        "cores": "{cores:.2f}",
-        "ours, JSON is": "{ours_is_faster:.2f} x",
-        "of the network": "{of_network:.0%}",
+        "ours in JSON answers": "{server}",
+        **{f"{size:,} per request": f"{{n{size}}}" for size in SIZES},
+        f"of the bare network, {max(SIZES):,}": "{of_network:.0%}",
     }
     table(columns, rows)
-    console.print(f"\nThe network alone: {median(network):,.0f} a second.", highlight=False)
-    write(json_file, {"rounds": rounds, "seconds": seconds, "network": network, "rows": rows})
 
 
 @app.command()
@@ -256,8 +287,37 @@ def workers(rounds: Rounds = 3, seconds: Seconds = 4, json_file: JsonFile = None
         row(target, loads, of_first=ratio(loads, of_one[target.clients]))
         for target, loads in found.items()
     ]
-    table({**LOAD, "of 1 worker(s)": "{of_first:.2f} x"}, rows)
-    write(json_file, {"rounds": rounds, "seconds": seconds, "rows": rows})
+    figures = {"rounds": rounds, "seconds": seconds, "rows": rows}
+    show_workers(figures)
+    write(json_file, figures)
+
+
+def show_workers(figures: dict[str, Any]) -> None:
+    """Print requests per second of one worker and of two, by number of clients."""
+    one, two = (
+        {
+            each["clients"]: each
+            for each in figures["rows"]
+            if each["server"] == f"{count} worker(s)"
+        }
+        for count in (1, 2)
+    )
+    rows = [
+        {
+            "clients": clients,
+            "one": one[clients]["per_second"],
+            "two": two[clients]["per_second"],
+            "times": times(two[clients]["of_first"]),
+        }
+        for clients in one
+    ]
+    columns = {
+        "clients": "{clients}",
+        "one worker, requests per second": "{one:,.0f}",
+        "two workers": "{two:,.0f}",
+        "ratio": "{times}",
+    }
+    table(columns, rows)
 
 
 if __name__ == "__main__":

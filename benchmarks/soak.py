@@ -1,20 +1,18 @@
-"""Whether the service's memory stays flat, and its pauses short, over very many requests.
+"""Check that memory stays flat and pauses stay short over many requests.
 
-    python benchmarks/soak.py                      # 100,000 requests
-    python benchmarks/soak.py --requests 10000     # as CI does
+    .venv-dev/bin/python benchmarks/soak.py                      # 100,000 requests
+    .venv-dev/bin/python benchmarks/soak.py --requests 10000     # as in CI
 
-One worker gets requests of every kind, bad ones among them, from sixteen clients. Its peak memory
-after the first thousand is compared with that in the end. Exit code 1 if it grew by more than 10 %,
-if an answer was not as it should be, or if Python's garbage collector once took more than 20 ms.
+Sixteen clients send one worker requests of every kind, including bad ones. The exit code is 1 if
+the worker's peak memory grows by more than 10 % after the first thousand requests, if a status is
+not the expected one, or if a run of Python's garbage collector takes more than 20 ms.
 """
 
 import http.client
 import itertools
-import json
 import re
 import sys
 import threading
-import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.servers import Body, Running, ours, peak_of, running  # noqa: E402
+from benchmarks.tables import write  # noqa: E402
 from benchmarks.targets import form, picture, raw  # noqa: E402
 
 CLIENTS = 16
@@ -45,7 +44,7 @@ console = Console(soft_wrap=True)
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of request, and the status that it must get."""
+    """A request, and the status that it must get."""
 
     path: str
     body: Body
@@ -53,7 +52,7 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """All kinds, in the order in which they come round."""
+    """Return all kinds in the order in which they are sent, again and again."""
     large = BytesIO()
     seven = Image.open(ROOT / "docs" / "seven.png").convert("L").resize((1_200, 1_200))
     seven.save(large, "JPEG")
@@ -81,37 +80,43 @@ def kinds() -> list[Kind]:
 
 
 def main(
-    requests: Annotated[int, typer.Option(help="How many in all.")] = 100_000,
+    requests: Annotated[int, typer.Option(help="How many requests to send.")] = 100_000,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the figures here.")
+        Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
 ) -> None:
-    """Send requests, and watch the worker."""
+    """Send requests and check the worker."""
     with running(ours(workers=1)) as server:
-        started = time.perf_counter()
         wrong = send(server.url, FIRST)
         first = peak(server)
         wrong += send(server.url, requests - FIRST)
         last = peak(server)
-        seconds = time.perf_counter() - started
         pauses, long_pauses = collector_pauses(server.url)
-    growth = last / first - 1
+    figures = {"requests": requests, "first_mb": first, "last_mb": last, "pauses": pauses}
+    show(figures)
+    write(json_file, figures)
+    problems = [f"unexpected: {what}, {count} times" for what, count in wrong.items()]
+    if long_pauses:
+        problems.append(f"collections longer than {1_000 * PAUSE:.0f} ms: {long_pauses}")
+    if last / first - 1 > GROWTH:
+        problems.append(f"memory grew by more than {GROWTH:.0%}")
+    if problems:
+        sys.exit("\n".join(problems))
+
+
+def show(figures: dict[str, float]) -> None:
+    """Print the worker's peak memory, and how often the garbage collector ran."""
+    first, last = figures["first_mb"], figures["last_mb"]
     console.print(
-        f"{requests:,} requests in {seconds:.0f} s. Peak memory of the worker: {first:.1f} MB "
-        f"after {FIRST:,}, {last:.1f} MB in the end, {100 * growth:+.1f} %. Collections: "
-        f"{pauses}, of these longer than {1_000 * PAUSE:.0f} ms: {long_pauses}. Wrong answers: "
-        f"{dict(wrong) or 'none'}.",
+        f"Peak memory of the worker: {first:.1f} MB after {FIRST:,} requests, {last:.1f} MB after "
+        f"{figures['requests']:,} ({100 * (last / first - 1):+.1f} %). "
+        f"Garbage collections: {figures['pauses']}.",
         highlight=False,
     )
-    if json_file is not None:
-        figures = {"requests": requests, "first_mb": first, "last_mb": last, "pauses": pauses}
-        json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    if wrong or long_pauses or growth > GROWTH:
-        sys.exit(1)
 
 
 def send(url: str, count: int) -> Counter[str]:
-    """Send so many requests; return what was answered otherwise than it should be."""
+    """Send `count` requests; return the unexpected statuses and how often each came."""
     waiting = itertools.islice(itertools.cycle(kinds()), count)
     lock = threading.Lock()
     wrong: Counter[str] = Counter()
@@ -143,13 +148,13 @@ def send(url: str, count: int) -> Counter[str]:
 
 
 def peak(server: Running) -> float:
-    """Megabytes of resident memory that the worker had at most."""
+    """Return the worker's peak resident memory in megabytes."""
     (worker,) = server.process.children()
     return peak_of(worker)
 
 
 def collector_pauses(url: str) -> tuple[int, int]:
-    """How often the garbage collector ran, and how often for too long."""
+    """Return how often the garbage collector ran, and how often for longer than `PAUSE`."""
     with urllib.request.urlopen(f"{url}/metrics") as response:  # noqa: S310  it is ours
         text = response.read().decode()
     bucket = r'qmnist_collector_pause_seconds_bucket\{le="%s"\} (\S+)'

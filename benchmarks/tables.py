@@ -1,4 +1,4 @@
-"""What was measured, as a table to read and as JSON."""
+"""Print figures as a table and write them as JSON."""
 
 import json
 import statistics
@@ -11,16 +11,16 @@ console = Console(soft_wrap=True)
 
 
 def middle(values: list[float], others: list[float]) -> float:
-    """Divide round by round, and return the median."""
+    """Return the median over the rounds of one value divided by the other."""
     return statistics.median(a / b for a, b in zip(values, others, strict=True))
 
 
 def table(columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
-    """Print a table that is at home in a terminal and in Markdown.
+    """Print a table that reads well both in a terminal and in Markdown.
 
     Args:
-        columns: By its heading, what is in each, for `str.format` and the fields of a row.
-        rows: Their fields.
+        columns: For each heading, a template for `str.format` with the fields of a row.
+        rows: The fields of each row.
     """
     head = list(columns)
     cells = [[text.format(**row) for text in columns.values()] for row in rows]
@@ -36,6 +36,6 @@ def table(columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
 
 
 def write(path: Path | None, figures: dict[str, Any]) -> None:
-    """Write the figures, if a file was asked for."""
+    """Write the figures to `path` as JSON, unless it is `None`."""
     if path is not None:
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -1,8 +1,7 @@
-"""What the benchmarks send, to whom, and what comes of it, all in turn.
+"""The requests and servers of the benchmarks, and the loop that measures them in turn.
 
-Triton is the one that PyTriton brings, behind its own HTTP. NVIDIA's Python front end of its own,
-the wheels tritonserver and tritonfrontend, cannot be had from the package index: what is called
-tritonserver there only says so.
+Triton is the one in PyTriton, with its own HTTP front end. NVIDIA's wheels tritonserver and
+tritonfrontend are not on the package index: the package called tritonserver there is a placeholder.
 """
 
 import base64
@@ -52,11 +51,11 @@ HEADER = "Inference-Header-Content-Length"
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """So many clients that send one request to one server again and again.
+    """A number of clients that send one request to one server again and again.
 
     Attributes:
-        pictures: In each request.
-        kind: Of the pictures.
+        pictures: How many pictures each request has.
+        kind: The kind of picture.
     """
 
     name: str
@@ -71,10 +70,10 @@ class Target:
 def measure(
     targets: list[Target], rounds: int, seconds: int
 ) -> tuple[dict[Target, list[Measured]], list[float]]:
-    """Start each server anew in every round, and load it as each of its targets says.
+    """Start each server in every round, and load it with each of its targets.
 
     Returns:
-        What came of each target, and the pictures a second of the network alone, given 1,024 at
+        The figures of each target, and the pictures per second of the bare network with 1,024 at
         once; both round by round.
     """
     found: dict[Target, list[Measured]] = {target: [] for target in targets}
@@ -88,7 +87,7 @@ def measure(
                     for target in (each for each in targets if each.server is server):
                         warmed = load(up, target.path, target.body, target.clients, 1)
                         if warmed.errors:
-                            sys.exit(f"{target.name} answers with errors")
+                            sys.exit(f"{target.name} returned errors.")
                         loaded = load(up, target.path, target.body, target.clients, seconds)
                         found[target].append(loaded)
                         progress.advance(task)
@@ -96,13 +95,13 @@ def measure(
 
 
 def picture() -> bytes:
-    """A digit as QMNIST has them, 28 x 28, as PNG."""
+    """Return a digit in QMNIST's form, 28 x 28, as PNG."""
     seven = look(open_picture((ROOT / "docs" / "seven.png").read_bytes(), 10**7)).pixels
     return drawn.encode(seven)
 
 
 def kinds() -> dict[str, bytes]:
-    """A digit as people send them, by what it is called."""
+    """Return a digit as people send it, by kind of picture."""
     drawing = drawn.on_paper(7)
     return {
         "28 x 28": picture(),
@@ -113,7 +112,7 @@ def kinds() -> dict[str, bytes]:
 
 
 def form(name: str, pictures: list[bytes]) -> Body:
-    """A form with files of one name."""
+    """Return a form with several files in the field `name`."""
     parts = []
     for content in pictures:
         kind = _kind(content)
@@ -124,7 +123,7 @@ def form(name: str, pictures: list[bytes]) -> Body:
 
 
 def raw(content: bytes | None = None) -> Body:
-    """A picture as it is; without one, a digit as QMNIST has them."""
+    """Return a picture as the body; by default a digit in QMNIST's form."""
     content = content or picture()
     return Body(content, f"image/{_kind(content)}")
 
@@ -134,7 +133,7 @@ def _kind(content: bytes) -> str:
 
 
 def tensor(content: bytes) -> Body:
-    """A picture as the Open Inference Protocol has it."""
+    """Return a picture as a JSON request of the Open Inference Protocol."""
     sent = {
         "name": "picture",
         "datatype": "BYTES",
@@ -146,13 +145,13 @@ def tensor(content: bytes) -> Body:
 
 
 def numbers(size: int) -> Body:
-    """So many pictures as a tensor of numbers."""
+    """Return `size` pictures as a JSON tensor."""
     sent = {**_tensor(size), "data": pixels(size).ravel().tolist()}
     return Body(json.dumps({"inputs": [sent]}).encode(), "application/json")
 
 
 def binary(size: int) -> Body:
-    """So many pictures as bytes, by Triton's extension; the answer is to be binary, too."""
+    """Return `size` pictures as a binary tensor (Triton's extension), with a binary response."""
     content = pixels(size).tobytes()
     sent = {**_tensor(size), "parameters": {"binary_data_size": len(content)}}
     request = {"inputs": [sent], "parameters": {"binary_data_output": True}}
@@ -165,41 +164,41 @@ def _tensor(size: int) -> dict[str, Any]:
 
 
 def pixels(size: int) -> NDArray[np.uint8]:
-    """So many times the picture's pixels; uint8 `[size, 28, 28]`."""
+    """Return the picture's pixels `size` times, uint8 `[size, 28, 28]`."""
     return np.repeat(np.asarray(Image.open(BytesIO(picture())))[None], size, axis=0)
 
 
 def peers_environment() -> Path:
-    """The environment of all peers but MLServer and Triton; its folder of programs."""
+    """Return the `bin` folder of the environment of all peers but MLServer and Triton."""
     return environment(
         ".venv-bench", ROOT / "requirements" / "serve.txt", PEERS / "requirements.txt"
     )
 
 
 def fastapi() -> Server:
-    """FastAPI on uvicorn, with uvloop and httptools."""
+    """Return FastAPI on uvicorn, with uvloop and httptools."""
     bin_folder = peers_environment()
     command = [str(bin_folder / "uvicorn"), "fastapi_app:app", "--host", HOST, "--port", "{port}"]
     return Server("FastAPI", [*command, "--no-access-log"], "/ready", PEERS)
 
 
 def bentoml_plain() -> Server:
-    """BentoML, with a picture as its API's parameter."""
+    """Return BentoML with a picture as its API's parameter."""
     command = [str(peers_environment() / "python"), "-m", "bentoml", "serve", "bentoml_plain:Plain"]
     command += ["--host", HOST, "--port", "{port}"]
     return Server("BentoML", command, "/readyz", PEERS)
 
 
 def litserve() -> Server:
-    """LitServe."""
+    """Return LitServe."""
     command = [str(peers_environment() / "python"), str(PEERS / "litserve_app.py"), "{port}"]
     return Server("LitServe", command, "/health", PEERS)
 
 
 def mlserver() -> Server:
-    """MLServer, with its models in this process: parallel workers cost it more than they bring.
+    """Return MLServer, without parallel workers, which make it slower here.
 
-    By default it is in debug mode, which writes a line for each request; nobody else here does.
+    Its debug mode, which is the default, is off, because it logs a line per request.
     """
     bin_folder = environment(".venv-bench-mlserver", PEERS / "requirements-mlserver.txt")
     folder = bin_folder.parent / "models"
@@ -222,7 +221,7 @@ def mlserver() -> Server:
 
 
 def triton(python: Path) -> Server:
-    """Triton, as PyTriton has it: its server, and our classifier in a process of Python."""
+    """Return Triton from PyTriton, with our classifier in a Python process."""
     bins = environment(
         ".venv-bench-pytriton", PEERS / "requirements-pytriton.txt", python=str(python)
     )
@@ -231,25 +230,25 @@ def triton(python: Path) -> Server:
 
 
 def triton_if_it_starts() -> Server | None:
-    """Triton with the system's Python, or none, and a line that says so."""
+    """Return Triton with the system's Python, or print a notice if it does not start."""
     found = shutil.which("python3", path=os.defpath)
     try:
         if found:
             server = triton(Path(found))
             with running(server):
                 return server
-    except (subprocess.CalledProcessError, SystemExit):  # not installed, not started
+    except (subprocess.CalledProcessError, SystemExit):  # it could not be installed or started
         pass
     console.print(
-        f"Triton is left out: PyTriton does not start with {found or 'no Python'}; "
-        "--triton names another.\n",
+        f"Skipping Triton: PyTriton does not start with {found or 'any Python found'}. "
+        "Pass another Python with --triton.\n",
         highlight=False,
     )
     return None
 
 
 def network_alone(size: int) -> float:
-    """Images a second of the network in this process, on one core."""
+    """Return pictures per second of the network in this process, on one core."""
     chosen = settings.load()
     classifier = Classifier(artifacts.load(chosen.models / chosen.model), Provider.CPU)
     images, times = pixels(size), []

@@ -1,10 +1,10 @@
-"""What OpenTelemetry's traces cost: a request's processor time without them and with them.
+"""Measure what OpenTelemetry's traces cost in processor time per request.
 
-    python benchmarks/tracing.py --json docs/performance/tracing.json
+    .venv-dev/bin/python benchmarks/tracing.py --json docs/performance/tracing.json
 
-One 28 x 28 PNG is asked of our application in this process, in turns without traces, with one in a
-hundred, and with all. The time is all threads', so making spans and sending them is in it; the
-collector is another process.
+The benchmark sends one 28 x 28 PNG to our application in this process: without traces, with traces
+of one request in a hundred, and with traces of all requests, in turns. The time is that of all
+threads, so it includes making and sending spans. The collector is another process.
 """
 
 import os
@@ -29,9 +29,9 @@ from benchmarks.targets import picture  # noqa: E402
 from serving.service import DigitClassifier  # noqa: E402
 from serving.telemetry import traces  # noqa: E402
 
-REQUESTS = 2_000  # a turn, at whose end the last spans are sent
+REQUESTS = 2_000  # per turn; the last spans are sent at its end
 
-# Takes all that it is sent, and prints its port.
+# Accepts everything that is sent to it, and prints its port.
 COLLECTOR = """
 from http.server import BaseHTTPRequestHandler, HTTPServer
 class Handler(BaseHTTPRequestHandler):
@@ -52,8 +52,8 @@ SAMPLERS = {"without": None, "one in a hundred": "0.01", "all": "1"}
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="How many turns each has.")] = 8,
-    json: Annotated[Path | None, typer.Option(help="Where the figures go.")] = None,
+    rounds: Annotated[int, typer.Option(help="How many turns each gets.")] = 8,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure, and print a table."""
     with collector() as url:
@@ -66,13 +66,13 @@ def main(
         }
         for name, seconds in found.items()
     ]
-    table({"traces": "{traces}", "µs": "{us:.0f}", "of without": "{ratio:.2f}"}, rows)
+    table({"traces": "{traces}", "µs": "{us:.0f}", "times without": "{ratio:.2f}"}, rows)
     write(json, {"rounds": rounds, "requests": REQUESTS, "traces": rows})
 
 
 @contextmanager
 def collector() -> Iterator[str]:
-    """Run a collector; its URL."""
+    """Run a collector and yield its URL."""
     command = [sys.executable, "-c", COLLECTOR]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101  it is a pipe
@@ -81,13 +81,13 @@ def collector() -> Iterator[str]:
 
 
 async def measure(rounds: int, url: str) -> dict[str, list[float]]:
-    """Return the seconds that a request took in each turn."""
-    service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
+    """Return the processor seconds per request, turn by turn."""
+    service: Any = DigitClassifier  # a bentoml.Service, because it is decorated
     gateway: Any = service.to_asgi()
     png = picture()
     found: dict[str, list[float]] = {name: [] for name in SAMPLERS}
     async with started(gateway):
-        # Only now, or it would have traces from its start.
+        # Set only now, because the application reads it at startup.
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = url
         os.environ["OTEL_TRACES_SAMPLER"] = "parentbased_traceidratio"
         for _ in track(range(rounds), "asking", transient=True):

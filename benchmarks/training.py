@@ -1,12 +1,12 @@
-"""One epoch of the notebook's own training loop beside ours, in one run.
+"""Compare the time of one epoch of the notebook's training loop with ours.
 
-    python benchmarks/training.py --data DIR
+    .venv-dev/bin/python benchmarks/training.py --data DIR
 
-The notebook's loop is its code: torchvision's data set with a transform for each picture, a
-`DataLoader`, and `loss.item()` for each batch. It runs as written, on as many threads as PyTorch
-takes by itself, and on one, which is faster where the machine is small or busy. Ours is
-`training.fit`, on one. Each trains the baseline network for one epoch, in turn, in a process of its
-own, and the medians are compared.
+The notebook's loop is its own code: torchvision's data set with a transform per picture, a
+`DataLoader`, and `loss.item()` after each batch. It runs with PyTorch's default number of threads
+and with one, which is faster on a small or busy machine. Ours is `training.fit` with one thread.
+Each trains the baseline network for one epoch, in turn, in its own process. The table compares the
+medians.
 """
 
 import multiprocessing
@@ -35,11 +35,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from training import dataset
 from training.fit import Run, fit
 from training.networks import Baseline
-from training.recipes import RECIPES
+from training.recipes import recipe_for
 
 
 class NotebookNetwork(Baseline):
-    """The notebook's, which flattens what its loader gives it."""
+    """The notebook's network, which flattens the pictures of its loader."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
@@ -47,7 +47,7 @@ class NotebookNetwork(Baseline):
 
 
 def notebook_epoch(data: Path, threads: int | None) -> float:
-    """Train for one epoch as the notebook does; return the seconds."""
+    """Train for one epoch as the notebook does, and return the seconds."""
     if threads is not None:
         torch.set_num_threads(threads)
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
@@ -70,8 +70,8 @@ def notebook_epoch(data: Path, threads: int | None) -> float:
 
 
 def our_epoch(data: Path) -> float:
-    """Train for one epoch as `python -m training fit baseline` does; return the seconds."""
-    recipe = replace(RECIPES["notebook"]["baseline"], epochs=1)
+    """Train for one epoch as `python -m training fit baseline` does, and return the seconds."""
+    recipe = replace(recipe_for("baseline", "notebook"), epochs=1)
     digits = dataset.load(data, "train")
     run = Run(StringIO(), Console(file=StringIO()))
     start = perf_counter()
@@ -91,10 +91,10 @@ def our_epoch(data: Path) -> float:
 
 def main(
     data: Annotated[Path, typer.Option(help="A torchvision root with QMNIST.")] = Path("data"),
-    rounds: Annotated[int, typer.Option(help="How often each is timed.", min=1)] = 3,
+    rounds: Annotated[int, typer.Option(help="How often to time each loop.", min=1)] = 3,
 ) -> None:
-    """Print the times, and how many times ours the notebook's are."""
-    dataset.load(data, "train")  # or say what is wrong with it, once
+    """Print the times, and their ratios to ours."""
+    dataset.load(data, "train")  # fails here, once, if the data set is damaged
     contenders: dict[str, Callable[[], float]] = {
         f"the notebook's, {torch.get_num_threads()} threads": partial(notebook_epoch, data, None),
         "the notebook's, 1 thread": partial(notebook_epoch, data, 1),
@@ -105,7 +105,7 @@ def main(
         for _ in range(rounds):
             for name, epoch in contenders.items():
                 seconds[name].append(pool.apply(epoch))
-    table = Table("loop", "seconds", "times ours", title=f"one epoch, median of {rounds}")
+    table = Table("loop", "seconds", "times ours", title=f"One epoch, median of {rounds}")
     for name, times in seconds.items():
         ratio = median(times) / median(seconds["ours"])
         table.add_row(name, f"{median(times):.2f}", f"{ratio:.1f}")

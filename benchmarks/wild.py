@@ -4,9 +4,9 @@
 
 Below FOLDER, each picture in a folder named 0 to 9 shows that digit, and each `labels.tsv` lists
 pictures in its folder and the digits in them: `|` starts the next line, and spaces are ignored. The
-first go to `/predict` of a running service, the others to `/read`, and the notebook's model and the
-default model answer. An error counts as a wrong answer. For comparison, both models also get
-what Pillow's resize alone makes of the pictures of one digit, through `/classify`.
+script sends the former to `/predict` of a running service and the latter to `/read`, and asks the
+models `notebook` and `deeper`. An error counts as a wrong answer. For comparison, both models also
+classify the pictures of one digit resized by Pillow alone (`/classify`).
 """
 
 import json
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -42,14 +42,14 @@ console = Console(stderr=True)
 
 
 class Picture(NamedTuple):
-    """A picture, and the digits in it, line by line."""
+    """A picture and the digits in it, line by line."""
 
     path: Path
     label: str
 
 
 class Answer(NamedTuple):
-    """What a model reads in a picture that a system has made small, or an error's code."""
+    """What a model reads in a picture that was prepared by `system`, or an error's code."""
 
     picture: str
     label: str
@@ -60,14 +60,17 @@ class Answer(NamedTuple):
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Where labelled pictures are.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts here.")] = None,
-    mistakes: Annotated[Path | None, typer.Option(help="List the wrong answers here.")] = None,
+    folder: Annotated[Path, typer.Argument(help="The folder with labelled pictures.")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the counts here, too.")
+    ] = None,
+    mistakes: Annotated[Path | None, typer.Option(help="List the mistakes in this file.")] = None,
 ) -> None:
-    """Print a table of how many pictures of each group are read right."""
+    """Print the shares of each group of pictures that are read correctly and accepted."""
     groups = [(*group, ask_for_one) for group in find_digits(folder).items()]
     groups += [(*group, ask_for_all) for group in find_strings(folder).items()]
-    rows, wrong = [], []
+    rows: list[dict[str, Any]] = []
+    wrong = []
     with (
         running(ours()) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
@@ -78,25 +81,45 @@ def main(
             answers = list(chain.from_iterable(track(found, name, len(pictures), console=console)))
             rows += count(name, answers)
             wrong += [each._asdict() for each in answers if each.text != each.label]
-    table(
-        {
-            "pictures": "{group}",
-            "number": "{pictures:,}",
-            "made small by": "{system}",
-            "model": "`{model}`",
-            "right": "{right_share}",
-            "accepted": "{accepted_share}",
-            "right of accepted": "{right_of_accepted}",
-        },
-        rows,
-    )
-    write(json_file, {"rows": rows})
+    figures = {"rows": rows}
+    show(figures)
+    write(json_file, figures)
     if mistakes is not None:
         mistakes.write_text("".join(json.dumps(each) + "\n" for each in wrong), encoding="utf-8")
 
 
+def show(figures: dict[str, Any]) -> None:
+    """Print one row per group: the accuracy of each model and way, and what `deeper` accepts."""
+    found: dict[str, dict[tuple[str, str], Any]] = {}
+    for each in figures["rows"]:
+        found.setdefault(each["group"], {})[each["system"], each["model"]] = each
+    rows = []
+    for ways in found.values():
+        shares = {
+            f"{system} {model}": ways.get((system, model), {"right_share": ""})["right_share"]
+            for system in (RESIZE, SERVICE)
+            for model in MODELS
+        }
+        rows.append({**ways[SERVICE, "deeper"], **shares})
+    columns = {
+        f"`{model}`, {name}": f"{{{system} {model}}}"
+        for model in MODELS
+        for system, name in ((RESIZE, "resized"), (SERVICE, "imaging"))
+    }
+    table(
+        {
+            "pictures": "{group}",
+            "number": "{pictures:,}",
+            **columns,
+            "`deeper` accepts": "{accepted_share}",
+            "correct among accepted": "{right_of_accepted}",
+        },
+        rows,
+    )
+
+
 def find_digits(folder: Path) -> dict[str, list[Picture]]:
-    """Find pictures of one digit, by the folder that holds the digits' folders."""
+    """Find pictures of one digit, grouped by the folder that has the folders 0 to 9."""
     groups: dict[str, list[Picture]] = {}
     for place in sorted(path for path in folder.rglob("[0-9]") if path.is_dir()):
         pictures = [Picture(path, place.name) for path in sorted(place.iterdir())]
@@ -105,7 +128,7 @@ def find_digits(folder: Path) -> dict[str, list[Picture]]:
 
 
 def find_strings(folder: Path) -> dict[str, list[Picture]]:
-    """Find pictures of several digits, by their folder."""
+    """Find pictures of several digits, grouped by their folder."""
     groups = {}
     for labels in sorted(folder.rglob("labels.tsv")):
         rows = (line.split("\t") for line in labels.read_text(encoding="utf-8").splitlines())
@@ -117,7 +140,7 @@ def find_strings(folder: Path) -> dict[str, list[Picture]]:
 
 
 def ask_for_one(client: httpx.Client, picture: Picture) -> list[Answer]:
-    """Ask each model for the digit, on a plain resize and on the picture itself."""
+    """Ask each model for the digit, with the resized picture and with the picture itself."""
     pixels = resize(picture.path).tobytes()
     resized = []
     for model in MODELS:
@@ -134,7 +157,7 @@ def ask_for_all(client: httpx.Client, picture: Picture) -> list[Answer]:
 
 
 def ask(client: httpx.Client, endpoint: str, picture: Picture, model: str) -> Answer:
-    """Ask a model about a picture as it is."""
+    """Send an unchanged picture to a model."""
     content = picture.path.read_bytes()
     said = client.post(endpoint, params={"model": model}, content=content).json()
     if "error" in said:
@@ -146,15 +169,15 @@ def ask(client: httpx.Client, endpoint: str, picture: Picture, model: str) -> An
 
 
 def resize(path: Path) -> NDArray[np.uint8]:
-    """Make a picture small as a first attempt does; uint8 `[28, 28]`."""
+    """Shrink a picture as a simple service would; uint8 `[28, 28]`."""
     shades = Image.open(path).convert("L")
     if np.asarray(shades).mean() >= LIGHT:
         shades = ImageOps.invert(shades)
     return np.asarray(shades.resize((SIDE, SIDE)))
 
 
-def count(group: str, answers: list[Answer]) -> Iterator[dict[str, object]]:
-    """Count the right and the accepted answers of each system and model."""
+def count(group: str, answers: list[Answer]) -> Iterator[dict[str, Any]]:
+    """Count the correct and the accepted answers of each way and model."""
     for system, model in dict.fromkeys((each.system, each.model) for each in answers):
         own = [each for each in answers if (each.system, each.model) == (system, model)]
         accepted = [each for each in own if each.accepted]

@@ -1,10 +1,11 @@
 """The course notebook on one screen, with its mistakes corrected.
 
-    python examples/notebook.py data    # QMNIST is downloaded into data/
+    .venv-dev/bin/python examples/notebook.py data    # QMNIST is downloaded into data/
 
-Trains the notebook's three networks with several seeds, prints how many training and test digits
-each gets right, and draws nine test digits, each under its own prediction, in predictions.png. It
-needs torch, torchvision and matplotlib. docs/notebook.md goes through the notebook cell by cell.
+This trains the notebook's three networks with several seeds, prints the share of training and test
+digits that each gets right, and draws nine test digits with their predictions in predictions.png.
+It needs only torch, torchvision and matplotlib. docs/notebook.md explains each of the notebook's
+cells.
 """
 
 import sys
@@ -72,7 +73,7 @@ def accuracy(network: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 def main(root: str) -> None:
-    """Train, print and draw."""
+    """Train each network, print its accuracy, and draw some predictions."""
     torch.set_num_threads(1)  # networks this small gain nothing from more
     x, y = load(root, "train")
     test_x, test_y = load(root, "test")

@@ -1,1 +1,1 @@
-"""Trains three small QMNIST networks and writes them to `models/`."""
+"""Trains small networks that read digits, and exports them for serving."""

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -11,17 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 from artifact import CARD_FILE, ONNX_FILE, Acceptance
-from training import dataset, figures
+from training import dataset, figures, folders
 from training.base import BaseError
 from training.base import load as load_base
 from training.card import Result, Trained, put_rejection
-from training.dataset import DatasetError, joined
+from training.dataset import DatasetError, Digits, Split, joined
 from training.evaluation import predict_all
 from training.export import ExportError, copy_for_comparison, export, onnx_predict
-from training.extra import Extra, ExtraError, weighted
+from training.extra import Extra, weighted
 from training.extra import load as load_extra
 from training.fit import CheckpointError, fit, start_run
-from training.recipes import EXTRA, RECIPES, TYPICALITY, NetworkName, RecipeName
+from training.folders import FolderError
+from training.networks import NETWORKS, NetworkError
+from training.recipes import EXTRA, TYPICALITY, RecipeName, recipe_for
 from training.report import ReportError, write_report
 from training.synthetic.pictures import KINDS, learned_from
 from training.synthetic.rejection import measure_rejection
@@ -29,27 +31,34 @@ from training.synthetic.typicality import fit_typicality
 from training.worked_example import work_out
 
 app = typer.Typer(
-    help="Train, export and look at three small QMNIST networks.", no_args_is_help=True
+    help="Train, export and inspect small networks that read digits.", no_args_is_help=True
 )
 console = Console(soft_wrap=True)
 
-FEW = 10  # held-out pictures, below which a count says little
+FEW = 10  # held-out pictures; a count of fewer says little
+ALL = "all"
 
+Network = Annotated[str, typer.Argument(metavar="|".join([*NETWORKS, ALL]), help="The network.")]
 Data = Annotated[
-    Path, typer.Option(help="A torchvision root; QMNIST is downloaded into it when missing.")
+    Path,
+    typer.Option(
+        help="The data set: a torchvision root, into which QMNIST is downloaded if it is missing, "
+        "or a folder of yours with train/ and test/, each with pictures in folders 0/ to 9/."
+    ),
 ]
-Models = Annotated[Path, typer.Option(help="Where the artifacts are.")]
-Runs = Annotated[Path, typer.Option(help="Where the metrics of each run are kept.")]
-Results = Annotated[Path, typer.Option(help="Where what trainings came to is kept.")]
-Seed = Annotated[int, typer.Option(help="One seed makes one model, bit for bit.")]
-Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train; absent is an error.")]
+Models = Annotated[Path, typer.Option(help="The folder of the models.")]
+Runs = Annotated[Path, typer.Option(help="The folder for the metrics of each run.")]
+Results = Annotated[Path, typer.Option(help="The folder for the results of trainings.")]
+Seed = Annotated[int, typer.Option(help="The same seed makes the same model, bit for bit.")]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")]
 
 
 @app.command(name="fit")
 def fit_command(
-    network: Literal[NetworkName, "all"],
+    network: Network,
     recipe: Annotated[
-        RecipeName | None, typer.Option(help="`strong`; or with --extra, `finetune`.")
+        RecipeName | None,
+        typer.Option(help="How to train. Default: strong; with --extra, finetune."),
     ] = None,
     seed: Seed = 0,
     data: Data = Path("data"),
@@ -58,28 +67,31 @@ def fit_command(
     runs: Runs = Path("runs"),
     device: Device = "cpu",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a training that was interrupted.")
+        bool, typer.Option("--resume", help="Continue a training that was interrupted.")
     ] = False,
     extra: Annotated[
         Path | None,
-        typer.Option(help="Learn pictures of yours, too: a folder of 0/ to 9/, or a zip of it."),
+        typer.Option(help="Also learn your pictures: a folder with 0/ to 9/, or a zip of it."),
     ] = None,
     base: Annotated[
-        Path, typer.Option(help="The models that `finetune` begins with, and --extra compares.")
+        Path, typer.Option(help="The models that finetune starts from and --extra compares with.")
     ] = Path("models"),
 ) -> None:
-    """Train a network, or all three, and write `models/<name>/` and the result."""
+    """Train one network or all, and write the model and the result of the training."""
+    names = _names(network)
     where, checkpoints = _device(device), runs / "checkpoints"
     own = None if extra is None else _load_extra(extra)
     chosen: RecipeName = recipe or ("strong" if own is None else "finetune")
-    train, test = dataset.load(data, "train"), dataset.load(data, "test")
-    names: tuple[NetworkName, ...] = get_args(NetworkName) if network == "all" else (network,)
+    train, test = _load(data, "train"), _load(data, "test")
     for name in names:
-        how, title = RECIPES[chosen][name], f"{chosen}-{name}-{seed}"
+        how, title = recipe_for(name, chosen), f"{chosen}-{name}-{seed}"
         there = load_base(base / name, name) if own is not None or how.goes_on else None
         begun = there if how.goes_on else None
         if begun is not None and begun.typicality is None:
-            raise BaseError(f"{base / name} refuses nothing; begin with a model by `strong`")
+            raise BaseError(
+                f"The model in {base / name} has no thresholds, so it cannot be fine-tuned. "
+                "Start from one that was trained with --recipe strong."
+            )
         splits = dataset.splits(train, test, how.validation)
         learned, typical = learned_from(
             how.pictures, splits["train"], cache=checkpoints, console=console
@@ -103,10 +115,11 @@ def fit_command(
             typicality = None
             if begun is not None:
                 typicality = begun.typicality
-            elif "validation" in splits:  # or no threshold could be set on it
+            elif "validation" in splits:  # needed to set its threshold
                 typicality = fit_typicality(TYPICALITY, typical, cache=checkpoints, console=console)
             version = None if begun is None else begun.card.version
-            trained = Trained(name, fitted, how, history, seed, where.type, version)
+            origin = dataset.source(data)
+            trained = Trained(name, fitted, how, history, seed, where.type, version, origin)
             card, evaluations = export(trained, typicality, models, splits)
             for split, evaluation in card["evaluation"].items():
                 run.record("evaluation", split=split, **evaluation)
@@ -130,22 +143,29 @@ def compare(
     name: Annotated[str, typer.Argument(help="The copy's name.")],
     models: Models = Path("models"),
 ) -> None:
-    """Copy a model to `models/<name>/`, to be served for comparison with the others."""
+    """Copy a model to `models/<name>/`, to serve it for comparison with the others."""
     copy_for_comparison(artifact, models / name)
     console.print(f"wrote {models / name}")
 
 
 @app.command()
 def evaluate(
-    network: Annotated[Literal[NetworkName, "all"], typer.Argument()] = "all",
+    network: Network = ALL,
     data: Data = Path("data"),
     models: Models = Path("models"),
 ) -> None:
-    """Count how many of QMNIST's digits a trained model gets right, or all of them."""
-    train, test = dataset.load(data, "train"), dataset.load(data, "test")
-    for name in get_args(NetworkName) if network == "all" else (network,):
+    """Count how many digits of a data set one trained model gets right, or each of them."""
+    names = _names(network)
+    if network == ALL:
+        names = [name for name in names if (models / name).is_dir()]
+        if not names:
+            raise BaseError(f"There is no model in {models}. Choose another folder with --models.")
+    train, test = _load(data, "train"), _load(data, "test")
+    for name in names:
         model = load_base(models / name, name)
-        held_out = (model.card.model_extra or {})["training"]["recipe"]["validation"]
+        described = model.card.model_extra or {}
+        learned = described["data"]["source"].startswith(dataset.source(data))
+        held_out = described["training"]["recipe"]["validation"] if learned else 0.0
         evaluations = model.evaluate(dataset.splits(train, test, held_out))
         console.print(_table(name, {split: each.to_json() for split, each in evaluations.items()}))
 
@@ -154,9 +174,11 @@ def evaluate(
 def report(
     data: Data = Path("data"),
     results: Results = Path("results"),
-    docs: Annotated[Path, typer.Option(help="Where report.md goes.")] = Path("docs"),
+    docs: Annotated[Path, typer.Option(help="The folder for report.md.")] = Path("docs"),
 ) -> None:
-    """Write the report on all trainings whose results are there, and its pictures."""
+    """Write the report on the notebook's networks from their results, and its pictures."""
+    if dataset.is_own(data):
+        raise ReportError(f"The report is about QMNIST, and {data} is another data set.")
     write_report(results, dataset.load(data, "test"), docs)
     console.print(f"wrote {docs / 'report.md'}")
 
@@ -165,8 +187,8 @@ def report(
 def refusal(
     data: Data = Path("data"), models: Models = Path("models"), results: Results = Path("results")
 ) -> None:
-    """Measure anew what models refuse that is no digit, as the service would; a minute each."""
-    splits = dataset.test_splits(dataset.load(data, "test"))
+    """Measure how many other pictures each model refuses; about a minute per model."""
+    splits = dataset.test_splits(_load(data, "test"))
     test = splits[dataset.headline(splits)]
     for path in sorted(models.glob(f"*/{CARD_FILE}")):
         described = json.loads(path.read_text(encoding="utf-8"))
@@ -184,13 +206,13 @@ def refusal(
 
 @app.command()
 def samples(
-    split: Annotated[Literal["train", "test"], typer.Option(help="Whose digits.")] = "train",
+    split: Annotated[Split, typer.Option(help="Which split to draw from.")] = "train",
     data: Data = Path("data"),
     seed: Seed = 0,
     output: Annotated[Path, typer.Option(help="The PNG file.")] = Path("runs/samples.png"),
 ) -> None:
     """Draw nine random digits with their labels."""
-    figures.draw_samples(dataset.load(data, split), seed, output)
+    figures.draw_samples(_load(data, split), seed, output)
     console.print(f"wrote {output}")
 
 
@@ -198,10 +220,12 @@ def samples(
 def sheets(
     data: Data = Path("data"),
     seed: Seed = 0,
-    output: Annotated[Path, typer.Option(help="Where the PNG files go.")] = Path("docs/recipe"),
+    output: Annotated[Path, typer.Option(help="The folder for the PNG files.")] = Path(
+        "docs/recipe"
+    ),
 ) -> None:
-    """Draw some of the pictures that are made to learn from, a sheet a kind."""
-    digits = dataset.load(data, "train")
+    """Draw examples of the generated training pictures, one sheet per kind."""
+    digits = _load(data, "train")
     for kind in KINDS:
         figures.draw_sheet(kind, digits, seed, output / f"{kind}.png")
         console.print(f"wrote {output / kind}.png")
@@ -209,7 +233,7 @@ def sheets(
 
 @app.command()
 def predictions(
-    network: NetworkName,
+    network: Annotated[str, typer.Argument(help="A model in --models.")],
     data: Data = Path("data"),
     models: Models = Path("models"),
     seed: Seed = 0,
@@ -218,15 +242,17 @@ def predictions(
     """Draw nine random test digits, each with its own prediction."""
     path = models / network / ONNX_FILE
     if not path.exists():
-        raise typer.BadParameter(f"there is no {path}", param_hint="--models")
+        raise typer.BadParameter(
+            f"There is no {path}. Choose another folder or model.", param_hint="--models"
+        )
     predict = onnx_predict(path)
-    figures.draw_predictions(dataset.load(data, "test"), predict, seed, output)
+    figures.draw_predictions(_load(data, "test"), predict, seed, output)
     console.print(f"wrote {output}")
 
 
 @app.command()
 def worked_example() -> None:
-    """Print one step of backpropagation, as the notebook does it by hand."""
+    """Print one step of backpropagation, which the notebook works out by hand."""
     example = work_out()
     for title, quantities in (("Forward", example.forward), ("Backward", example.backward)):
         table = Table("quantity", "how", "value", title=title)
@@ -239,25 +265,34 @@ def worked_example() -> None:
     console.print(table)
 
 
+def _names(network: str) -> list[str]:
+    if network not in (*NETWORKS, ALL):
+        raise NetworkError(
+            f"There is no network {network!r}. Choose one of {', '.join([*NETWORKS, ALL])}, or "
+            "register yours in training/networks.py."
+        )
+    return list(NETWORKS) if network == ALL else [network]
+
+
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        raise typer.BadParameter("there is no CUDA device here", param_hint="--device")
+        raise typer.BadParameter("This machine has no CUDA device.", param_hint="--device")
     return torch.device(name)
+
+
+def _load(root: Path, split: Split) -> Digits:
+    return dataset.load(root, split, console)
 
 
 def _load_extra(path: Path) -> Extra:
     own = load_extra(path, EXTRA, console)
-    for problem in own.problems:
-        _warn(problem)
     held_out = len(own.validation)
     console.print(f"{path}: {len(own.train)} pictures to learn from, {held_out} held out")
     if held_out < FEW:
-        _warn(f"{held_out} held out say little of how well yours are read; add some pictures")
+        folders.warn(
+            f"A count of {held_out} held-out pictures says little. Add more pictures.", console
+        )
     return own
-
-
-def _warn(sentence: str) -> None:
-    console.print(f"warning: {sentence}", style="yellow", markup=False)
 
 
 def _comparison(name: str, before: dict[str, Any], after: dict[str, Any]) -> Table:
@@ -292,10 +327,17 @@ def _table(title: str, evaluation: dict[str, Any]) -> Table:
 
 
 def main() -> None:
-    """Run a command; what a person can mend is one sentence and exit code 2."""
+    """Run a command; print a message and exit with code 2 for an error that you can fix."""
     try:
         app()
-    except (BaseError, CheckpointError, DatasetError, ExtraError, ReportError) as error:
+    except (
+        BaseError,
+        CheckpointError,
+        DatasetError,
+        FolderError,
+        NetworkError,
+        ReportError,
+    ) as error:
         sys.exit(_complain(error, 2))
     except ExportError as error:
         sys.exit(_complain(error, 1))

@@ -1,4 +1,4 @@
-"""The batches of a training: shuffled anew in every epoch, and augmented, in a second thread."""
+"""The batches of a training, shuffled and augmented for every epoch, in a second thread."""
 
 import math
 import queue
@@ -24,23 +24,23 @@ T = TypeVar("T")
 def stream(
     digits: Digits, recipe: Recipe, *, seed: int, device: torch.device, first: int
 ) -> Generator[Batch, None, None]:
-    """Give the batches of `epochs`, made in a second thread where there is enough to do for it."""
+    """Yield the batches of `epochs`; make them in a second thread if they are augmented."""
     batches = epochs(digits, recipe, seed=seed, device=device, first=first)
     return batches if recipe.augmentation is None else ahead(batches)
 
 
 def seed_of(seed: int, epoch: int) -> int:
-    """Derive the seed of one epoch, from 1 on, from that of its training."""
+    """Derive the seed of an epoch, counted from 1, from its training's seed."""
     return 1_000_003 * seed + epoch
 
 
 def epochs(
     digits: Digits, recipe: Recipe, *, seed: int, device: torch.device, first: int
 ) -> Generator[Batch, None, None]:
-    """Give the batches of all epochs from number `first` on, one after the other.
+    """Yield the batches of all epochs from number `first` on.
 
-    An epoch's batches depend on the seed and its number alone, so a training that was interrupted
-    goes on as if it had not been. All pictures stay in the device's memory as bytes or floats; a
+    An epoch's batches depend only on the seed and the epoch's number, so an interrupted training
+    continues with the same ones. All pictures stay in the device's memory, as bytes or floats; a
     batch is gathered by a slice of the shuffled row numbers.
     """
     labels = digits.labels.to(device)
@@ -65,13 +65,14 @@ def _preparation(images: Tensor, recipe: Recipe) -> Callable[[Tensor, torch.Gene
 
 
 class Augmenter:
-    """Augments batches of digits of one data set as tensor operations, bilinearly, in one go.
+    """Augments batches of digits by tensor operations, with one bilinear interpolation.
 
-    Where a pixel of the result looks in the picture is a linear function of a few random numbers:
-    six for rotation, scale, shear and shift, and two for each point of a coarse grid, whose
-    displacements are interpolated between the points (the elastic distortion of Simard et al., Best
-    Practices for Convolutional Neural Networks Applied to Visual Document Analysis, 2003, on a grid
-    in the place of smoothed noise). So the fields of a batch are one matrix product.
+    The place from which a pixel of the result is taken is a linear function of a few random
+    numbers: six for rotation, scale, shear and shift, and two for each point of a coarse grid,
+    whose displacements are interpolated between the points. (This is the elastic distortion of
+    Simard et al., Best Practices for Convolutional Neural Networks Applied to Visual Document
+    Analysis, 2003, with a grid instead of smoothed noise.) So one matrix product gives the fields
+    of a whole batch.
 
     Args:
         images: All pictures, uint8 `[N, 28, 28]`.
@@ -81,7 +82,7 @@ class Augmenter:
     def __init__(self, images: Tensor, augmentation: Augmentation) -> None:
         self.augmentation = augmentation
         self._images = images.float().div_(255).unsqueeze(1)
-        # Pixel centres, with -1…1 from edge to edge, as grid_sample has them.
+        # Pixel centres in grid_sample's coordinates: -1…1 from edge to edge.
         centres = (torch.arange(SIDE, device=images.device) + 0.5) * (2 / SIDE) - 1
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         points = augmentation.grid**2
@@ -94,7 +95,7 @@ class Augmenter:
         basis = torch.cat(
             [x.reshape(1, -1), y.reshape(1, -1), torch.ones_like(x).view(1, -1), bumps.flatten(1)]
         )
-        # Coefficients of the x field, then of the y field -> both fields, interleaved.
+        # Maps the coefficients of the x field and of the y field to both fields, interleaved.
         self._terms = len(basis)
         fields = torch.zeros(2, self._terms, PIXELS, 2, device=images.device)
         fields[0, :, :, 0] = basis
@@ -105,8 +106,8 @@ class Augmenter:
         """Augment some pictures.
 
         Args:
-            rows: Which, int64 `[B]`.
-            generator: Where the random numbers come from, on the CPU.
+            rows: Their row numbers, int64 `[B]`.
+            generator: Draws the random numbers, on the CPU.
 
         Returns:
             Normalised pixels, float32 `[B, 784]` in -1…1.
@@ -138,10 +139,10 @@ class Augmenter:
 
 
 def ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """Give the same items, which a second thread takes from their iterator some way ahead.
+    """Yield the same items, which a second thread takes from their iterator in advance.
 
-    PyTorch's operations leave other threads to run, so making batches and learning from them
-    share two cores.
+    PyTorch's operations release Python's lock, so one core makes batches while another learns from
+    them.
     """
     ready: queue.Queue[T | BaseException | None] = queue.Queue(AHEAD)
     stopped = threading.Event()
@@ -155,7 +156,7 @@ def ahead(items: Iterator[T]) -> Generator[T, None, None]:
             return
 
     def work() -> None:
-        # Settings of a thread, and so not inherited from the one that trains.
+        # These settings are per thread and not inherited from the thread that trains.
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
         try:
@@ -164,7 +165,7 @@ def ahead(items: Iterator[T]) -> Generator[T, None, None]:
                 if stopped.is_set():
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again where the items are taken
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that takes the items
             put(error)
 
     thread = threading.Thread(target=work, name="batches", daemon=True)

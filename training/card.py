@@ -1,9 +1,10 @@
-"""What is written of a training: `card.json` of its model, and its result for the report.
+"""The records of a training: its model's `card.json`, and its result for the report.
 
-Both, and all files beside them, are written whole or not at all.
+Files and folders are replaced as a whole or not at all.
 """
 
 import hashlib
+import inspect
 import json
 import os
 import platform
@@ -23,28 +24,28 @@ from torch import nn
 from artifact import CARD_FILE, Acceptance, Card
 from training.dataset import Digits, headline
 from training.evaluation import Bin, Evaluation, History
-from training.recipes import CALIBRATION, EXTRA, TYPICALITY, NetworkName, Recipe, RecipeName
+from training.networks import PIXELS
+from training.recipes import CALIBRATION, EXTRA, TYPICALITY, Recipe, RecipeName
 
 LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy")
 
-DROPOUT_OFF = (
-    "It was trained with dropout off, so its activations are what sets it apart from deeper."
-)
-DECIMALS = 4  # of what the card has for charts
-OF_FILES = ("details", "sizes", "files")  # of a card, what a result does not keep
+DROPOUT_OFF = "It was trained with dropout off."
+DECIMALS = 4  # of the numbers for the card's charts
+OF_FILES = ("details", "sizes", "files")  # fields of a card that a result leaves out
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network and what its card has to say of the training."""
+    """A trained network, and the facts about its training that its card needs."""
 
-    name: NetworkName
+    name: str
     network: nn.Module
     recipe: Recipe
     history: History
     seed: int
     device: str
-    base: str | None = None  # the version of the model that it went on from
+    base: str | None = None  # the version of the model that was fine-tuned
+    source: str = "QMNIST"  # the data set's name
 
 
 def describe(
@@ -56,19 +57,19 @@ def describe(
     acceptance: Acceptance | None,
     rejection: dict[str, dict[str, Any]] | None,
 ) -> dict[str, Any]:
-    """Say all that a card says, but for its files.
+    """Describe a model and its training.
 
     Args:
         trained: The network and its training.
-        version: What names the numbers that are served.
+        version: Identifies the weights that are served.
         splits: The digits, by the name of their split.
-        evaluations: How the model did on each of them.
+        evaluations: The model's results on each split.
         temperature: What its logits are divided by.
         acceptance: Its thresholds, if there were validation digits to set them on.
-        rejection: What they refuse, by kind, as `measure_rejection` counts it.
+        rejection: What the thresholds refuse, by kind, as `measure_rejection` counts it.
 
     Returns:
-        The card, as JSON has it; `write` completes it.
+        The card as JSON values, without its files; `write` adds these.
     """
     return {
         "name": trained.name,
@@ -88,7 +89,7 @@ def describe(
             },
         },
         "data": {
-            "source": "QMNIST and extra pictures" if "extra_train" in splits else "QMNIST",
+            "source": trained.source + (" and extra pictures" if "extra_train" in splits else ""),
             "splits": {
                 name: {"rows": len(digits), "sha256": digits.sha256()}
                 for name, digits in splits.items()
@@ -105,17 +106,17 @@ def describe(
 
 
 def write(card: dict[str, Any], folder: Path) -> None:
-    """Complete a card with the sizes and hashes of a folder's files, and put it beside them."""
+    """Add the sizes and hashes of a folder's files to a card, and write it next to them."""
     files = sorted(folder.iterdir())
     card["sizes"] = {file.name: file.stat().st_size for file in files}
     card["files"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    Card.model_validate(card)  # or it would be found out where it is to be served
+    Card.model_validate(card)  # here rather than when it is served
     text = json.dumps(card, indent=2) + "\n"
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
 def put_rejection(rejection: dict[str, dict[str, Any]], path: Path, results: Path) -> None:
-    """Put what a model refuses on its card, and into its training's result, if that is there."""
+    """Write what a model refuses to its card, and to its training's result if there is one."""
     described = json.loads(path.read_text(encoding="utf-8")) | {"rejection": rejection}
     with replacing_file(path) as file:
         file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
@@ -127,14 +128,14 @@ def put_rejection(rejection: dict[str, dict[str, Any]], path: Path, results: Pat
 
 
 def architecture(network: nn.Module) -> dict[str, Any]:
-    """Say what a network is made of, as it was trained."""
-    layers = [module for module in network.children() if isinstance(module, nn.Linear)]
-    summary = (type(network).__doc__ or "").strip()
-    if any(isinstance(module, nn.Dropout) and module.p == 0 for module in network.children()):
+    """Describe a network by its class's docstring, and the sizes of its layers."""
+    summary = inspect.cleandoc(type(network).__doc__ or type(network).__name__)
+    if any(isinstance(module, nn.Dropout) and module.p == 0 for module in network.modules()):
         summary += " " + DROPOUT_OFF
     return {
         "summary": summary,
-        "layers": [layers[0].in_features, *(layer.out_features for layer in layers)],
+        # The first dimension of a layer's weights is that of its output; biases have no other.
+        "layers": [PIXELS, *(len(p) for p in network.parameters() if p.ndim > 1)],
         "parameters": sum(p.numel() for p in network.parameters()),
     }
 
@@ -161,11 +162,11 @@ class Result:
     """One finished training, `results/<recipe>/<network>-<seed>.json`.
 
     Attributes:
-        card: As in `card.json`, without what is of its files and what the result says itself.
-        history: What the training came through.
-        test: The name of the test split that the next two are of.
-        predictions: The digits predicted for it, int64 `[N]`.
-        reliability: Confidence against accuracy on it.
+        card: The contents of `card.json`, without the fields in `OF_FILES`.
+        history: The history of the training.
+        test: The name of the test split for the next two attributes.
+        predictions: The digits predicted for that split, int64 `[N]`.
+        reliability: Confidence against accuracy on that split.
     """
 
     card: dict[str, Any]
@@ -178,7 +179,7 @@ class Result:
     def of(
         cls, card: dict[str, Any], history: History, evaluations: Mapping[str, Evaluation]
     ) -> "Result":
-        """Gather what is kept of a training."""
+        """Select what a result keeps of a training."""
         test = card["details"]["split"]
         kept = {k: v for k, v in card.items() if k not in OF_FILES}
         evaluation = evaluations[test]
@@ -191,12 +192,12 @@ class Result:
         return seed
 
     def accuracy(self, split: str) -> float:
-        """The share of a split's digits that was right, 0…1."""
+        """Return the share of a split's digits that were right, 0…1."""
         accuracy: float = self.card["evaluation"][split]["accuracy"]
         return accuracy
 
     def save(self, results: Path) -> None:
-        """Write it to its place."""
+        """Write it to `<results>/<recipe>/<network>-<seed>.json`."""
         content = {
             "card": self.card,
             "history": {
@@ -213,8 +214,8 @@ class Result:
             file.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def load_results(results: Path, recipe: RecipeName, network: NetworkName) -> list[Result]:
-    """Read the results of one network by one recipe, by seed."""
+def load_results(results: Path, recipe: RecipeName, network: str) -> list[Result]:
+    """Read the results of one network by one recipe, sorted by seed."""
     loaded = []
     for path in results.glob(f"{recipe}/{network}-*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -232,7 +233,7 @@ def load_results(results: Path, recipe: RecipeName, network: NetworkName) -> lis
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """Give a place beside a file, which takes the file's own once it is written."""
+    """Yield a path next to a file; what is written there then replaces the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}")
     try:
@@ -245,10 +246,10 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder` that takes its place once it is complete.
+    """Yield an empty folder next to `folder`, which replaces it once it is complete.
 
-    Whenever this is interrupted, `folder` is the old one or the new one, whole; killed between
-    the two renames, the old one is found under the name `.<name>-old`.
+    After an interruption, `folder` is the complete old one or the complete new one. If the process
+    is killed between the two renames, the old one is left as `.<name>-old`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     old = folder.with_name(f".{folder.name}-old")

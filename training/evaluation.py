@@ -1,4 +1,4 @@
-"""How right, and how sure, a model is on some digits; what is calibrated; intervals."""
+"""Measures a model: its accuracy and its confidence, calibration, thresholds and intervals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ BINS = 15
 
 @dataclass
 class History:
-    """What a training has come through so far: an entry an epoch, and the time it took."""
+    """The course of a training so far: one entry per epoch, and the time it took."""
 
     losses: list[float] = field(default_factory=list)
     validation_accuracies: list[float] = field(default_factory=list)
@@ -31,7 +31,7 @@ class History:
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, digits: Digits) -> float:
-    """Return the share of the digits that a network gets right, 0…1."""
+    """Return the share of digits that a network gets right, 0…1."""
     device = next(network.parameters()).device
     network.eval()
     logits = network(normalise(digits.images.to(device)))
@@ -63,12 +63,12 @@ class Outputs:
         return confidence
 
 
-# uint8 [N, 28, 28] -> what a model returns
+# Pictures, uint8 [N, 28, 28], to a model's outputs.
 Predict = Callable[[Tensor], Outputs]
 
 
 def predict_all(predict: Predict, images: Tensor) -> Outputs:
-    """Ask a model about many pictures, in batches."""
+    """Run a model on many pictures, in batches."""
     batches = [predict(batch) for batch in images.split(BATCH)]
     return Outputs(
         np.concatenate([batch.probabilities for batch in batches]),
@@ -78,7 +78,7 @@ def predict_all(predict: Predict, images: Tensor) -> Outputs:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model did on one split.
+    """A model's results on one split.
 
     Attributes:
         labels: int64 `[N]`.
@@ -94,37 +94,37 @@ class Evaluation:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether each answer is right, bool `[N]`."""
+        """Tell for each answer whether it is right, bool `[N]`."""
         right: NDArray[np.bool_] = self.outputs.digits == self.labels
         return right
 
     @property
     def correct(self) -> int:
-        """How many digits were right."""
+        """Return the number of digits that were right."""
         return int(self.right.sum())
 
     @property
     def total(self) -> int:
-        """How many digits there were."""
+        """Return the number of digits."""
         return len(self.labels)
 
     @property
     def accuracy(self) -> float:
-        """The share that was right, 0…1."""
+        """Return the share of digits that were right, 0…1."""
         return self.correct / self.total
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """int64 `[10, 10]`, rows are the true classes, columns the predicted ones."""
+        """Return the counts of true classes (rows) and predicted ones, int64 `[10, 10]`."""
         return confusion(self.labels, self.outputs.digits)
 
     @property
     def reliability(self) -> list["Bin"]:
-        """Confidence against accuracy, in 15 bins of equal width."""
+        """Return confidence and accuracy in 15 bins of equal width."""
         return reliability(self.outputs.confidence, self.right)
 
     def to_json(self) -> dict[str, Any]:
-        """What the card says of it."""
+        """Return the values for the card."""
         confusion = self.confusion
         counts = confusion.sum(axis=1)
         errors = counts - confusion.diagonal()
@@ -174,19 +174,19 @@ class Bin:
     """The answers whose confidence is in one range."""
 
     count: int
-    confidence: float  # their mean
+    confidence: float  # mean
     accuracy: float
 
 
 def reliability(
     confidence: NDArray[np.float32], right: NDArray[np.bool_], bins: int = BINS
 ) -> list[Bin]:
-    """Sort answers by confidence into equally wide bins, open on the left, closed on the right.
+    """Group answers by confidence into bins of equal width, which include their right edge.
 
     Args:
-        confidence: The winning class's probability, float32 `[N]`, 0…1.
-        right: Whether that class was the right one, bool `[N]`.
-        bins: How many.
+        confidence: The predicted class's probability, float32 `[N]`, 0…1.
+        right: Whether that class was right, bool `[N]`.
+        bins: The number of bins.
     """
     index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     counts = np.bincount(index, minlength=bins)
@@ -199,33 +199,33 @@ def reliability(
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """How far confidence is from accuracy, on average over all answers, 0…1.
+    """Return the mean distance between confidence and accuracy over all answers, 0…1.
 
-    The expected calibration error of Guo et al., On Calibration of Modern Neural Networks, 2017,
-    equation 3.
+    This is the expected calibration error of Guo et al., On Calibration of Modern Neural Networks,
+    2017, equation 3.
     """
     total = sum(b.count for b in bins)
     return sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / total
 
 
 def negative_log_likelihood(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """How unlikely the labels are by a model's probabilities: the mean over N pictures, in nats.
+    """Return the negative logarithm of the labels' probabilities: the mean of N pictures, in nats.
 
     Args:
         probabilities: float32 `[N, 10]`.
         labels: int64 `[N]`.
     """
     of_label = probabilities[np.arange(len(labels)), labels]
-    # What float32 rounds to 0 counts as the least that it can hold, or one picture would be all.
+    # 0 counts as the smallest number of float32; otherwise one picture would make this infinite.
     least = np.finfo(np.float32).tiny
     return float(-np.log(np.maximum(of_label, least), dtype=np.float64).mean())
 
 
 def brier_score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """How far probabilities are from 1 for the label and 0 for the others: squared, 0…2.
+    """Return the squared distance of probabilities from 1 for the label and 0 for the rest, 0…2.
 
-    Summed over the classes and averaged over N pictures, as in Brier, Verification of forecasts
-    expressed in terms of probability, 1950.
+    It is summed over the classes and averaged over N pictures, as in Brier, Verification of
+    forecasts expressed in terms of probability, 1950.
 
     Args:
         probabilities: float32 `[N, 10]`.
@@ -238,7 +238,7 @@ def brier_score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -
 def confidence_scores(
     probabilities: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> dict[str, float]:
-    """Three measures of whether probabilities are what they say; of each, less is better."""
+    """Return three measures of calibration; lower is better for each."""
     right: NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
     return {
         "calibration_error": calibration_error(reliability(probabilities.max(axis=1), right)),
@@ -250,9 +250,10 @@ def confidence_scores(
 def without_temperature(
     probabilities: NDArray[np.float32], temperature: float
 ) -> NDArray[np.float32]:
-    """What probabilities would be if the logits had not been divided by a temperature.
+    """Return the probabilities that a model would give without its temperature.
 
-    The softmax of logits is that of `temperature` times the logarithms of the probabilities.
+    The softmax of its logits is the softmax of `temperature` times the logarithms of its
+    probabilities.
     """
     tempered = probabilities.astype(np.float64) ** temperature
     untempered: NDArray[np.float32] = tempered / tempered.sum(axis=1, keepdims=True)
@@ -262,13 +263,13 @@ def without_temperature(
 def fit_temperature(
     recipe: CalibrationRecipe, logits: Tensor, labels: Tensor, writers: Tensor
 ) -> float:
-    """Find the number to divide logits by, so that probabilities are what they say.
+    """Return the number to divide logits by, so that the probabilities are calibrated.
 
-    Guo et al., On Calibration of Modern Neural Networks, 2017. It is kept only if it improves the
-    likelihood of digits of other writers than those it was fitted on; otherwise it is 1.
+    The method is that of Guo et al., On Calibration of Modern Neural Networks, 2017. If cross-
+    validation over the writers shows no better likelihood, the temperature is 1.
 
     Args:
-        recipe: Into how many folds the writers are split for that.
+        recipe: The number of folds for the cross-validation.
         logits: float32 `[N, 10]`, of validation digits.
         labels: int64 `[N]`.
         writers: int64 `[N]`.
@@ -302,11 +303,11 @@ def _likeliest_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def fit_acceptance(recipe: CalibrationRecipe, outputs: Outputs) -> Acceptance:
-    """Set the thresholds so that fixed small shares of the validation digits are refused.
+    """Set the thresholds so that they refuse fixed small shares of the validation digits.
 
     Args:
         recipe: Which shares.
-        outputs: A model's, of validation digits.
+        outputs: A model's outputs for validation digits.
     """
     confidence = float(np.quantile(outputs.confidence, recipe.unsure))
     sure: NDArray[np.bool_] = outputs.confidence >= confidence
@@ -316,21 +317,21 @@ def fit_acceptance(recipe: CalibrationRecipe, outputs: Outputs) -> Acceptance:
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """Where the mean of paired differences lies: the 95 % interval of Student's t.
+    """Return the 95 % confidence interval for the mean of paired differences, by Student's t.
 
     Student, The probable error of a mean, 1908.
 
     Args:
-        differences: Of 2 pairs or more.
+        differences: Of two pairs or more.
     """
     found = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     return float(found.low), float(found.high)
 
 
 def auroc(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
-    """How likely a positive scores higher than a negative: the area under the ROC curve.
+    """Return the area under the ROC curve: how likely a positive scores higher than a negative.
 
-    By ranks, ties counting half (Mann and Whitney, 1947).
+    It is computed from ranks; ties count half (Mann and Whitney, 1947).
     """
     scores = np.concatenate([positive, negative])
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)

@@ -1,6 +1,6 @@
-"""Pictures: of digits, each with its own label and prediction; and the report's plots.
+"""Draw digits with their own labels and predictions, and the report's plots.
 
-Each function writes a PNG file, and returns what it drew.
+Each function writes a PNG file and returns the figure or picture.
 """
 
 import math
@@ -19,7 +19,7 @@ from training.card import Result, replacing_file
 from training.dataset import Digits
 from training.evaluation import Bin, Predict, calibration_error, confusion
 from training.networks import CLASSES
-from training.recipes import NetworkName, RecipeName
+from training.recipes import RecipeName
 from training.synthetic.pictures import Kind, make_picture
 
 ROWS = 3
@@ -30,7 +30,7 @@ SHEET_CELL, SHEET_GAP = 56, 4  # pixels
 
 
 def draw(digits: Digits, rows: torch.Tensor, titles: list[str], path: Path) -> Figure:
-    """Draw nine digits in a 3 x 3 grid, each under its own title."""
+    """Draw nine digits in a 3 x 3 grid, each below its own title."""
     figure = Figure(figsize=(6, 6.6), layout="constrained")
     for axes, row, title in zip(
         np.ravel(figure.subplots(ROWS, COLUMNS)), rows.tolist(), titles, strict=True
@@ -41,19 +41,19 @@ def draw(digits: Digits, rows: torch.Tensor, titles: list[str], path: Path) -> F
 
 
 def choose(digits: Digits, seed: int) -> torch.Tensor:
-    """Pick nine different digits at random: their rows, int64 `[9]`."""
+    """Return the rows of nine different random digits, int64 `[9]`."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(len(digits), generator=generator)[: ROWS * COLUMNS]
 
 
 def draw_samples(digits: Digits, seed: int, path: Path) -> Figure:
-    """Draw nine digits under their labels."""
+    """Draw nine random digits below their labels."""
     rows = choose(digits, seed)
     return draw(digits, rows, [str(label) for label in digits.labels[rows].tolist()], path)
 
 
 def draw_predictions(digits: Digits, predict: Predict, seed: int, path: Path) -> Figure:
-    """Draw nine digits, each under what the model made of that very digit."""
+    """Draw nine random digits, each below the model's prediction for that same digit."""
     rows = choose(digits, seed)
     predicted = predict(digits.images[rows]).digits
     titles = [
@@ -64,7 +64,7 @@ def draw_predictions(digits: Digits, predict: Predict, seed: int, path: Path) ->
 
 
 def draw_sheet(kind: Kind, digits: Digits, seed: int, path: Path) -> Image.Image:
-    """Draw made pictures, a row a digit, each beside what the networks see of it."""
+    """Draw made pictures, one row per digit, each next to the pixels that the networks see."""
     rng = np.random.default_rng(seed)
     step = SHEET_CELL + SHEET_GAP
     sheet = Image.new("L", (2 * SHEET_COLUMNS * step, CLASSES * step), 128)
@@ -82,10 +82,8 @@ def draw_sheet(kind: Kind, digits: Digits, seed: int, path: Path) -> Image.Image
     return sheet
 
 
-def draw_curves(
-    results: Mapping[RecipeName, Mapping[NetworkName, Sequence[Result]]], path: Path
-) -> Figure:
-    """Draw each recipe's training loss, and validation errors where it has any, by epoch."""
+def draw_curves(results: Mapping[RecipeName, Mapping[str, Sequence[Result]]], path: Path) -> Figure:
+    """Draw each recipe's training loss and, if it has any, validation errors, by epoch."""
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.subplots(2, 2)
     for row, (recipe, networks) in zip(axes, results.items(), strict=True):
@@ -106,22 +104,22 @@ def draw_curves(
         row[0].legend()
         if history.validation_accuracies:
             row[1].set(
-                title=f"{recipe}: errors on validation digits",
+                title=f"{recipe}: errors on the validation digits",
                 xlabel="epoch",
-                ylabel="wrong (%)",
+                ylabel="error rate (%)",
                 yscale="log",
             )
             row[1].legend()
         else:
             row[1].set_axis_off()
-            row[1].text(0.5, 0.5, "no digits held out", ha="center", transform=row[1].transAxes)
+            row[1].text(0.5, 0.5, "no validation digits", ha="center", transform=row[1].transAxes)
     return _save(figure, path)
 
 
 def draw_confusions(
-    predictions: Mapping[NetworkName, NDArray[np.int64]], labels: NDArray[np.int64], path: Path
+    predictions: Mapping[str, NDArray[np.int64]], labels: NDArray[np.int64], path: Path
 ) -> Figure:
-    """Draw a confusion matrix a network: the mistakes coloured, the right ones counted in grey."""
+    """Draw one confusion matrix per network: mistakes coloured, correct answers in grey."""
     figure = Figure(figsize=(14, 5), layout="constrained")
     for axes, (network, predicted) in zip(
         np.ravel(figure.subplots(1, len(predictions))), predictions.items(), strict=True
@@ -147,7 +145,7 @@ def draw_confusions(
 def draw_mistakes(
     digits: Digits, rows: NDArray[np.int64], predicted: NDArray[np.int64], path: Path
 ) -> Figure:
-    """Draw all given digits on one sheet, each over its true and its predicted class."""
+    """Draw the digits of `rows`, each below its true and its predicted class."""
     height = max(1, math.ceil(len(rows) / MISTAKES_A_ROW))
     figure = Figure(figsize=(MISTAKES_A_ROW, 1.3 * height + 0.6), layout="constrained")
     figure.suptitle("true → predicted")
@@ -159,8 +157,8 @@ def draw_mistakes(
     return _save(figure, path)
 
 
-def draw_reliability(reliability: Mapping[NetworkName, Sequence[Bin]], path: Path) -> Figure:
-    """Draw accuracy against confidence, a point a bin, with the number of answers in it."""
+def draw_reliability(reliability: Mapping[str, Sequence[Bin]], path: Path) -> Figure:
+    """Draw accuracy against confidence, one point per bin, labelled with its answers' count."""
     figure = Figure(figsize=(14, 5), layout="constrained")
     for axes, (network, bins) in zip(
         np.ravel(figure.subplots(1, len(reliability))), reliability.items(), strict=True
@@ -169,7 +167,7 @@ def draw_reliability(reliability: Mapping[NetworkName, Sequence[Bin]], path: Pat
         filled = [b for b in bins if b.count]
         confidence = [100 * b.confidence for b in filled]
         accuracy = [100 * b.accuracy for b in filled]
-        # Of so few answers as there are in most bins, the share that is right varies this much.
+        # One standard deviation of the share of correct answers, if the confidence is right.
         spread = [100 * np.sqrt(b.confidence * (1 - b.confidence) / b.count) for b in filled]
         axes.errorbar(confidence, accuracy, yerr=spread, fmt="o", markersize=4, capsize=3)
         for x, y, b in zip(confidence, accuracy, filled, strict=True):
@@ -179,9 +177,11 @@ def draw_reliability(reliability: Mapping[NetworkName, Sequence[Bin]], path: Pat
         axes.set(
             title=f"{network}: calibration error {100 * calibration_error(list(bins)):.2f} %",
             xlabel="confidence (%)",
-            ylabel="right (%)",
-            xlim=(0, 120),
-            ylim=(-8, 112),
+            ylabel="accuracy (%)",
+            xlim=(0, 114),  # room for the last bin's label
+            ylim=(-8, 108),
+            xticks=range(0, 101, 20),
+            yticks=range(0, 101, 20),
         )
     return _save(figure, path)
 
@@ -193,6 +193,6 @@ def _show(axes: Axes, image: torch.Tensor) -> None:
 
 def _save(figure: Figure, path: Path) -> Figure:
     with replacing_file(path) as file:
-        # The version of the library that drew it would make the file another one.
+        # Without matplotlib's version, which would change the file with every release.
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     return figure

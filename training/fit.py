@@ -1,4 +1,4 @@
-"""The training loop; then what it stands on: determinism, optimizers, checkpoints, the log."""
+"""The training loop, then its parts: determinism, optimizers, checkpoints and the log."""
 
 import json
 import math
@@ -25,7 +25,7 @@ from training.card import replacing_file
 from training.dataset import Digits
 from training.evaluation import History, accuracy
 from training.networks import build, fingerprint
-from training.recipes import Adam, Muon, NetworkName, Recipe, RMSprop
+from training.recipes import Adam, Muon, Recipe, RMSprop
 
 LOG_EVERY = 100  # batches
 METRICS_FILE = "metrics.jsonl"
@@ -59,18 +59,18 @@ def _train(
 
 @contextmanager
 def reproducible() -> Iterator[None]:
-    """Have PyTorch compute the same bits every time; afterwards, its settings are as they were."""
+    """Have PyTorch compute the same bits every time; restore its settings afterwards."""
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    flushed = not torch.tensor(1e-40).mul(1).is_nonzero()  # PyTorch does not tell
+    flushed = not torch.tensor(1e-40).mul(1).is_nonzero()  # PyTorch has no getter
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     try:
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.use_deterministic_algorithms(True)
-            # cuBLAS is deterministic with a workspace of its own only.
+            # Without a workspace of its own, cuBLAS is not deterministic.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            # Batches so small gain little from a second thread, and where one is held up, all wait.
+            # Small batches gain little from a second thread, and wait for the slower one.
             torch.set_num_threads(1)
             # The averages of the gradients of dead units decay to denormals, which are slow.
             torch.set_flush_denormal(True)
@@ -85,7 +85,7 @@ def reproducible() -> Iterator[None]:
 
 @reproducible()
 def fit(
-    name: NetworkName,
+    name: str,
     recipe: Recipe,
     digits: Digits,
     validation: Digits | None,
@@ -100,22 +100,22 @@ def fit(
     """Train one network; the same seed on the same machine gives the same bits.
 
     Args:
-        name: Which network.
-        recipe: How.
+        name: The network.
+        recipe: How to train it.
         digits: What it learns from.
-        validation: Digits to evaluate it on after every epoch, for the curves alone.
-        seed: Of the weights, the shuffling, the augmentation and the dropout.
-        device: Where.
-        run: Where the metrics go.
+        validation: Digits to evaluate it on after every epoch, only for the curves.
+        seed: Seeds the weights, the shuffling, the augmentation and the dropout.
+        device: Where to train.
+        run: Records the metrics.
         checkpoint: The file that keeps the training's state after every epoch.
-        start: The weights to begin with; fresh ones otherwise.
-        resume: Go on from that file, if it is there; there may be nothing left to do.
+        start: The weights to begin with, instead of fresh ones.
+        resume: Continue from the checkpoint, if it exists. It may be of a finished training.
 
     Returns:
-        The trained network, in evaluation mode, on the CPU; and what it came through.
+        The trained network, in evaluation mode, on the CPU; and the history of its training.
 
     Raises:
-        CheckpointError: The file is another training's.
+        CheckpointError: The checkpoint is from another training.
     """
     run.record("recipe", network=name, seed=seed, device=device.type, **asdict(recipe))
     steps = math.ceil(len(digits) / recipe.batch_size)
@@ -132,7 +132,7 @@ def fit(
     history = History()
     if resume and checkpoint.exists():
         history = learner.load(checkpoint, identity)
-        run.say(f"{name}: going on after epoch {len(history.losses)}")
+        run.say(f"{name}: continuing after epoch {len(history.losses)}")
 
     done = len(history.losses)
     began = perf_counter() - history.seconds
@@ -156,22 +156,22 @@ def fit(
 
 
 class CheckpointError(Exception):
-    """A checkpoint is of another training than the one that is to go on."""
+    """A checkpoint is from another training than the one to resume."""
 
 
 class Learner:
-    """One network with all that its training changes.
+    """One network with everything that its training changes.
 
     Args:
-        name: Which network.
+        name: The network.
         recipe: How it learns.
-        steps: How many batches an epoch has.
-        seed: Of its first weights.
+        steps: The number of batches in an epoch.
+        seed: Seeds its first weights.
         device: Where it is.
     """
 
     def __init__(
-        self, name: NetworkName, recipe: Recipe, steps: int, *, seed: int, device: torch.device
+        self, name: str, recipe: Recipe, steps: int, *, seed: int, device: torch.device
     ) -> None:
         torch.manual_seed(seed)
         self.network = build(name, recipe.dropout).to(device)
@@ -184,19 +184,19 @@ class Learner:
             self._rates = [LambdaLR(optimizer, factor) for optimizer in self._optimizers]
 
     def zero_grad(self) -> None:
-        """Forget the last batch's gradients."""
+        """Clear the last batch's gradients."""
         for optimizer in self._optimizers:
             optimizer.zero_grad()
 
     def step(self) -> None:
-        """Change the weights by the gradients, and the learning rates by their schedule."""
+        """Update the weights by the gradients, and the learning rates by their schedule."""
         for optimizer in self._optimizers:
             optimizer.step()
         for rate in self._rates:
             rate.step()
 
     def save(self, path: Path, identity: dict[str, Any], history: History) -> None:
-        """Keep the state after an epoch; a file that is there is replaced as a whole."""
+        """Save the state after an epoch; an older file is replaced as a whole."""
         with replacing_file(path) as unfinished:
             torch.save(
                 {
@@ -208,19 +208,28 @@ class Learner:
             )
 
     def load(self, path: Path, identity: dict[str, Any]) -> History:
-        """Take up the state that `save` kept, on whichever device.
+        """Restore the state that `save` wrote, on any device.
+
+        Returns:
+            The history of the training so far.
 
         Raises:
-            CheckpointError: It is of another training.
+            CheckpointError: It is from another training, or its network has changed since.
         """
         kept = torch.load(path, map_location="cpu", weights_only=True)
         if kept["identity"] != identity:
             raise CheckpointError(
-                f"{path} is of another training, by another recipe or on other digits; "
-                "delete it, or do not resume"
+                f"{path} is from another training, with another recipe or other digits. "
+                "Delete it, or leave --resume away."
             )
-        for part, state in zip(self._parts(), kept["state"], strict=True):
-            part.load_state_dict(state)
+        try:
+            for part, state in zip(self._parts(), kept["state"], strict=True):
+                part.load_state_dict(state)
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} does not fit the network. If you have changed its layers, delete the "
+                f"file, or leave --resume away. {error}"
+            ) from error
         return History(**kept["history"])
 
     def _parts(self) -> list[nn.Module | torch.optim.Optimizer | LambdaLR]:
@@ -228,7 +237,7 @@ class Learner:
 
 
 def schedule(warmup: float, steps: int, step: int) -> float:
-    """Give a learning rate's factor at a step, from 0 on: up for a while, then down to zero."""
+    """Return a learning rate's factor at a step, from 0 on: it rises to 1, then falls to 0."""
     done = step / steps
     return done / warmup if done < warmup else (1 - done) / (1 - warmup)
 
@@ -246,12 +255,17 @@ def _optimizers(
                     recipe.learning_rate,
                     alpha=recipe.alpha,
                     eps=recipe.epsilon,
-                    foreach=device.type == "cuda",  # several tensors at once pays there only
+                    foreach=device.type
+                    == "cuda",  # updating several tensors at once is faster only there
                 )
             ]
         case Muon():
-            *hidden, last = (p for p in network.parameters() if p.ndim == 2)
-            rest = [p for p in network.parameters() if p.ndim == 1]
+            parameters = list(network.parameters())
+            matrices = [p for p in parameters if p.ndim == 2]
+            hidden, last = matrices[:-1], matrices[-1:]
+            rest = adam([*(p for p in parameters if p.ndim != 2), *last], recipe.rest)
+            if not hidden:
+                return [rest]
             muon = torch.optim.Muon(
                 hidden,
                 recipe.learning_rate,
@@ -263,11 +277,11 @@ def _optimizers(
                 eps=recipe.epsilon,
                 adjust_lr_fn=recipe.adjustment,
             )
-            return [muon, adam([*rest, last], recipe.rest)]
+            return [muon, rest]
 
 
 def adam(parameters: Iterable[Tensor], recipe: Adam) -> torch.optim.AdamW:
-    """Make the optimizer, which without weight decay is Adam itself."""
+    """Return the optimizer, which without weight decay is Adam itself."""
     return torch.optim.AdamW(
         parameters,
         recipe.learning_rate,
@@ -279,26 +293,26 @@ def adam(parameters: Iterable[Tensor], recipe: Adam) -> torch.optim.AdamW:
 
 
 class Run:
-    """Where a training puts its metrics, and the console on which it shows its progress."""
+    """Records a training's metrics, and shows its progress on a console."""
 
     def __init__(self, metrics: TextIO, console: Console) -> None:
         self.console = console
         self._metrics = metrics
 
     def record(self, event: str, **metrics: object) -> None:
-        """Keep the metrics of one event as a line of JSON, at once."""
+        """Write the metrics of one event as a line of JSON, and flush it."""
         self._metrics.write(json.dumps({"event": event, **metrics}) + "\n")
         self._metrics.flush()
 
     def say(self, sentence: str) -> None:
-        """Show a sentence."""
+        """Show a message."""
         self.console.print(sentence, highlight=False)
 
     @contextmanager
     def progress(
         self, name: str, epochs: int, steps: int
     ) -> Iterator[Callable[[int, int, float | None], None]]:
-        """Show a bar, and give what tells it the epoch, the batch, and perhaps the loss there."""
+        """Show a progress bar; yield a function that takes the epoch, the batch and the loss."""
         bar = Progress(
             TextColumn(f"{name}, epoch {{task.fields[epoch]}}/{epochs}"),
             BarColumn(),
@@ -322,7 +336,7 @@ class Run:
 
 @contextmanager
 def start_run(runs: Path, name: str, console: Console) -> Iterator[Run]:
-    """Open a new run's folder, `runs/<time>-<name>/`, whose metrics are JSON lines."""
+    """Make a new run's folder, `runs/<time>-<name>/`, with its metrics as JSON lines."""
     time = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S-%f")
     folder = runs / f"{time}-{name}"
     folder.mkdir(parents=True)

@@ -1,18 +1,16 @@
-"""The notebook's three multi-layer perceptrons.
+"""All networks that can be trained: the notebook's three multi-layer perceptrons, and yours.
 
-Each takes normalised pixels, float32 `[N, 784]` in -1…1 (see `normalise`), and returns logits,
-float32 `[N, 10]`. The first layer is called `fc1` in all of them: `export` folds the
-normalisation into it.
+A network takes normalised pixels, float32 `[N, 784]` in -1…1 (see `normalise`), and returns
+logits, float32 `[N, 10]`. To add one, write its class and register it in `NETWORKS`
+(docs/own-model.md).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from training.recipes import NetworkName
 
 PIXELS = 28 * 28
 CLASSES = 10
@@ -23,7 +21,7 @@ STD = 0.5
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Turn uint8 `[N, 28, 28]` into what the networks take: float32 `[N, 784]` in -1…1."""
+    """Turn pictures, uint8 `[N, 28, 28]`, into a network's input: float32 `[N, 784]` in -1…1."""
     return images.flatten(1).float().mul_(1 / (255 * STD)).sub_(MEAN / STD)
 
 
@@ -83,19 +81,37 @@ class Dropout(nn.Module):
         return logits
 
 
-def build(name: NetworkName, dropout: float) -> nn.Module:
-    """Make the named network, with fresh weights from torch's global generator."""
-    match name:
-        case "baseline":
-            return Baseline()
-        case "deeper":
-            return Deeper()
-        case "dropout":
-            return Dropout(dropout)
+# Each network by its name: a function from the recipe's dropout rate to the module.
+NETWORKS: Mapping[str, Callable[[float], nn.Module]] = {
+    "baseline": lambda _: Baseline(),
+    "deeper": lambda _: Deeper(),
+    "dropout": Dropout,
+}
+
+
+class NetworkError(Exception):
+    """A network cannot be used; the message says why and what to do."""
+
+
+def build(name: str, dropout: float) -> nn.Module:
+    """Make the named network, with fresh weights from torch's global generator.
+
+    Raises:
+        NetworkError: It does not return ten logits per picture.
+    """
+    network = NETWORKS[name](dropout).eval()
+    with torch.no_grad():
+        shape = list(network(torch.zeros(2, PIXELS)).shape)
+    if shape != [2, CLASSES]:
+        raise NetworkError(
+            f"The network {name} turns [2, {PIXELS}] pixels into {shape}. "
+            f"Have its forward return [2, {CLASSES}] logits."
+        )
+    return network.train()
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256, in hexadecimal, of the names and numbers of weights on the CPU."""
+    """Return the SHA-256 of the names and values of weights on the CPU, in hexadecimal."""
     digest = hashlib.sha256()
     for name, tensor in weights.items():
         digest.update(name.encode())

@@ -1,26 +1,25 @@
 """Every hyperparameter of training, and nothing else.
 
-A recipe is looked up by its name and the network's: `RECIPES["strong"]["baseline"]`.
+`recipe_for("baseline", "strong")` looks up how a network is trained.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-NetworkName = Literal["baseline", "deeper", "dropout"]
 RecipeName = Literal["notebook", "strong", "finetune"]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far each picture is distorted, anew in every epoch."""
+    """How far each picture is distorted, differently in every epoch."""
 
     rotation: float = 14.0  # degrees, to either side
-    scale: float = 0.14  # the logarithm of either axis's factor, up or down
-    shear: float = 0.18  # either way
-    shift: float = 1.7  # pixels, in any direction
-    elastic: float = 0.5  # pixels, the standard deviation of a grid point's displacement
-    grid: int = 5  # points along a side
+    scale: float = 0.14  # logarithm of the factor along each axis, up or down
+    shear: float = 0.18  # in either direction
+    shift: float = 1.7  # pixels, along each axis
+    elastic: float = 0.5  # pixels, standard deviation of each grid point's displacement
+    grid: int = 5  # points per side
 
 
 @dataclass(frozen=True)
@@ -57,18 +56,18 @@ class Muon:
     newton_schulz_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315)
     epsilon: float = 1e-7
     adjustment: Literal["original", "match_rms_adamw"] = "original"  # of the learning rate
-    # Of the biases and the last layer, as its authors advise.
+    # For everything but the hidden layers' matrices, as its authors advise.
     rest: Adam = Adam(learning_rate=2e-3, betas=(0.9, 0.99))
 
 
 @dataclass(frozen=True)
 class PicturesRecipe:
-    """What is learned from in an epoch, for each digit of QMNIST's training split."""
+    """How many pictures an epoch has for each digit of the training split."""
 
-    as_it_is: int = 4  # times
-    sent: float = 1.4  # pictures of one of QMNIST's digits
-    written: float = 1.0  # of one written in another way
-    printed: float = 0.2
+    as_it_is: int = 4  # the digit itself, repeated
+    sent: float = 1.4  # pictures of digits of the split
+    written: float = 1.0  # pictures of digits written in other styles
+    printed: float = 0.2  # pictures of printed digits
     seed: int = 0
 
 
@@ -80,13 +79,13 @@ class Recipe:
     optimizer: Adam | RMSprop | Muon
     epochs: int = 5
     batch_size: int = 64
-    dropout: float = 0.0  # for the network that has dropout layers
-    validation: float = 0.0  # the share of the training writers whose digits are held out
-    warmup: float | None = None  # share of all steps; then linearly to zero. None: constant
+    dropout: float = 0.0  # the rate, for networks with dropout layers
+    validation: float = 0.0  # share of the training writers whose digits are held out
+    warmup: float | None = None  # share of all steps; then linear decay to zero. None: constant
     augmentation: Augmentation | None = None
-    pictures: PicturesRecipe | None = None  # None: QMNIST's digits alone
-    made_together: int = 4  # batches, whose random numbers are drawn at once
-    goes_on: bool = False  # from the weights of a model that is there; or from fresh ones
+    pictures: PicturesRecipe | None = None  # None: the training digits only
+    made_together: int = 4  # batches whose random numbers are drawn at once
+    goes_on: bool = False  # start from an existing model's weights instead of fresh ones
 
 
 STRONG = Recipe(
@@ -105,32 +104,38 @@ FINETUNE = Recipe(
     Adam(learning_rate=3e-4, betas=(0.9, 0.99)),
     epochs=4,
     batch_size=512,
-    validation=0.085,  # the writers that the strong recipe holds out, too
+    validation=0.085,  # the same writers as in the strong recipe
     warmup=0.05,
     augmentation=Augmentation(),
     goes_on=True,
 )
 
-RECIPES: Mapping[RecipeName, Mapping[NetworkName, Recipe]] = {
-    # The course notebook's own: five epochs on all training digits, nothing held out.
-    "notebook": {
-        "baseline": Recipe("notebook", Adam()),
-        "deeper": Recipe("notebook", Adam()),
-        "dropout": Recipe("notebook", RMSprop(), dropout=0.5),
-    },
-    # docs/recipe.md says what each piece of it brings.
-    "strong": {"baseline": STRONG, "deeper": STRONG, "dropout": STRONG},
-    # docs/own-digits.md says what it is for.
-    "finetune": {"baseline": FINETUNE, "deeper": FINETUNE, "dropout": FINETUNE},
+RECIPES: Mapping[RecipeName, Recipe] = {
+    # The course notebook's recipe: five epochs on all training digits, none held out.
+    "notebook": Recipe("notebook", Adam()),
+    # docs/recipe.md measures the effect of each part.
+    "strong": STRONG,
+    # docs/own-digits.md explains what it is for.
+    "finetune": FINETUNE,
 }
+
+# Recipes for networks that need their own version of one, by network and recipe.
+OVERRIDES: Mapping[tuple[str, RecipeName], Recipe] = {
+    ("dropout", "notebook"): Recipe("notebook", RMSprop(), dropout=0.5),
+}
+
+
+def recipe_for(network: str, name: RecipeName) -> Recipe:
+    """Return the recipe of that name, in the network's own version if it has one."""
+    return OVERRIDES.get((network, name), RECIPES[name])
 
 
 @dataclass(frozen=True)
 class ExtraRecipe:
-    """What is made of extra pictures, whatever the recipe."""
+    """How extra pictures are used, whatever the recipe."""
 
-    held_out: float = 0.2  # of each label's
-    share: float = 0.1  # that they are of what is learned from, of each label that they have
+    held_out: float = 0.2  # share of each label's pictures
+    share: float = 0.1  # share of an epoch's pictures of a label, for each label they have
 
 
 EXTRA = ExtraRecipe()
@@ -138,33 +143,33 @@ EXTRA = ExtraRecipe()
 
 @dataclass(frozen=True)
 class LetterDistortion:
-    """How far the letters are distorted that the typicality network learns from."""
+    """How far the typicality network's letters are distorted."""
 
     rotation: float = 0.3  # radians, to either side
-    shear: float = 0.25  # either way
-    scale: float = 0.2  # the logarithm of either axis's factor, up or down
-    bend: float = 0.05  # of half the picture, the standard deviation of a grid point's displacement
-    grid: int = 4  # points along a side
-    thicker: float = 0.3  # the share whose strokes grow by two pixels
-    thickest: float = 0.1  # the share, of all, whose strokes grow by four
-    thinner: float = 0.25  # the share whose strokes shrink by two
+    shear: float = 0.25  # in either direction
+    scale: float = 0.2  # logarithm of the factor along each axis, up or down
+    bend: float = 0.05  # standard deviation of a grid point's displacement; 1 is half the picture
+    grid: int = 4  # points per side
+    thicker: float = 0.3  # share of all letters whose strokes grow by two pixels or four
+    thickest: float = 0.1  # share of all letters whose strokes grow by four pixels
+    thinner: float = 0.25  # share of all letters whose strokes shrink by two pixels
 
 
 @dataclass(frozen=True)
 class TypicalityRecipe:
-    """How the network is trained that tells digits from other pictures."""
+    """How to train the network that tells digits from other pictures."""
 
     maps: int = 20
     hidden: int = 40
     epochs: int = 80
-    epoch: int = 55_000  # of digits and of others each; as many as there are digits, if fewer
+    epoch: int = 55_000  # digits, and as many others; fewer if there are fewer digits
     batch_size: int = 512  # half digits, half others
     optimizer: Adam = Adam(learning_rate=3e-3, betas=(0.9, 0.99), weight_decay=0.02)
     warmup_steps: int = 200
     seed: int = 0
-    sides: tuple[int, ...] = (40, 70, 140)  # pixels to which digits are enlarged on their way
-    made: int = 3  # of the others, times as many as an epoch takes
-    # Of the others in an epoch.
+    sides: tuple[int, ...] = (40, 70, 140)  # pixels: digits are enlarged to these sizes
+    made: int = 3  # others to make, as a multiple of those that an epoch uses
+    # Shares of the others in an epoch.
     shares: Mapping[str, float] = field(
         default_factory=lambda: {
             "letters": 0.20,
@@ -175,7 +180,7 @@ class TypicalityRecipe:
             "charts": 0.06,
         }
     )
-    upright: tuple[str, ...] = ("letters", "halves")  # the others are turned and mirrored
+    upright: tuple[str, ...] = ("letters", "halves")  # other kinds are rotated and mirrored
     turned_together: int = 256
     letters: LetterDistortion = LetterDistortion()
 
@@ -187,9 +192,9 @@ TYPICALITY = TypicalityRecipe()
 class CalibrationRecipe:
     """How temperature and thresholds are fitted on the validation digits."""
 
-    folds: int = 5  # of writers, to tell whether a temperature helps on others
-    unsure: float = 0.03  # the share that is refused as the least sure
-    refused: float = 0.045  # in all, with the least typical of the others
+    folds: int = 5  # of writers, to check that a temperature helps on other writers
+    unsure: float = 0.03  # share refused for low confidence
+    refused: float = 0.045  # share refused in all: for low confidence or low typicality
 
 
 CALIBRATION = CalibrationRecipe()
@@ -197,11 +202,11 @@ CALIBRATION = CalibrationRecipe()
 
 @dataclass(frozen=True)
 class RejectionRecipe:
-    """What the refusal of other pictures is measured on."""
+    """Which pictures measure how much a model refuses."""
 
-    # Of each kind but letters, which are as many as there are characters and fonts.
+    # Of each kind except letters: each character is drawn once in each font.
     count: int = 5_000
-    seed: int = 20_000  # of no training
+    seed: int = 20_000  # no training uses it
 
 
 REJECTION = RejectionRecipe()

@@ -1,6 +1,6 @@
-"""The report: what `docs/report.md` has of tables and pictures, from the results of trainings.
+"""The tables and pictures of `docs/report.md`, made from the results of trainings.
 
-Its words are a person's: a page keeps them, and only what is between two marks is made anew.
+People write the words of the page. `write_report` replaces only the blocks between two marks.
 """
 
 import re
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import get_args
 
 import numpy as np
 
@@ -17,64 +16,69 @@ from training.card import Result, load_results, replacing_file
 from training.dataset import Digits
 from training.evaluation import confusion, interval
 from training.networks import CLASSES
-from training.recipes import NetworkName, RecipeName
+from training.recipes import RecipeName
 
-NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 RECIPES: tuple[RecipeName, ...] = ("notebook", "strong")
 
-# What the course notebook printed, of one run each, on all 60,000 test digits.
+# The accuracies that the course notebook prints: one run each, on all 60,000 test digits.
 NOTEBOOK = {"baseline": 0.94857, "deeper": 0.96322, "dropout": 0.93077}
+NETWORKS = tuple(NOTEBOOK)
 
-# Definitions of links that nothing uses: no Markdown shows them.
+# The marks around a block: definitions of links that nothing uses, which Markdown does not show.
 BEGIN = '[//]: # "made by make report: {}"'
-END = '[//]: # "so far"'
+END = '[//]: # "end"'
+
+# How the report calls kinds of pictures, where the card's name is too short.
+SHOWN = {"halves": "joined halves", "lookalikes": "look-alike letters"}
 
 
 class ReportError(Exception):
-    """The report cannot be made; the message says what is missing and what to do."""
+    """The report cannot be made; the message names the problem and the remedy."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the report is made of.
+    """The inputs of the report.
 
     Attributes:
-        results: Of each recipe and network, by seed.
-        test: The test digits that the results are of.
-        pictures: The folder for the pictures.
+        results: The results of each recipe and network, ordered by seed.
+        test: The test digits that were predicted.
+        pictures: The folder to write pictures to.
     """
 
-    results: Mapping[RecipeName, Mapping[NetworkName, Sequence[Result]]]
+    results: Mapping[RecipeName, Mapping[str, Sequence[Result]]]
     test: Digits
     pictures: Path
 
     @property
-    def served(self) -> Mapping[NetworkName, Result]:
-        """The results of the models that are served."""
+    def served(self) -> Mapping[str, Result]:
+        """The results of the served models: seed 0 of the recipe `strong`."""
         return {network: found[0] for network, found in self.results["strong"].items()}
 
     @property
     def split(self) -> str:
-        """The test split's name."""
+        """The name of the test split."""
         return self.served["baseline"].test
 
-    def runs(self) -> Iterable[tuple[NetworkName, RecipeName, Sequence[Result]]]:
-        """Give the results by network and recipe."""
+    def runs(self) -> Iterable[tuple[str, RecipeName, Sequence[Result]]]:
+        """Yield the results of each network and recipe."""
         for network in NETWORKS:
             for recipe in RECIPES:
                 yield network, recipe, self.results[recipe][network]
 
 
 def write_report(folder: Path, test: Digits, docs: Path) -> None:
-    """Make anew what is between the marks of `report.md`, and its pictures.
+    """Replace the generated blocks of `report.md`, and write its pictures.
 
     Args:
-        folder: Where the results are.
-        test: The test digits that the results are of.
-        docs: Where `report.md` is, or goes without words, and `report/` with its pictures.
+        folder: The folder with the results.
+        test: The test digits that were predicted.
+        docs: The folder with `report.md`, which is created without words if it is missing. The
+            pictures are written to `report/` in it.
 
     Raises:
-        ReportError: Results are missing, or are of other test digits, or the page lacks a mark.
+        ReportError: Results are missing, or have more predictions than there are test digits, or
+            the page lacks a mark.
     """
     results = {
         recipe: {network: _load(folder, recipe, network, test) for network in NETWORKS}
@@ -89,13 +93,18 @@ def write_report(folder: Path, test: Digits, docs: Path) -> None:
         file.write_text(text, encoding="utf-8")
 
 
-def _load(folder: Path, recipe: RecipeName, network: NetworkName, test: Digits) -> list[Result]:
+def _load(folder: Path, recipe: RecipeName, network: str, test: Digits) -> list[Result]:
     found = load_results(folder, recipe, network)
     if not found:
-        raise ReportError(f"{folder} has no results of {network} by {recipe}; make train")
+        raise ReportError(
+            f"{folder} has no results of {network} with the recipe {recipe}. Run `make train`."
+        )
     for result in found:
         if len(result.predictions) > len(test):
-            raise ReportError(f"{folder} has results of more test digits than there are")
+            raise ReportError(
+                f"{folder} has results of {network} for {len(result.predictions):,} test digits, "
+                f"but the data has only {len(test):,}. Pass the data of that training."
+            )
     return found
 
 
@@ -110,13 +119,16 @@ def _filled(text: str, name: str, block: str, page: Path) -> str:
     pattern = f"{re.escape(begin)}\n.*?{re.escape(END)}"
     filled, count = re.subn(pattern, lambda _: made, text, flags=re.DOTALL)
     if count != 1:
-        raise ReportError(f"{page} has {count} places for {name} in the place of one: {begin}")
+        raise ReportError(
+            f"{page} needs exactly one block for {name}, but has {count}. A block begins with "
+            f"{begin} and ends with {END}."
+        )
     return filled
 
 
 def _accuracy(source: Source) -> str:
-    columns = ["train", "validation", "test, mean", "lowest to highest", "seeds", "seed 0"]
-    columns += ["parameters", "seconds", "the notebook's own"]
+    columns = ["train", "validation", "test", "test, lowest to highest", "seeds", "test, seed 0"]
+    columns += ["parameters", "in the notebook"]
     rows = []
     for network, recipe, found in source.runs():
         accuracies = [result.accuracy(source.split) for result in found]
@@ -133,7 +145,6 @@ def _accuracy(source: Source) -> str:
                 f"{len(found)}",
                 f"{evaluation['correct']:,} of {evaluation['total']:,}",
                 f"{first['architecture']['parameters']:,}",
-                f"{mean(result.history.seconds for result in found):.0f}",
                 percent(NOTEBOOK[network]) if recipe == "notebook" else "",
             ]
         )
@@ -171,16 +182,16 @@ def _mistakes(source: Source) -> str:
             [
                 f"`{network}`",
                 f"{counts.sum() - counts.trace():,}",
-                "; ".join(f"{a} taken for {b} ({counts[a, b]} times)" for a, b in most),
+                "; ".join(f"{a} read as {b} ({counts[a, b]} times)" for a, b in most),
             ]
         )
     return f"""![confusion matrices of the served models](report/confusion.png)
 
-{table(["network"], ["mistakes", "most often"], rows)}
+{table(["network"], ["mistakes", "most frequent"], rows)}
 
 ![test digits that one model gets wrong](report/mistakes.png)
 
-*What `{best}`, which has the most validation digits right, gets wrong of `{source.split}`.*"""
+*All mistakes of `{best}`, the best model on validation digits, on `{source.split}`.*"""
 
 
 def _confidence(source: Source) -> str:
@@ -192,7 +203,7 @@ def _confidence(source: Source) -> str:
         evaluation = result.card["evaluation"][source.split]
         if temperature != 1:
             rows.append([f"`{network}`", "1", *_scores(evaluation["without_temperature"])])
-        rows.append([f"`{network}`", f"{temperature:.3f}, served", *_scores(evaluation)])
+        rows.append([f"`{network}`", f"{temperature:.3f} (served)", *_scores(evaluation)])
     columns = ["calibration error", "negative log-likelihood", "Brier score"]
     picture = "![reliability diagrams](report/reliability.png)"
     return f"{picture}\n\n{table(['network', 'temperature'], columns, rows)}"
@@ -211,7 +222,7 @@ def _acceptance(source: Source) -> str:
         accepted_share = share(accepted, evaluation["total"])
         right = share(evaluation["accepted_correct"], accepted)
         rows.append([f"`{network}`", accepted_share, right])
-    return table(["network"], ["test digits accepted", "of these right"], rows)
+    return table(["network"], ["accepted test digits", "correct among them"], rows)
 
 
 def _refusal(source: Source) -> str:
@@ -219,16 +230,17 @@ def _refusal(source: Source) -> str:
     refused, areas = [], []
     for kind in found["baseline"]:
         of_kind = [found[network][kind] for network in NETWORKS]
-        refused.append([kind, *(share(some["refused"], some["total"]) for some in of_kind)])
+        name = SHOWN.get(kind, kind)
+        refused.append([name, *(share(some["refused"], some["total"]) for some in of_kind)])
         for family in of_kind[0].get("families", ()):
             of_family = [some["families"][family] for some in of_kind]
             cells = [share(some["refused"], some["total"]) for some in of_family]
-            refused.append([f"{kind} in {family}", *cells])
-        areas.append([kind, f"{of_kind[0]['auroc_typicality']:.4f}"])
+            refused.append([f"{name} in {family}", *cells])
+        areas.append([name, f"{of_kind[0]['auroc_typicality']:.4f}"])
         areas[-1] += [f"{some['auroc_confidence']:.4f}" for some in of_kind]
     columns = [f"`{network}`" for network in NETWORKS]
     of_areas = ["typicality", *(f"confidence of {column}" for column in columns)]
-    return f"""{table(["refused"], columns, refused)}
+    return f"""{table(["pictures refused"], columns, refused)}
 
 {table(["area under the ROC curve"], of_areas, areas)}"""
 
@@ -243,11 +255,13 @@ def _layer(source: Source) -> str:
             if deeper.seed in baselines
         ]
         if len(points) < 2:
-            raise ReportError(f"an interval needs two seeds of {recipe} or more; make train")
+            raise ReportError(
+                f"An interval needs at least two seeds of the recipe {recipe}. Run `make train`."
+            )
         lowest, highest = interval(points)
         spread = f"{lowest:+.2f} to {highest:+.2f}"
         rows.append([f"`{recipe}`", f"{len(points)}", f"{mean(points):+.2f}", spread])
-    return table(["recipe"], ["seeds", "points gained, mean", "95 % interval"], rows)
+    return table(["recipe"], ["seeds", "mean gain in points", "95 % confidence interval"], rows)
 
 
 def _overfitting(source: Source) -> str:
@@ -288,7 +302,7 @@ BLOCKS: Mapping[str, Callable[[Source], str]] = {
 
 
 def table(names: Sequence[str], columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Make a table: the columns of names to the left, the others to the right."""
+    """Make a Markdown table: `names` aligned to the left, `columns` to the right."""
     lines = [[*names, *columns], ["---"] * len(names) + ["---:"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -300,10 +314,10 @@ def _mean(found: Sequence[Result], split: str) -> str:
 
 
 def share(count: int, total: int) -> str:
-    """Format a count out of another."""
+    """Format a count, its total and the percentage."""
     return f"{count:,} of {total:,} ({percent(count / total)})"
 
 
 def percent(share: float) -> str:
-    """Format a share of 0…1."""
+    """Format a share in 0…1 as a percentage."""
     return f"{100 * share:.2f} %"

@@ -1,7 +1,7 @@
-"""TorchScript, which PyTorch has deprecated: all that the project has of it is here.
+"""Reads and writes TorchScript, which PyTorch has deprecated.
 
-It is kept because the artifact promises a TorchScript file. When PyTorch drops it, this module
-and that promise go.
+The project needs it for the artifact's TorchScript file. When PyTorch removes it, this module and
+that file can be deleted.
 """
 
 import warnings
@@ -22,13 +22,13 @@ def save(module: nn.Module, path: Path) -> None:
         torch.jit.save(torch.jit.script(module), compiled)
     with zipfile.ZipFile(compiled) as archive, zipfile.ZipFile(path, "w") as stripped:
         for entry in archive.infolist():
-            # Optional tables of source lines, with the paths of the machine that compiled it.
+            # Optional tables of source lines, which contain this machine's paths.
             if not entry.filename.endswith(".debug_pkl"):
                 stripped.writestr(entry, archive.read(entry))
 
 
 def load(path: Path) -> torch.jit.ScriptModule:
-    """Read what `save` wrote."""
+    """Read a module that `save` wrote."""
     with _deprecation_known():
         module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")
         return module

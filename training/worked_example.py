@@ -1,7 +1,7 @@
 """One step of backpropagation by hand: two inputs, two hidden units, one output.
 
-The course notebook ends with this calculation. Here it is with nothing but Python's arithmetic;
-docs/worked-example.md is the same in words.
+The course notebook ends with this calculation. This module uses only Python's arithmetic;
+docs/worked-example.md explains each step.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Quantity(NamedTuple):
-    """A line of the calculation: what it is called, how it is computed, what comes out."""
+    """A line of the calculation: name, formula and value."""
 
     name: str
     formula: str

@@ -1,4 +1,4 @@
-"""BentoML as its guide shows it: an API that takes a picture, with BentoML's defaults."""
+"""BentoML as in its guide: an API that takes a picture, with default settings."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from imaging import open_image
 
 @bentoml.service
 class Plain:
-    """One picture a call."""
+    """One picture per call."""
 
     def __init__(self) -> None:
         self.classifier = work.load()

@@ -1,4 +1,4 @@
-"""What one writes in an afternoon: FastAPI and uvicorn."""
+"""A server such as you would write in an afternoon, with FastAPI and uvicorn."""
 
 from typing import Annotated, Any
 
@@ -14,36 +14,36 @@ app = FastAPI()
 
 @app.exception_handler(OSError)
 async def refuse(_: Request, error: Exception) -> JSONResponse:
-    """Answer what is no picture: Pillow's errors are OSErrors."""
+    """Return 422 for files that are not pictures: Pillow's errors are OSErrors."""
     return JSONResponse({"detail": str(error)}, 422)
 
 
 @app.post("/raw")
 async def predict_raw(request: Request) -> dict[str, Any]:
-    """Take the picture as the body."""
+    """Read the picture from the body, and resize it."""
     return work.read_resized(classifier, await request.body())
 
 
 @app.post("/form")
 async def predict_form(image: Annotated[bytes, File()]) -> dict[str, Any]:
-    """Take the picture as a file of a form."""
+    """Read the picture from a form, and resize it."""
     return work.read_resized(classifier, image)
 
 
 @app.post("/imaging/raw")
 async def look_raw(request: Request) -> dict[str, Any]:
-    """Take the picture as the body, and look at it as our service does."""
+    """Read the picture from the body, and find the digit as our service does."""
     return work.read(classifier, await request.body())
 
 
 @app.post("/imaging/form")
 async def look_form(image: Annotated[bytes, File()]) -> dict[str, Any]:
-    """Take the picture as a file of a form, and look at it as our service does."""
+    """Read the picture from a form, and find the digit as our service does."""
     return work.read(classifier, image)
 
 
 class Tensor(BaseModel):
-    """An input."""
+    """An input tensor."""
 
     name: str
     datatype: str
@@ -59,7 +59,7 @@ class Tensors(BaseModel):
 
 @app.post("/v2/models/tensors/infer")
 async def infer(request: Tensors) -> dict[str, Any]:
-    """Take pixels, and answer with all that the network makes of them."""
+    """Read pixels, and return all outputs of the network."""
     (sent,) = request.inputs
     images = np.array(sent.data, np.uint8).reshape(sent.shape)
     outputs = [
@@ -76,4 +76,4 @@ async def infer(request: Tensors) -> dict[str, Any]:
 
 @app.get("/ready")
 async def ready() -> None:
-    """Answer once the model is loaded."""
+    """Return 200 once the model is loaded."""

@@ -1,10 +1,10 @@
-"""uvicorn's floor: an application that reads the body, and answers with nothing in it."""
+"""An application that only reads the body and responds, to measure uvicorn alone."""
 
 from starlette.types import Receive, Scope, Send
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request, once all of it was received."""
+    """Respond once the whole request has arrived."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body", False):

@@ -9,14 +9,14 @@ from fastapi import Request
 
 
 class Digits(litserve.LitAPI):
-    """Takes the picture as a file of a form."""
+    """Read the picture from a form."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002  LitServe's
         """Load the model."""
         self.classifier = work.load()
 
     def decode_request(self, request: Request) -> bytes:
-        """Take the file out of the form, which LitServe has parsed where it says Request."""
+        """Return the file in the form, which LitServe parses because of the type Request."""
         picture: bytes = request["image"].file.read()
         return picture
 
@@ -25,7 +25,7 @@ class Digits(litserve.LitAPI):
         return work.read(self.classifier, x)
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Answer with it as it is."""
+        """Return the output unchanged."""
         return output
 
 

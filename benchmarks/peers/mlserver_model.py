@@ -1,4 +1,4 @@
-"""MLServer: the picture is a BYTES tensor of the Open Inference Protocol, base64 in JSON."""
+"""MLServer: pictures are BYTES tensors of the Open Inference Protocol, base64 in JSON."""
 
 import orjson
 import work
@@ -8,7 +8,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class Digits(MLModel):
-    """Answers with the fields as one JSON text, the cheapest that the protocol has for them."""
+    """Return the fields as one JSON text, the protocol's cheapest way."""
 
     async def load(self) -> bool:
         """Load the model."""
@@ -24,7 +24,7 @@ class Digits(MLModel):
 
 
 class Tensors(MLModel):
-    """Takes pixels, and answers with all that the network makes of them."""
+    """Read pixels, and return all outputs of the network."""
 
     async def load(self) -> bool:
         """Load the model."""

@@ -1,4 +1,4 @@
-"""Triton, with our classifier behind it."""
+"""Triton with our classifier."""
 
 import sys
 from typing import Any
@@ -14,13 +14,13 @@ from serving.inference.classifier import Classifier
 from serving.settings import Provider
 
 chosen = settings.load()
-# Not `work`: its imaging wants a newer numpy than PyTriton.
+# `work` is not used here, because its imaging needs a newer numpy than PyTriton.
 classifier = Classifier(artifacts.load(chosen.models / chosen.model), Provider.CPU)
 
 
 @batch
 def infer(images: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Take pixels, and answer with all that the network makes of them."""
+    """Read pixels, and return all outputs of the network."""
     found = classifier.predict(images)
     return {
         "digit": found.digits[:, None],

@@ -1,4 +1,4 @@
-"""The work that every peer does: our imaging and our classifier, and the fields of our answer."""
+"""The work of every peer: our imaging, our classifier, and the fields of our response."""
 
 from io import BytesIO
 from typing import Any
@@ -13,7 +13,7 @@ from serving.inference import artifacts
 from serving.inference.classifier import Classifier, Prediction
 from serving.settings import Provider
 
-LIGHT = 128  # of 255: what is lighter than this on average is dark on light
+LIGHT = 128  # of 255; a picture that is lighter on average is taken for dark on light
 
 chosen = settings.load()
 
@@ -29,7 +29,7 @@ def read(classifier: Classifier, picture: bytes) -> dict[str, Any]:
 
 
 def read_resized(classifier: Classifier, picture: bytes) -> dict[str, Any]:
-    """Find the digit in an encoded picture, of which Pillow makes 28 x 28 pixels as it is."""
+    """Read an encoded picture that Pillow simply resizes to 28 x 28."""
     shades = Image.open(BytesIO(picture)).convert("L")
     if ImageStat.Stat(shades).mean[0] >= LIGHT:
         shades = ImageOps.invert(shades)
@@ -45,7 +45,7 @@ def find(classifier: Classifier, opened: Opened) -> dict[str, Any]:
 
 
 def say(classifier: Classifier, prediction: Prediction) -> dict[str, Any]:
-    """Answer with a prediction."""
+    """Return the fields of a prediction."""
     return {
         "digit": prediction.digit,
         "confidence": round(prediction.confidence, 6),

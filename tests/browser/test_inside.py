@@ -2,6 +2,7 @@
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page, Route, expect
@@ -104,6 +105,22 @@ def test_the_units_light_up_and_can_be_looked_at_with_keys(page: Page) -> None:
     draw(page, digit(4))
     expect(page.get_by_role("option", name="Digit 4: ")).to_have_class("likeliest")
     assert len([url for url in fetched if "model.onnx" in url]) == 1
+
+
+def test_a_network_that_cannot_be_drawn_is_a_message(page: Page) -> None:
+    """As docs/own-model.md says; the rest of the page works."""
+    node = onnx.helper.make_node("Conv", ["images", "weights"], ["logits"])
+    softmax = onnx.helper.make_node("Softmax", ["logits"], ["probabilities"])
+    graph = onnx.helper.make_graph([node, softmax], "convolutional", [], [])
+    content = onnx.helper.make_model(graph).SerializeToString()
+    page.route("**/model.onnx?*", lambda route: route.fulfill(body=content))
+    draw(page, digit(7))
+    page.get_by_role("heading", name="Inside the network").click()
+    expect(page.locator("#inside-words")).to_have_text(
+        "This network is of another kind, which the page cannot draw."
+    )
+    expect(page.locator("#stage")).to_be_hidden()
+    expect(page.locator("#digit")).to_have_text("7")
 
 
 def test_the_notebooks_way_beside_this_services(page: Page) -> None:

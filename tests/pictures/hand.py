@@ -1,7 +1,8 @@
 """A person's digits, made up: the 1 has a flat flag, and is a 7 to who does not know the hand.
 
 `python -m tests.pictures.hand 20 my-digits/` writes twenty of each digit as `<label>/<n>.png`;
-`python -m tests.pictures.hand 20 my-digits/ 1` twenty of the 1 alone.
+`python -m tests.pictures.hand 20 my-digits/ 1` twenty of the 1 alone. A number after the digits is
+the seed: another one draws other pictures.
 """
 
 import sys
@@ -45,4 +46,5 @@ def write_folder(folder: Path, count: int, digits: Iterable[int], seed: int = 0)
 
 if __name__ == "__main__":
     shown = map(int, sys.argv[3]) if len(sys.argv) > 3 else range(10)
-    write_folder(Path(sys.argv[2]), int(sys.argv[1]), shown)
+    seed = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    write_folder(Path(sys.argv[2]), int(sys.argv[1]), shown, seed)

@@ -29,7 +29,7 @@ def test_a_base_is_the_model_that_is_served() -> None:
 
 
 def test_what_is_no_whole_model_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(BaseError, match="has no model that can be read"):
+    with pytest.raises(BaseError, match="There is no readable model in"):
         load(tmp_path / "deeper", "deeper")
     shutil.copytree(COMMITTED_MODELS / "deeper", tmp_path / "deeper")
     with (tmp_path / "deeper" / "model.torchscript.pt").open("r+b") as file:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from tests.training.conftest import drawn_digits
 from training.batches import Augmenter, ahead, epochs
 from training.networks import normalise
-from training.recipes import RECIPES, Augmentation, RecipeName
+from training.recipes import Augmentation, RecipeName, recipe_for
 
-RECIPE = replace(RECIPES["notebook"]["baseline"], epochs=3, batch_size=64)
+RECIPE = replace(recipe_for("baseline", "notebook"), epochs=3, batch_size=64)
 CPU = torch.device("cpu")
 NONE = Augmentation(rotation=0, scale=0, shear=0, shift=0, elastic=0)
 ROWS = torch.arange(50)
@@ -30,7 +30,7 @@ def test_an_epoch_is_every_digit_once() -> None:
 
 @pytest.mark.parametrize("recipe", ["notebook", "strong"])
 def test_an_epochs_batches_do_not_depend_on_the_epochs_before(recipe: RecipeName) -> None:
-    chosen = replace(RECIPES[recipe]["baseline"], epochs=3, batch_size=100)
+    chosen = replace(recipe_for("baseline", recipe), epochs=3, batch_size=100)
     digits = drawn_digits(200, seed=1)
     whole = [x for x, _ in epochs(digits, chosen, seed=0, device=CPU, first=1)]
     last = [x for x, _ in epochs(digits, chosen, seed=0, device=CPU, first=3)]

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.pictures import drawn
+from tests.pictures import drawn, hand
 from training import dataset, figures, torchscript
 from training.__main__ import main
 from training.export import onnx_predict
@@ -177,7 +178,7 @@ def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(
     assert not (tmp_path / "runs" / "models").exists()
 
     done = run(*command, "--resume", folder=tmp_path)
-    assert "baseline: going on after epoch" in done.output
+    assert "baseline: continuing after epoch" in done.output
     resumed, whole = (
         folder / "runs" / "models" / "baseline" / "model.onnx"
         for folder in (tmp_path, strong.folder)
@@ -219,6 +220,15 @@ def test_a_trained_model_is_evaluated_as_its_card_says(
         ]
 
 
+def test_a_committed_model_is_evaluated_on_all_of_an_own_data_set(tmp_path: Path) -> None:
+    for split, count in (("train", 2), ("test", 1)):
+        hand.write_folder(tmp_path / split, count, range(10))
+    done = run("evaluate", "deeper", "--data", tmp_path)
+    assert done.code == 0, done.error
+    rows = [re.split(r" *│ *", line) for line in done.output.splitlines() if "│" in line]
+    assert [(row[1], row[3]) for row in rows] == [("train", "20"), ("test", "10")]
+
+
 def test_the_worked_example_is_printed() -> None:
     done = run("worked-example")
     assert done.code == 0, done.error
@@ -245,13 +255,18 @@ def test_a_damaged_data_set_is_one_sentence_and_nothing_is_written(
     [
         # A folder below a file cannot be made, so nothing is downloaded where there is a network.
         ("fit all --data file/data", "error: QMNIST's train split is not in file/data"),
-        ("report --data DATA --results .", "no results of baseline by notebook; make train"),
-        ("predictions deeper --data DATA", "there is no models/deeper/model.onnx"),
-        ("fit baseline --device cuda --data DATA", "there is no CUDA device here"),
-        ("fit deeper --extra mine --data DATA", "error: mine is no folder, and no zip of one"),
+        ("report --data DATA --results .", "no results of baseline with the recipe notebook"),
+        ("predictions deeper --data DATA", "There is no models/deeper/model.onnx"),
+        ("fit baseline --device cuda --data DATA", "This machine has no CUDA device"),
+        ("fit widest --data DATA", "There is no network 'widest'. Choose one of baseline, deeper,"),
+        ("evaluate --models . --data DATA", "error: There is no model in ."),
+        (
+            "fit deeper --extra mine --data DATA",
+            "error: mine is neither a folder nor a zip file of one",
+        ),
         (
             "fit deeper --recipe finetune --data DATA",
-            "error: models/deeper has no model that can be read",
+            "error: There is no readable model in models/deeper",
         ),
     ],
 )

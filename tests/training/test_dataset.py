@@ -1,15 +1,27 @@
 import json
+import shutil
+from io import StringIO
 from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torchvision.datasets import QMNIST
 
-from tests.pictures import drawn
+from imaging import look, open_image
+from tests.pictures import drawn, hand
 from training import dataset
 from training.dataset import DatasetError, Digits
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A data set in folders: four pictures of each digit to learn from, and one to test with."""
+    hand.write_folder(tmp_path / "mine" / "train", 4, range(10))
+    hand.write_folder(tmp_path / "mine" / "test", 1, range(10), seed=1)
+    return tmp_path / "mine"
 
 
 @pytest.fixture
@@ -106,3 +118,66 @@ def test_test_digits_are_named_as_their_authors_do(rows: int, sizes: dict[str, i
     digits = Digits(torch.zeros(rows, 1, 1, dtype=torch.uint8), zeros, zeros, zeros)
     splits = dataset.test_splits(digits)
     assert {name: len(split) for name, split in splits.items()} == sizes
+
+
+def test_an_own_data_set_is_its_pictures_as_the_service_sees_them(own: Path) -> None:
+    test = dataset.load(own, "test")
+    rng = np.random.default_rng(1)
+    seen = {digit: look(open_image(hand.write(digit, rng))).pixels for digit in range(10)}
+    assert sorted(test.labels.tolist()) == list(range(10))
+    for image, label in zip(test.images, test.labels.tolist(), strict=True):
+        assert np.array_equal(image.numpy(), seen[label])
+    assert dataset.load(own, "test").sha256() == test.sha256()
+
+
+def test_an_own_data_set_is_mixed_and_held_out_by_picture(own: Path) -> None:
+    train, test = dataset.load(own, "train"), dataset.load(own, "test")
+    assert train.labels.tolist() != sorted(train.labels.tolist())
+    splits = dataset.splits(train, test, 0.1)
+    assert {name: len(digits) for name, digits in splits.items()} == {
+        "train": 36,
+        "validation": 4,
+        "test": 10,
+    }
+
+
+@pytest.mark.parametrize("rows", [10_000, 60_000])
+def test_as_many_digits_of_ones_own_are_not_named_as_qmnists(rows: int) -> None:
+    zeros = torch.zeros(rows, dtype=torch.int64)
+    digits = Digits(torch.zeros(rows, 1, 1, dtype=torch.uint8), zeros, zeros, zeros - 1)
+    assert dataset.test_splits(digits).keys() == {"test"}
+
+
+def test_a_data_set_is_named_by_its_folder_or_is_qmnist(own: Path, root: Path) -> None:
+    assert dataset.source(own) == "mine"
+    assert dataset.source(root) == "QMNIST"
+    (root / "train").mkdir()  # of another data set of torchvision's
+    assert dataset.source(root) == "QMNIST"
+
+
+def test_what_cannot_be_read_in_an_own_data_set_is_a_warning(own: Path) -> None:
+    (own / "train" / "3" / "notes.txt").write_text("no picture")
+    shown = StringIO()
+    assert len(dataset.load(own, "train", Console(file=shown, width=1_000))) == 40
+    assert "notes.txt is left out: " in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        ("test", "There is no folder .*test. A data set needs both"),
+        ("test/3", "test has no pictures of 3. Add some"),
+    ],
+)
+def test_an_own_data_set_that_is_not_whole_is_an_error(gone: str, message: str, own: Path) -> None:
+    shutil.rmtree(own / gone)
+    with pytest.raises(DatasetError, match=message):
+        dataset.load(own, "test")
+
+
+def test_digits_without_a_split_are_an_error_and_nothing_is_downloaded(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QMNIST, "download", lambda _: pytest.fail("a download"))
+    with pytest.raises(DatasetError, match="contains folders of digits, but no split"):
+        dataset.load(own / "train", "train")

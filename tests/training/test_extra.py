@@ -10,14 +10,15 @@ from rich.console import Console
 from imaging import look, open_image
 from tests.pictures import drawn, hand
 from tests.training.conftest import drawn_digits
-from training.extra import Extra, ExtraError, load, weighted
+from training.extra import Extra, load, weighted
+from training.folders import SHOWN, FolderError
 from training.recipes import ExtraRecipe
 
 RECIPE = ExtraRecipe(held_out=0.2, share=0.25)
 
 
-def read(path: Path) -> Extra:
-    return load(path, RECIPE, Console(file=StringIO()))
+def read(path: Path, console: Console | None = None) -> Extra:
+    return load(path, RECIPE, console or Console(quiet=True))
 
 
 @pytest.fixture
@@ -37,7 +38,6 @@ def test_a_share_of_each_label_is_held_out_and_no_picture_is_in_both(folder: Pat
         for part in (extra.train, extra.validation)
     )
     assert len(train | validation) == 16
-    assert extra.problems == ()
     assert [part.sha256() for part in read(folder).splits().values()] == [
         part.sha256() for part in extra.splits().values()
     ]
@@ -66,22 +66,36 @@ def test_what_cannot_be_read_is_named_and_left_out(folder: Path) -> None:
     (folder / "1" / "blank.png").write_bytes(drawn.encode(np.full((50, 50), 255, np.uint8)))
     (folder / "1" / "again.png").write_bytes((folder / "1" / "0.png").read_bytes())
     (folder / "1" / ".DS_Store").write_bytes(b"of no use")
-    extra = read(folder)
+    shown = StringIO()
+    extra = read(folder, Console(file=shown, width=1_000))
     assert len(extra.train) + len(extra.validation) == 16
-    assert len(extra.problems) == 3
+    warnings = [line for line in shown.getvalue().splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 3
     for name in ("notes.txt", "blank.png", "the same picture as"):
-        assert sum(name in problem for problem in extra.problems) == 1
-    assert all(" is left out: " in problem for problem in extra.problems)
+        assert sum(name in warning for warning in warnings) == 1
+    assert all(" is left out: " in warning for warning in warnings)
+
+
+def test_of_many_files_that_are_left_out_the_first_are_named(folder: Path) -> None:
+    for number in range(SHOWN + 3):
+        (folder / "1" / f"{number}.txt").write_text("not a picture")
+    shown = StringIO()
+    read(folder, Console(file=shown, width=1_000))
+    assert shown.getvalue().count(" is left out: ") == SHOWN
+    assert "warning: 3 more files are left out" in shown.getvalue()
 
 
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        ({}, "has no picture to learn from"),
-        ({"1/notes.txt": b"text"}, r"has no picture to learn from\n.*notes.txt is left out"),
-        ({"seven/0.png": b""}, "seven is no digit's folder; name it 0 to 9"),
-        ({"10/0.png": b""}, "10 is no digit's folder"),
-        (dict.fromkeys(("1/a.png", "7/b.png"), b"PICTURE"), "a.png and .*b.png are one picture"),
+        ({}, "no readable picture in"),
+        ({"1/notes.txt": b"text"}, "no readable picture in"),
+        ({"seven/0.png": b""}, "seven is not named after a digit. Name it 0 to 9"),
+        ({"10/0.png": b""}, "10 is not named after a digit"),
+        (
+            dict.fromkeys(("1/a.png", "7/b.png"), b"PICTURE"),
+            "a.png and .*b.png are one picture with two labels",
+        ),
     ],
 )
 def test_what_nothing_can_be_learned_from_is_an_error(
@@ -91,15 +105,15 @@ def test_what_nothing_can_be_learned_from_is_an_error(
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(picture if content == b"PICTURE" else content)
-    with pytest.raises(ExtraError, match=sentence):
+    with pytest.raises(FolderError, match=sentence):
         read(tmp_path)
 
 
 def test_neither_a_folder_nor_a_zip_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ExtraError, match="is no folder, and no zip of one"):
+    with pytest.raises(FolderError, match="is neither a folder nor a zip file of one"):
         read(tmp_path / "nothing")
     (tmp_path / "text.zip").write_text("not a zip")
-    with pytest.raises(ExtraError, match="is no folder, and no zip of one"):
+    with pytest.raises(FolderError, match="is neither a folder nor a zip file of one"):
         read(tmp_path / "text.zip")
 
 

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from examples import notebook
 from tests.training.conftest import drawn_digits
+from training import networks
 from training.evaluation import accuracy
 from training.fit import CheckpointError, Learner, Run, fit, reproducible, schedule
 from training.networks import build, normalise
-from training.recipes import RECIPES, Adam, Muon, NetworkName, Recipe, RecipeName, RMSprop
+from training.recipes import Adam, Muon, Recipe, RecipeName, RMSprop, recipe_for
 
 CPU = torch.device("cpu")
 
 
 # Every part of the strong recipe, in little time.
-QUICK = replace(RECIPES["strong"]["baseline"], epochs=8, batch_size=64)
+QUICK = replace(recipe_for("baseline", "strong"), epochs=8, batch_size=64)
 
 
 def silent() -> Run:
@@ -32,7 +33,7 @@ def silent() -> Run:
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., nn.Module]:
     def train(
-        name: NetworkName,
+        name: str,
         recipe: Recipe,
         seed: int = 0,
         count: int = 1_000,
@@ -64,15 +65,15 @@ def weights(network: nn.Module) -> bytes:
 @pytest.mark.parametrize("name", ["baseline", "deeper", "dropout"])
 @pytest.mark.parametrize("recipe", ["notebook", "strong"])
 def test_one_seed_makes_one_model_bit_for_bit(
-    name: NetworkName, recipe: RecipeName, train: Callable[..., nn.Module]
+    name: str, recipe: RecipeName, train: Callable[..., nn.Module]
 ) -> None:
-    recipe_ = replace(RECIPES[recipe][name], epochs=2, dropout=0.5)
+    recipe_ = replace(recipe_for(name, recipe), epochs=2, dropout=0.5)
     first, same, other = (weights(train(name, recipe_, seed)) for seed in (0, 0, 1))
     assert first == same
     assert first != other
 
 
-@pytest.mark.parametrize("recipe", [RECIPES["notebook"]["baseline"], QUICK])
+@pytest.mark.parametrize("recipe", [recipe_for("baseline", "notebook"), QUICK])
 def test_training_learns(recipe: Recipe, train: Callable[..., nn.Module]) -> None:
     network = train("baseline", recipe)
     assert accuracy(network, drawn_digits(500, seed=7)) > 0.9
@@ -122,12 +123,10 @@ def test_a_training_goes_on_from_the_weights_it_is_given(train: Callable[..., nn
 
 
 @pytest.mark.parametrize("name", ["baseline", "deeper", "dropout"])
-def test_the_example_trains_to_the_same_weights(
-    name: NetworkName, train: Callable[..., nn.Module]
-) -> None:
+def test_the_example_trains_to_the_same_weights(name: str, train: Callable[..., nn.Module]) -> None:
     digits = drawn_digits(300, 1)
     example = notebook.train(name, normalise(digits.images), digits.labels, seed=3, epochs=2)
-    ours = train(name, replace(RECIPES["notebook"][name], epochs=2), seed=3, count=300)
+    ours = train(name, replace(recipe_for(name, "notebook"), epochs=2), seed=3, count=300)
     for one, other in zip(example.parameters(), ours.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
     right = notebook.accuracy(example, normalise(digits.images), digits.labels)
@@ -225,6 +224,24 @@ def test_an_optimizer_trains_as_written_out_by_hand(
     both = zip(network.parameters(), trained.parameters(), fresh, strict=True)
     for mine, theirs, before in both:
         assert (mine - theirs).norm() < tolerance * (theirs - before).norm()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 2, 9), nn.Flatten(), nn.Linear(800, 10)],
+        [nn.Linear(784, 10)],
+        [nn.Linear(784, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)],
+    ],
+)
+def test_muon_trains_all_weights_of_any_network(
+    layers: list[nn.Module], train: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "NETWORKS", {"mine": lambda _: nn.Sequential(*layers)})
+    before = {name: p.clone() for name, p in build("mine", 0.0).named_parameters()}
+    trained = train("mine", replace(QUICK, epochs=2), count=200)
+    for name, parameter in trained.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
 
 
 def test_the_learning_rate_goes_up_then_down_to_zero() -> None:

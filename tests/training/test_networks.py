@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from training.networks import Baseline, Deeper, Dropout, normalise
+from training import networks
+from training.networks import Baseline, Deeper, Dropout, NetworkError, build, normalise
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,13 @@ def test_normalise_is_the_notebooks_transform() -> None:
     images = torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8)
     expected = torch.stack([notebook(image.numpy()) for image in images]).flatten(1)
     torch.testing.assert_close(normalise(images), expected, rtol=0, atol=2e-7)
+
+
+def test_a_network_that_does_not_return_ten_logits_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(networks, "NETWORKS", {"mine": lambda _: nn.Linear(784, 11)})
+    with pytest.raises(
+        NetworkError, match=r"The network mine turns \[2, 784\] pixels into \[2, 11\]"
+    ):
+        build("mine", dropout=0.0)

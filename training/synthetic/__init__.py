@@ -1,1 +1,1 @@
-"""Pictures that QMNIST lacks, and the project makes: to learn from, and to be measured on."""
+"""Generates pictures that QMNIST lacks, to learn from and to measure on."""

@@ -1,6 +1,6 @@
-"""Pictures arrive as users' do: through `imaging`, as the service shows them to the networks.
+"""Reads generated pictures through `imaging`, as the service reads its users' pictures.
 
-There is no torch in here, which a process that only looks at pictures need not import.
+This module does not import torch, so that the processes that it starts need not either.
 """
 
 import atexit
@@ -17,25 +17,25 @@ from PIL import Image
 from imaging import SIDE, look, open_image
 from imaging.errors import PictureError
 
-# uint8 [H, W] each, of any sizes, or [N, S, S] of one
+# uint8 [H, W] each, of different sizes, or [N, S, S] of the same size
 Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-CHUNK = 1_000  # pictures that a process looks at in one go
-ALONE = 5_000  # so many take less time than to start processes
+CHUNK = 1_000  # pictures per call of a process
+ALONE = 5_000  # up to this many pictures, starting processes takes longer than it saves
 
 
 def arrive(pictures: Pictures) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Let pictures arrive; 100,000 take some 45 seconds on two cores.
+    """Read pictures through `imaging`; 100,000 take about 45 seconds on two cores.
 
     Args:
-        pictures: N of them, dark on light or light on dark.
+        pictures: N pictures, dark on light or light on dark.
 
     Returns:
-        uint8 `[M, 28, 28]`, 255 is ink, of those in which one digit is found; and which these are,
-        bool `[N]`.
+        The pixels of the pictures in which `imaging` finds one digit, uint8 `[M, 28, 28]` with 255
+        for ink; and a mask of these pictures, bool `[N]`.
     """
     chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
     found = spread(_look, chunks, len(pictures))
@@ -47,7 +47,7 @@ def arrive(pictures: Pictures) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 def spread(function: Callable[[T], R], chunks: Iterable[T], pictures: int) -> Iterator[R]:
-    """Apply a function to chunks of so many pictures in all: in processes, if they are many."""
+    """Apply a function to chunks of pictures: in several processes, if there are many pictures."""
     return (map if pictures <= ALONE else _processes().map)(function, chunks)
 
 

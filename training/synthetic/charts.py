@@ -1,7 +1,7 @@
-"""Charts as plotting libraries save them: in a frame or on axes, with lines, bars or points.
+"""Draws charts like those of plotting libraries: in a frame or on axes, with lines, bars or points.
 
-They are drawn in two ways: what is learned from with a pen that draws them twice as large, what is
-measured by filling rows and columns, in other layouts.
+There are two ways of drawing. Charts to learn from are drawn with a pen, twice as large as needed.
+Charts to measure on have other layouts, and are drawn by filling rows and columns of an array.
 """
 
 import math
@@ -13,22 +13,22 @@ from PIL import Image, ImageDraw, ImageFont
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 Values = NDArray[np.float64]  # 0…1 from the bottom of the box
 
-SHORTEST, LONGEST = 100, 480  # pixels, of a picture's sides
-FINE = 2  # pixels drawn for each one that is kept
+SHORTEST, LONGEST = 100, 480  # pixels: the range of a picture's sides
+FINE = 2  # charts are drawn this many times larger, then reduced
 
 
 def to_learn_from(count: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Draw charts for the fit, uint8 `[H, W]` each, dark on light."""
+    """Draw charts to learn from, uint8 `[H, W]` each, dark on light."""
     return [_with_a_pen(rng) for _ in range(count)]
 
 
 def to_measure(count: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Draw charts for the evaluation in another way, uint8 `[H, W]` each, dark on light."""
+    """Draw charts to measure on, uint8 `[H, W]` each, dark on light."""
     return [_by_columns(rng) for _ in range(count)]
 
 
 def _size(rng: np.random.Generator) -> tuple[int, int]:
-    """Choose a width and a height; most charts are wider than high."""
+    """Choose a width and a height; most charts are landscape."""
     width = int(rng.integers(SHORTEST, LONGEST + 1))
     height = int(width * rng.choice([0.5, 9 / 16, 2 / 3, 0.75, 0.75, 1, 4 / 3]))
     return width, int(np.clip(height, SHORTEST, LONGEST))
@@ -148,7 +148,7 @@ def _fill_axes(panel: NDArray[np.float64], rng: np.random.Generator) -> None:
 
 
 def _fill_data(panel: NDArray[np.float64], rng: np.random.Generator) -> None:
-    """Fill a curve, an area, steps, lying bars, stems or crosses."""
+    """Fill a curve, an area, steps, horizontal bars, stems or crosses."""
     height, width = panel.shape
     rows = np.arange(height)[:, None]
     kind = rng.choice(["curve", "curve", "area", "steps", "bars", "stems", "crosses"])
@@ -156,7 +156,7 @@ def _fill_data(panel: NDArray[np.float64], rng: np.random.Generator) -> None:
     x = np.linspace(0, 1, width)
     y = height * (1 - _waves(x, rng))
     count = int(rng.integers(3, 20))
-    half = rng.uniform(0.5, 2)  # of a line's width
+    half = rng.uniform(0.5, 2)  # half of a line's width
     match kind:
         case "curve" | "steps":
             if kind == "steps":
@@ -186,7 +186,7 @@ def _fill_data(panel: NDArray[np.float64], rng: np.random.Generator) -> None:
 
 
 def _waves(x: Values, rng: np.random.Generator) -> Values:
-    """Add a trend, a few waves and a peak up."""
+    """Sum a trend, a few waves and a peak."""
     values = rng.normal() * x
     for _ in range(rng.integers(0, 4)):
         values = values + rng.normal() * np.sin(rng.uniform(1, 20) * x + rng.uniform(0, math.tau))

@@ -1,7 +1,7 @@
-"""Printed characters, in fonts that Python packages ship.
+"""Draws printed characters, in fonts from Python packages.
 
-The fonts come in two sets: one to learn from, one to be measured on. A family is in one of them
-with all its faces (bold, italic, …), whose digits are much alike.
+The fonts are divided into two sets, one to learn from and one to measure on. All faces of a family
+(bold, italic, …) are in the same set, since their digits look alike.
 """
 
 from dataclasses import dataclass
@@ -13,21 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-EM = 128  # pixels: the size in which a face is drawn, larger than most pictures need
+EM = 128  # pixels: the font size, larger than most pictures need
 
 
 @dataclass(frozen=True)
 class Family:
-    """Faces of one design, and the package in which they come."""
+    """Faces of one design, and the package that contains them."""
 
     name: str
     package: str
-    patterns: tuple[str, ...] = ("files/*.[ot]tf",)  # of the files, below the package's folder
+    patterns: tuple[str, ...] = (
+        "files/*.[ot]tf",
+    )  # of the files, relative to the package's folder
 
 
 @dataclass(frozen=True)
 class Face:
-    """A font's file."""
+    """A font file."""
 
     family: str
     path: Path
@@ -36,26 +38,26 @@ class Face:
 MATPLOTLIB = "mpl-data/fonts/ttf/"
 
 TO_LEARN_FROM = (
-    # Sans, serif, mono. The faces for display have no digits.
+    # Sans, serif, mono. The display faces have no digits.
     Family("DejaVu", "matplotlib", (MATPLOTLIB + "DejaVu*[!y].ttf",)),
-    # Serif, sans, mono. Not cmex10 and cmsy10, which are symbols.
+    # Serif, sans, mono, without cmex10 and cmsy10, which have symbols.
     Family(
         "Computer Modern", "matplotlib", (MATPLOTLIB + "cm[!es]*.ttf", MATPLOTLIB + "cmss*.ttf")
     ),
-    # Sans. Not its hairlines, Lato-Thin: of a small picture's pixels they are a quarter.
+    # Sans, without Lato-Thin, whose hairlines are a quarter of a pixel wide in a small picture.
     Family("Lato", "font_lato", ("files/Lato-[!T]*.ttf",)),
     Family("Fredoka One", "font_fredoka_one"),  # sans, round and heavy
     Family("Caladea", "font_caladea"),  # serif
     Family("Arvo", "fontpkg_arvo"),  # slab serif
     Family("Space Mono", "fontpkg_space_mono"),
-    Family("Amatic SC", "font_amatic_sc"),  # by hand, narrow
-    Family("Intuitive", "font_intuitive"),  # by hand
+    Family("Amatic SC", "font_amatic_sc"),  # handwritten, narrow
+    Family("Intuitive", "font_intuitive"),  # handwritten
 )
 TO_MEASURE = (
     Family("Hanken Grotesk", "font_hanken_grotesk"),  # sans
     Family("STIX", "matplotlib", (MATPLOTLIB + "STIXGeneral*.ttf",)),  # serif
     Family("DM Mono", "fontpkg_dm_mono"),
-    Family("Kalam", "fontpkg_kalam"),  # by hand
+    Family("Kalam", "fontpkg_kalam"),  # handwritten
 )
 
 
@@ -71,10 +73,10 @@ def faces(*, held_out: bool) -> tuple[Face, ...]:
 
 
 def draw(character: str, face: Face, height: int) -> NDArray[np.uint8]:
-    """Draw a character, as tall as asked for and as wide as it then is.
+    """Draw a character with the given height and a proportional width.
 
     Returns:
-        uint8 `[height, W]`, 255 is ink, with none but the character's own box around it.
+        uint8 `[height, W]` with 255 for ink, cropped to the character.
     """
     ink = _ink(character, face)
     width = max(1, round(ink.width * height / ink.height))
@@ -82,13 +84,13 @@ def draw(character: str, face: Face, height: int) -> NDArray[np.uint8]:
 
 
 def printed(character: str, rng: np.random.Generator, height: int) -> NDArray[np.uint8]:
-    """Draw a character as print may show it, to learn from: slanted, stretched, bold or thin.
+    """Draw a character to learn from, at random slanted, stretched, bold or thin.
 
-    Each family is as likely as any other, and so is each face of the family.
+    All families are equally likely, and so are all faces of a family.
 
     Returns:
-        uint8 `[H, W]`, 255 is ink, with none but the character's own box around it; H is `height`,
-        or up to two pixels more.
+        uint8 `[H, W]` with 255 for ink, cropped to the character; H is `height` or up to two pixels
+        more.
     """
     among = families(held_out=False)
     family = among[rng.integers(len(among))]
@@ -114,14 +116,14 @@ def _find(family: Family) -> tuple[Face, ...]:
     if not paths:
         raise FileNotFoundError(
             f"The package {family.package.replace('_', '-')} with the font {family.name} is not "
-            "installed; it comes with the extra `train`."
+            "installed. Install the extra `train`."
         )
     return tuple(Face(family.name, path) for path in paths)
 
 
 @cache
 def _ink(character: str, face: Face) -> Image.Image:
-    """Draw a character in the face's own size, cropped to its ink."""
+    """Draw a character in the font size `EM`, cropped to its ink."""
     image = Image.new("L", (3 * EM, 3 * EM))
     ImageDraw.Draw(image).text((EM, EM), character, fill=255, font=_typeface(face.path))
     return image.crop(image.getbbox())
@@ -133,9 +135,9 @@ def _typeface(path: Path) -> ImageFont.FreeTypeFont:
 
 
 def _slanted(ink: Image.Image, shear: float) -> Image.Image:
-    """Lean a character over, by so many columns a row, to the right if positive."""
+    """Slant a character by `shear` columns per row, to the right if positive."""
     wider = abs(shear) * ink.height
-    # The place in the upright character that a pixel of the leaning one is taken from.
+    # Maps a pixel of the slanted character to its place in the upright one.
     upright = (1, shear, -max(0.0, shear * ink.height), 0, 1, 0)
     size = (ink.width + round(wider), ink.height)
     slanted = ink.transform(size, Image.Transform.AFFINE, upright, Image.Resampling.BILINEAR)
@@ -143,7 +145,7 @@ def _slanted(ink: Image.Image, shear: float) -> Image.Image:
 
 
 def _bolder(ink: Image.Image, pixels: float) -> Image.Image:
-    """Let strokes grow by a part of a pixel on each side, or shrink if it is negative."""
+    """Thicken strokes by a part of a pixel on each side, or thin them if it is negative."""
     roomy = Image.new("L", (ink.width + 2, ink.height + 2))
     roomy.paste(ink, (1, 1))
     whole = ImageFilter.MaxFilter(3) if pixels > 0 else ImageFilter.MinFilter(3)

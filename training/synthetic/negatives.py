@@ -1,8 +1,8 @@
-"""Pictures that are not digits, made by the project.
+"""Generates negatives: pictures that are not digits.
 
-They come in two sets: one to learn from, one to be measured on. The letters are of other families
-of fonts, the scribbles are drawn in other ways, the halves are of other digits, the charts have
-other layouts, and the random numbers are others everywhere.
+There are two sets, one to learn from and one to measure on. They use different families of fonts
+for letters, different ways to scribble, different digits for halves, different layouts for charts,
+and different random numbers for everything.
 """
 
 import math
@@ -26,28 +26,28 @@ from training.synthetic.fonts import Face
 Kind = Literal["letters", "halves", "noise", "scribbles", "textures", "charts"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# A source of random numbers -> the points of a stroke, float64 [M, 2]
+# Draws the points of a stroke, float64 [M, 2].
 Scribble = Callable[[np.random.Generator], NDArray[np.float64]]
 
-CANVAS = 64  # pixels along a side of most pictures
-LARGEST = 44  # of these, the height or the width of a character
-EDGE = 6  # pixels of it that a scribble leaves free
-NEAR = 1_000  # digits that lie no further apart are of one kind, and may be joined
+CANVAS = 64  # pixels: the side of most pictures
+LARGEST = 44  # pixels: the height or the width of a character
+EDGE = 6  # pixels that a scribble leaves free
+NEAR = 1_000  # rows: only digits this near are joined, since they are of the same kind
 CHUNK = 1_000
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-LOOKALIKES = "OolISsZzBbgq"  # digits in shape
+LOOKALIKES = "OolISsZzBbgq"  # letters that look like digits
 PLAIN_LETTERS = "".join(letter for letter in LETTERS if letter not in LOOKALIKES)
 DIGITS = "0123456789"
 
 
 def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) -> Tensor:
-    """Make pictures for the fit, and let them arrive; halves are of the given digits.
+    """Make pictures to learn from, and read them through `imaging`; halves are of `digits`.
 
-    Nothing is learned from letters that are digits in shape, since printed digits are digits.
+    Letters that look like digits are left out, since printed digits count as digits.
 
     Returns:
-        uint8 `[M, 28, 28]`, those of `count` pictures in which the service finds one digit.
+        Those of `count` pictures in which `imaging` finds one digit, uint8 `[M, 28, 28]`.
     """
     pictures: Pictures
     if kind == "letters":
@@ -64,7 +64,7 @@ def to_learn_from(kind: Kind, count: int, digits: Digits, generator: Generator) 
 
 
 def to_measure(kind: Kind, count: int, digits: Digits, generator: Generator) -> Pictures:
-    """Make pictures for the evaluation; of the letters, each but the lookalikes in each face."""
+    """Make pictures to measure on; letters are drawn once per face, without the lookalikes."""
     if kind == "letters":
         return printed(PLAIN_LETTERS)
     if kind == "charts":
@@ -73,7 +73,7 @@ def to_measure(kind: Kind, count: int, digits: Digits, generator: Generator) -> 
 
 
 def printed(characters: str) -> NDArray[np.uint8]:
-    """Draw each character in each face of the evaluation, uint8 `[N, 64, 64]`."""
+    """Draw each character in each face to measure on, uint8 `[N, 64, 64]`."""
     faces = fonts.faces(held_out=True)
     drawn = [_large(character, face) for face in faces for character in characters]
     return torch.stack(drawn).numpy()
@@ -105,9 +105,9 @@ def _made(
 
 @cache
 def _letters_to_learn_from() -> tuple[Tensor, Tensor]:
-    """Draw each letter in each face, float32 `[N, 64, 64]`; and how likely each is, float32 `[N]`.
+    """Draw each letter in each face, float32 `[N, 64, 64]`; return their weights, float32 `[N]`.
 
-    A family is no likelier for having more faces.
+    All families have the same weight, whatever their number of faces.
     """
     families = fonts.families(held_out=False)
     faces = [(face, 1 / len(family)) for family in families for face in family]
@@ -117,7 +117,7 @@ def _letters_to_learn_from() -> tuple[Tensor, Tensor]:
 
 
 def _large(character: str, face: Face) -> Tensor:
-    """Draw a character amid a picture, as large as fits: uint8 `[64, 64]`, 255 is ink."""
+    """Draw a character in the middle, as large as fits: uint8 `[64, 64]` with 255 for ink."""
     drawn = fonts.draw(character, face, LARGEST)
     if drawn.shape[1] > LARGEST:
         drawn = fonts.draw(character, face, round(LARGEST**2 / drawn.shape[1]))
@@ -129,7 +129,7 @@ def _large(character: str, face: Face) -> Tensor:
 
 
 def _distorted(pictures: Tensor, generator: Generator) -> Tensor:
-    """Turn, scale, shear, bend, thicken and thin pictures at random, each in its own way."""
+    """Turn, scale, shear, bend, thicken and thin each picture at random."""
     limits = TYPICALITY.letters
     count = len(pictures)
     u = torch.rand(count, 4, generator=generator) * 2 - 1
@@ -159,7 +159,7 @@ def _halves(count: int, digits: Digits, generator: Generator) -> Tensor:
     first = torch.randint(len(digits), (2 * count,), generator=generator)
     second = (first + torch.randint(1, NEAR, first.shape, generator=generator)) % len(digits)
     different = (digits.labels[first] != digits.labels[second]).nonzero()[:, 0]
-    # Drawn twice as often as needed, nine in ten of the pairs are of different classes.
+    # Nine in ten pairs are of different classes, so twice as many as needed are enough.
     different = different[:count]
     joined = digits.images[first[different]].clone()
     other = digits.images[second[different]]
@@ -170,7 +170,7 @@ def _halves(count: int, digits: Digits, generator: Generator) -> Tensor:
 
 
 def _noise(count: int, generator: Generator) -> Tensor:
-    """Uniform, Gaussian, salt and pepper, and smooth noise, a quarter of each."""
+    """Draw uniform, Gaussian, salt-and-pepper and smooth noise, a quarter of each."""
     quarter = math.ceil(count / 4)
     shape = (quarter, SIDE, SIDE)
 
@@ -199,7 +199,7 @@ def _parts(count: int, values: tuple[float, ...]) -> list[tuple[int, float]]:
 
 
 def _textures(count: int, generator: Generator) -> Tensor:
-    """Patches as of photographs: gradients, 1/f noise, blobs, edges and stripes, simple scenes."""
+    """Draw patches like those of photographs: gradients, 1/f noise, blobs, edges, simple scenes."""
     side = 48
     axis = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -274,7 +274,7 @@ def _shuffled(pictures: Tensor, count: int, generator: Generator) -> Tensor:
 
 
 def _paint(count: int, generator: Generator, path: Scribble) -> Tensor:
-    """Paint scribbles: one to three strokes, whose points `path` makes, with pens of any width."""
+    """Paint scribbles: one to three strokes from `path`, with pens of different widths."""
     rng = _numbers(generator)
     scribbles = np.zeros((count, CANVAS, CANVAS), np.uint8)
     for scribble in scribbles:
@@ -289,20 +289,20 @@ def _paint(count: int, generator: Generator, path: Scribble) -> Tensor:
 
 
 def _in_many_ways(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw a stroke in any of the ways that are learned from."""
+    """Draw a stroke in one of the ways to learn from."""
     ways: tuple[Scribble, ...] = (_walk, _corners, _corners, _loops, _zigzag, _arcs)
     return ways[rng.integers(len(ways))](rng)
 
 
 def _walk(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Walk with a heading that changes."""
+    """Walk with a changing heading."""
     turns = int(rng.integers(4, 13))
     curvature = np.repeat(rng.normal(0, 0.35, turns), 12) + rng.normal(0, 0.1, 12 * turns)
     return _fitted(_headed(curvature, rng), rng)
 
 
 def _corners(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Round off the corners of a random polygon."""
+    """Round the corners of a random polygon."""
     points = rng.uniform(EDGE, CANVAS - EDGE, (int(rng.integers(4, 13)), 2))
     for _ in range(rng.integers(0, 4)):  # Chaikin's corner cutting
         cut = [0.75 * points[:-1] + 0.25 * points[1:], 0.25 * points[:-1] + 0.75 * points[1:]]
@@ -311,7 +311,7 @@ def _corners(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _loops(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Go around while the middle moves, as in a coil or in a rosette."""
+    """Circle a moving centre, as in a coil or a rosette."""
     t = np.linspace(0, 2 * math.pi * rng.uniform(1.5, 7), 150)
     around = np.stack([np.cos(t), rng.uniform(0.3, 1.5) * np.sin(t)], axis=1)
     slower = rng.uniform(0.1, 0.8, 2) * t[:, None] + rng.uniform(0, 2 * math.pi, 2)
@@ -320,7 +320,7 @@ def _loops(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _zigzag(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Go to and fro, as one hatches or crosses out."""
+    """Move back and forth, as in hatching or crossing out."""
     count = int(rng.integers(5, 22))
     points = np.stack([np.linspace(0, 1, count), np.arange(count) % 2], axis=1)
     points = points * (rng.uniform(0.5, 2), 1) + rng.normal(0, rng.uniform(0, 0.2), points.shape)
@@ -330,7 +330,7 @@ def _zigzag(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _arcs(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Join arcs of circles and straight lines, with sharp turns between some."""
+    """Join arcs and straight lines, with sharp turns between some of them."""
     pieces = int(rng.integers(4, 9))
     curvature = np.repeat(rng.choice([0, 0, -0.25, 0.25, -0.12, 0.12], pieces), 14)
     curvature[::14] += rng.choice([0, 1], pieces) * rng.uniform(-2.5, 2.5, pieces)
@@ -343,7 +343,7 @@ def _headed(curvature: NDArray[np.float64], rng: np.random.Generator) -> NDArray
 
 
 def _fitted(points: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Scale a stroke to a good part of the picture, and place it anywhere in it."""
+    """Scale a stroke to at least half of the picture, and place it at random."""
     points = points - points.min(axis=0)
     points = points * (rng.uniform(0.5, 1) * (CANVAS - 2 * EDGE) / max(points.max(), 1e-6))
     fitted: NDArray[np.float64] = points + rng.uniform(EDGE, CANVAS - EDGE - points.max(axis=0))

@@ -1,6 +1,6 @@
-"""Pictures of ink: on paper, among what else stands there, scanned or photographed.
+"""Makes pictures of ink on paper with other things around it, scanned or photographed.
 
-Each effect is there in a share of the pictures. They are uint8 `[H, W]`.
+Each effect occurs in a share of the pictures. Pictures are uint8 `[H, W]`.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ def on_paper(ink: Ink, other: Callable[[], Ink], rng: Rng) -> tuple[Picture, Box
     """Make a picture of one digit.
 
     Args:
-        ink: The digit's.
-        other: Gives another digit's ink, for a neighbour of which a part is seen.
-        rng: What is drawn around it, and how it is taken.
+        ink: The digit's ink.
+        other: Returns another digit's ink, for a neighbour that is partly visible.
+        rng: Draws all random numbers.
 
     Returns:
         The picture, and the digit's box in it.
@@ -43,20 +43,20 @@ def on_paper(ink: Ink, other: Callable[[], Ink], rng: Rng) -> tuple[Picture, Box
 
 
 def _sheet(shape: tuple[int, ...], rng: Rng) -> tuple[Ink, tuple[int, int]]:
-    """Give an empty sheet, and where on it the digit starts: x and y."""
+    """Return an empty sheet, and the x and y of the digit's top left corner on it."""
     height, width = shape
     left, right, top, bottom = (np.exp(rng.uniform(-2.5, 0.1, 4)) * max(shape)).round().astype(int)
     return np.zeros((top + height + bottom, left + width + right), np.uint8), (int(left), int(top))
 
 
 class _Around:
-    """What stands around a digit: printed lines on a sheet of their own, other ink on the digit's.
+    """Draws the surroundings of a digit: printed lines on a separate sheet, other ink on its own.
 
     Args:
-        sheet: uint8 `[H, W]`, with the digit's ink.
-        box: The digit's.
-        thick: How thick lines are, in pixels.
-        rng: What is drawn.
+        sheet: uint8 `[H, W]` with the digit's ink.
+        box: The digit's box.
+        thick: The thickness of lines, in pixels.
+        rng: Draws all random numbers.
     """
 
     def __init__(self, sheet: Ink, box: Box, thick: int, rng: Rng) -> None:
@@ -64,7 +64,7 @@ class _Around:
         self._sheet, self._box, self._thick, self._rng = sheet, box, thick, rng
 
     def lines(self) -> None:
-        """Draw one to four sides of a cell, as far as the picture goes or to their corners."""
+        """Draw one to four sides of a cell, extended to the picture's edges."""
         x, y, width, height = self._box
         rows, columns = self._sheet.shape
         rng = self._rng
@@ -131,7 +131,7 @@ class _Around:
 
 
 def _developed(ink: Ink, printed: Ink, rng: Rng) -> Picture:
-    """Take the picture: shades of ink, print and paper, light, focus, resolution, noise."""
+    """Render the picture: shades of ink, print and paper, light, focus, resolution and noise."""
     paper, dark = rng.uniform(170, 255), rng.uniform(0, 90)
     picture = np.full(ink.shape, paper, np.float32)
     faint = rng.uniform(0.25, 1)

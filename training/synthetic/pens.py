@@ -1,6 +1,6 @@
-"""Ink: strokes drawn with a pen, and QMNIST's digits as large and as thick as wanted.
+"""Draws ink: strokes with a pen, and training digits in any size and thickness.
 
-Ink is uint8 `[H, W]`, the share of each pixel that is covered, 255 for all of it; without a margin.
+Ink is uint8 `[H, W]`: the share of each pixel that is covered, 255 for all of it, with no margin.
 """
 
 import cv2
@@ -11,12 +11,12 @@ from training.synthetic.styles import Rng, Stroke
 
 Ink = NDArray[np.uint8]
 
-FINER = 3  # times as finely as the result is drawn
-FRACTION = 3  # bits behind the point, of coordinates given to OpenCV
+FINER = 3  # strokes are drawn this many times larger, then reduced
+FRACTION = 3  # fractional bits of the coordinates for OpenCV
 
 
 def draw(strokes: list[Stroke], rng: Rng, height: int) -> Ink:
-    """Draw strokes, `height` pixels high without the pen's width, with a pen chosen at random."""
+    """Draw strokes with a random pen, `height` pixels high not counting the pen's width."""
     scale = height * FINER
     width = scale * np.exp(rng.uniform(np.log(0.025), np.log(0.2)))
     pressure, nib = rng.uniform(0, 0.35), rng.uniform(0, 0.5) * (rng.random() < 0.25)
@@ -40,20 +40,20 @@ def draw(strokes: list[Stroke], rng: Rng, height: int) -> Ink:
 
 
 def copied(digit: NDArray[np.uint8], rng: Rng, height: int) -> Ink:
-    """Draw a digit of QMNIST, uint8 `[28, 28]`, `height` pixels high, thicker or thinner."""
+    """Draw a training digit, uint8 `[28, 28]`, `height` pixels high, thicker or thinner."""
     box = cropped(digit)
     scale = height / box.shape[0]
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     margin = round(4 * scale)
     size = (round(box.shape[1] * scale) + margin, height + margin)
     smooth = cv2.resize(np.pad(box, 2), size, interpolation=how).astype(np.float32) / 255
-    edge = rng.uniform(0.25, 0.7)  # where ink ends: the lower, the thicker
-    sharp = max(scale, 0.5 / min(edge, 1 - edge))  # no ink stays none, and full ink full
+    edge = rng.uniform(0.25, 0.7)  # the shade where ink ends; a lower one makes thicker strokes
+    sharp = max(scale, 0.5 / min(edge, 1 - edge))  # keeps 0 at 0 and 255 at 255
     return cropped(np.clip(((smooth - edge) * sharp + 0.5) * 255, 0, 255).astype(np.uint8))
 
 
 def worn(ink: Ink, rng: Rng) -> Ink:
-    """Take some of the ink away: a dry pen's grain, or dots."""
+    """Remove some of the ink, as a dry pen does: grain or dots."""
     cells = max(2, round(max(ink.shape) / rng.uniform(1, 6)))
     grain = cv2.resize(rng.random((cells, cells), np.float32), ink.shape[::-1])
     kept = np.clip((grain - rng.uniform(0.1, 0.45)) * rng.uniform(2, 8) + 0.5, 0, 1)
@@ -62,7 +62,7 @@ def worn(ink: Ink, rng: Rng) -> Ink:
 
 
 def cropped(ink: Ink) -> Ink:
-    """Cut off what is around ink."""
+    """Crop to the ink."""
     x, y, width, height = cv2.boundingRect(ink)
     box: Ink = ink[y : y + height, x : x + width]
     return box

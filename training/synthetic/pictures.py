@@ -1,6 +1,6 @@
-"""Digits as people send them: QMNIST's, digits written in other ways, and printed ones.
+"""Generates digits as people send them: copies of training digits, other handwriting, print.
 
-Each is put on paper and arrives through `imaging`, as the service shows it to the networks.
+Each is put on paper and read through `imaging`, so that it looks as it would to a served model.
 """
 
 import hashlib
@@ -36,23 +36,23 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 CHUNK = 500
 HEIGHTS = 12, 160  # pixels of a digit in its picture, from the least to the most
 WORN = 0.12  # the share drawn with a dry pen
-OVERLAP = 0.4  # of the box found with the digit's; with less, something else was found
+OVERLAP = 0.4  # of the box found with the digit's box; below, something else was found
 
 
 def learned_from(
     recipe: PicturesRecipe | None, digits: Digits, *, cache: Path, console: Console
 ) -> tuple[Digits, Digits]:
-    """Give what is learned from in an epoch; the same digits and code give the same pictures.
+    """Return the pictures of an epoch; the same digits and code give the same pictures.
 
     Args:
-        recipe: How many pictures of which kind; without one, the digits alone.
-        digits: QMNIST's.
-        cache: The folder where pictures are kept, each kind by itself.
-        console: Where the progress is shown.
+        recipe: How many pictures of each kind to make; `None` makes none.
+        digits: The training digits.
+        cache: The folder that keeps the pictures, one file per kind.
+        console: Shows the progress.
 
     Returns:
-        The digits, each as often as the recipe says, and the pictures in which the digit meant is
-        found, as they arrived; the writers and the series of these are -1. And the same with each
+        The digits, repeated as the recipe says, and the generated pictures in which `imaging` finds
+        the right digit; the writers and series of these are -1. Second, the same pictures with each
         digit once.
     """
     if recipe is None:
@@ -65,17 +65,17 @@ def learned_from(
 def make_picture(
     kind: Kind, digit: int, copied: NDArray[np.uint8], rng: Rng
 ) -> tuple[Picture, NDArray[np.uint8] | None]:
-    """Make a picture of a digit, and let it arrive.
+    """Make a picture of a digit, and read it through `imaging`.
 
     Args:
         kind: Which kind.
         digit: 0…9.
-        copied: One of that digit in QMNIST, uint8 `[28, 28]`, for the kind that copies it.
-        rng: All that is left to chance.
+        copied: A training digit of that class, uint8 `[28, 28]`, for the kind that copies it.
+        rng: Draws all random numbers.
 
     Returns:
-        The picture, uint8 `[H, W]`; and its pixels, uint8 `[28, 28]`, 255 is ink, or None where
-        something else than the digit is found in it.
+        The picture, uint8 `[H, W]`; and its pixels, uint8 `[28, 28]` with 255 for ink, or `None` if
+        `imaging` finds something else in it.
     """
     low, high = np.log(HEIGHTS)
     height = round(np.exp(rng.uniform(low, high)))
@@ -106,7 +106,7 @@ def _ink(kind: Kind, digit: int, copied: NDArray[np.uint8], rng: Rng, height: in
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """The intersection of two boxes over their union, 0…1."""
+    """Return the intersection of two boxes over their union, 0…1."""
     width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     shared = max(0, width) * max(0, height)
@@ -115,7 +115,7 @@ def _overlap(one: Box, other: Box) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Order:
-    """What a process is to make: pictures of these digits, by random numbers of this seed."""
+    """An order to a process: pictures of these digits, with random numbers of this seed."""
 
     kind: Kind
     digits: NDArray[np.int64]
@@ -169,7 +169,7 @@ def _fill(order: _Order) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 @cache
 def _code() -> str:
-    """Fingerprint of the code that makes pictures, and of that which looks at them."""
+    """Return a fingerprint of the code that makes pictures and of the code that reads them."""
     names = ("fonts", "paper", "pens", "pictures", "styles")
     files = [Path(__file__).with_name(f"{name}.py") for name in names]
     files += sorted(Path(imaging.__file__).parent.glob("*.py"))

@@ -1,4 +1,4 @@
-"""How well the service refuses what is not a digit: by its imaging, and by what a model accepts."""
+"""Measures how many other pictures `imaging` and a model's thresholds refuse."""
 
 from typing import Any
 
@@ -19,26 +19,26 @@ from training.synthetic.negatives import KINDS
 def measure_rejection(
     predict: Predict, acceptance: Acceptance, digits: Digits, outputs: Outputs
 ) -> dict[str, dict[str, Any]]:
-    """Count what is refused of each kind of negatives, as the service would.
+    """Count how many pictures of each kind of negatives the service would refuse.
 
     Args:
         predict: The model.
         acceptance: Its thresholds.
-        digits: Test digits, which the halves are made of.
-        outputs: What the model made of them.
+        digits: Test digits, from which the halves are made.
+        outputs: The model's outputs for them.
 
     Returns:
-        For each kind, for the letters that are digits in shape and for printed digits: how many
-        pictures there were; how many were refused, and of these in how many already no digit, or
-        several, were found; and the areas under the ROC curves between them and the digits, by
-        typicality and by confidence. Of the letters also how many of each family of fonts.
+        For each kind, for the letters that look like digits and for printed digits: the number of
+        pictures (`total`), of refused ones (`refused`), and of those in which `imaging` finds no
+        digit or several (`unseen`); and the areas under the ROC curves that separate them from the
+        digits by typicality and by confidence. For letters, also the counts per family of fonts.
     """
     generator = Generator().manual_seed(REJECTION.seed)
     pictures: dict[str, Pictures] = {
         kind: negatives.to_measure(kind, REJECTION.count, digits, generator) for kind in KINDS
     }
     pictures["lookalikes"] = negatives.printed(negatives.LOOKALIKES)
-    # No negatives, these: how much of the refusal of letters is of print.
+    # Not negatives: they show how much of the refusal of letters is due to print.
     pictures["printed digits"] = negatives.printed(negatives.DIGITS)
     measured = {}
     for kind, some in pictures.items():
@@ -49,7 +49,7 @@ def measure_rejection(
 
 
 def _by_family(refused: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
-    """Count by the family of the font; printed pictures are as many in each face, face by face."""
+    """Count by family of fonts; the pictures are ordered by face, with as many for each."""
     faces = fonts.faces(held_out=True)
     families = np.repeat([face.family for face in faces], len(refused) // len(faces))
     return {
@@ -72,7 +72,7 @@ def _rejection(
         others = predict_all(predict, torch.from_numpy(pixels))
         refused[found] = ~acceptance.accepts(others.confidence, others.typicality)
         typicality, confidence = others.typicality, others.confidence
-    # What no network sees is as little of a digit as can be.
+    # Pictures that no network sees count as the least typical ones.
     typicality = np.append(typicality, np.full(unseen, -np.inf, np.float32))
     confidence = np.append(confidence, np.zeros(unseen, np.float32))
     counts = {

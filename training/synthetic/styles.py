@@ -1,4 +1,4 @@
-"""Handwritten digits in the ways in which people write them, QMNIST's and others."""
+"""Writes digits in the styles that people use, including some that QMNIST lacks."""
 
 import math
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 Stroke = NDArray[np.float64]  # [M, 2], x and y
 Rng = np.random.Generator
 
-STEPS = 8  # points of the curve from one point of a stroke to the next
+STEPS = 8  # points of the curve between two points of a stroke
 
-# Each digit's ways: how often each is drawn beside the others, and its strokes, between slashes.
-# A smooth curve goes through the points of a stroke, "x,y" in hundredths of the digit's height, y
-# down from its top; one with a mark is a corner.
+# The styles of each digit: a relative frequency, and strokes separated by slashes. A smooth curve
+# passes through the points of a stroke, "x,y" in hundredths of the digit's height, y from the top
+# down. A point with an exclamation mark is a corner.
 WAYS: Mapping[int, tuple[tuple[float, str], ...]] = {
     0: (
         (3, "38,1 21,3 8,17 1,40 2,66 11,87 25,99 41,98 55,84 63,62 63,36 54,14 40,2"),
@@ -192,11 +192,11 @@ WAYS: Mapping[int, tuple[tuple[float, str], ...]] = {
 
 
 def write(digit: int, rng: Rng) -> list[Stroke]:
-    """Write a digit in a way of its own; strokes, float64 `[M, 2]` each, about 1 high."""
+    """Write a digit in a random style; return strokes, float64 `[M, 2]` each, about 1 high."""
     shares, ways = _ways(digit)
     way = ways[rng.choice(len(shares), p=shares)]
     wobble = rng.uniform(0.005, 0.055)
-    bend = rng.normal(0, wobble, (2, 3, 3))  # of the plane in which all strokes lie
+    bend = rng.normal(0, wobble, (2, 3, 3))  # bends the plane of all strokes
     steep = rng.random() < 0.2  # as in copperplate
     slant = rng.uniform(0.3, 0.8) if steep else rng.normal(0.12, 0.17)
     turn = rng.normal(0, math.radians(5))
@@ -216,7 +216,7 @@ def write(digit: int, rng: Rng) -> list[Stroke]:
 
 @cache
 def _ways(digit: int) -> tuple[tuple[float, ...], tuple[list[Stroke], ...]]:
-    """Return the probability of each way, and its strokes."""
+    """Return the probability of each style, and its strokes."""
     total = sum(share for share, _ in WAYS[digit])
     return (
         tuple(share / total for share, _ in WAYS[digit]),
@@ -225,7 +225,7 @@ def _ways(digit: int) -> tuple[tuple[float, ...], tuple[list[Stroke], ...]]:
 
 
 def _points(stroke: str) -> Stroke:
-    """Read a stroke's points; a corner is there twice."""
+    """Parse a stroke's points; a corner occurs twice."""
     points = []
     for point in stroke.split():
         x, y = point.removesuffix("!").split(",")
@@ -234,7 +234,7 @@ def _points(stroke: str) -> Stroke:
 
 
 def _smooth(points: Stroke) -> Stroke:
-    """Curve through points (Catmull and Rom, A class of local interpolating splines, 1974)."""
+    """Interpolate points (Catmull and Rom, A class of local interpolating splines, 1974)."""
     around = np.concatenate([points[:1], points, points[-1:]])
     p0, p1, p2, p3 = around[:-3], around[1:-2], around[2:-1], around[3:]
     t = np.linspace(0, 1, STEPS, endpoint=False)[:, None, None]
@@ -249,7 +249,7 @@ def _smooth(points: Stroke) -> Stroke:
 
 
 def _bent(points: Stroke, bend: NDArray[np.float64]) -> Stroke:
-    """How far points are moved by a smooth field: a polynomial of the second degree each way."""
+    """Return how far a smooth field moves points: a quadratic polynomial along each axis."""
     x, y = points[:, 0] * 2 - 0.6, points[:, 1] * 2 - 1
     powers = np.stack([np.ones_like(x), x, x * x])[:, None] * np.stack([np.ones_like(y), y, y * y])
     moved: Stroke = np.einsum("cij,ijm->mc", bend, powers)

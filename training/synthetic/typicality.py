@@ -1,8 +1,8 @@
-"""How much a picture looks like a digit at all: a small network that has seen other pictures, too.
+"""A small network for typicality: how much a picture looks like a digit at all.
 
-It learns to tell the training digits from pictures that the project makes (outlier exposure:
-Hendrycks et al., Deep Anomaly Detection with Outlier Exposure, 2019). docs/recipe.md says what
-else was tried.
+It learns to tell the training digits from generated pictures of other things (outlier exposure:
+Hendrycks et al., Deep Anomaly Detection with Outlier Exposure, 2019). docs/recipe.md lists the
+alternatives that were tried.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from training.synthetic.negatives import Kind
 
 
 class Typicality(nn.Module):
-    """A convolution and three dense layers, from pixels to one logit: high is a digit."""
+    """A convolution and three dense layers, from pixels to one logit, which is high for digits."""
 
     def __init__(self, maps: int, hidden: int) -> None:
         super().__init__()
@@ -49,13 +49,13 @@ class Typicality(nn.Module):
 def fit_typicality(
     recipe: TypicalityRecipe, digits: Digits, *, cache: Path, console: Console
 ) -> Typicality:
-    """Train it on digits; the same digits and recipe give the same bits.
+    """Train the network; the same digits and recipe give the same bits.
 
     Args:
-        recipe: How.
-        digits: What is typical: those of QMNIST, and others, kind by kind, as they have arrived.
-        cache: A folder that keeps what was trained, since three networks share it.
-        console: Where the progress is shown.
+        recipe: How to train it.
+        digits: The typical pictures: the training digits, then generated ones, kind by kind.
+        cache: A folder that keeps the trained network, since all models share it.
+        console: Shows the progress.
     """
     torch.manual_seed(recipe.seed)
     network = Typicality(recipe.maps, recipe.hidden)
@@ -109,10 +109,10 @@ def _pictures(
     counts: Mapping[Kind, int],
     generator: Generator,
 ) -> tuple[Tensor, dict[Kind, Tensor]]:
-    """Make all that it learns from: what is typical, and what is not by its kind.
+    """Make the pictures to learn from: the typical ones, and the others by kind.
 
-    An epoch's digits are enlarged, too, and arrive as users' pictures do: or the network would
-    learn how QMNIST was resampled, and refuse what was resampled otherwise.
+    The typical ones include an epoch's digits, enlarged and read through `imaging`. Without these,
+    the network would learn how QMNIST was resampled, and refuse anything resampled differently.
     """
     made = {
         kind: negatives.to_learn_from(kind, recipe.made * count, digits, generator)
@@ -126,7 +126,7 @@ def _pictures(
 def _chosen(
     recipe: TypicalityRecipe, kind: Kind, pictures: Tensor, count: int, generator: Generator
 ) -> Tensor:
-    """Choose an epoch's pictures of one kind, and turn them if it has no upright."""
+    """Choose an epoch's pictures of one kind, and turn them unless they have to be upright."""
     chosen = pictures[torch.randint(len(pictures), (count,), generator=generator)]
     if kind in recipe.upright:
         return chosen
@@ -134,20 +134,20 @@ def _chosen(
 
 
 def _arrived(images: Tensor, sides: Sequence[int]) -> Tensor:
-    """Let pictures arrive in several sizes, an equal part of them in each."""
+    """Enlarge pictures to several sizes, an equal part of them to each, and read them."""
     parts = [as_they_arrive(images[i :: len(sides)], side) for i, side in enumerate(sides)]
     return torch.cat(parts)
 
 
 def as_they_arrive(images: Tensor, side: int) -> Tensor:
-    """Enlarge pictures and let them arrive, as users' pictures do.
+    """Enlarge pictures and read them through `imaging`, like users' pictures.
 
     Args:
         images: uint8 `[N, 28, 28]`.
-        side: To how many pixels they are enlarged.
+        side: The size to enlarge them to, in pixels.
 
     Returns:
-        uint8 `[M, 28, 28]`, those in which one digit is found.
+        Those in which `imaging` finds one digit, uint8 `[M, 28, 28]`.
     """
     enlarged = [
         negatives.in_bytes(F.interpolate(chunk.float(), (side, side), mode="bicubic"))
@@ -158,7 +158,7 @@ def as_they_arrive(images: Tensor, side: int) -> Tensor:
 
 
 def _turned(pictures: Tensor, together: int, generator: Generator) -> Tensor:
-    """Turn pictures by quarters and mirror them, so many of them alike."""
+    """Rotate pictures by quarter turns and mirror them, in groups that share both."""
     turned = []
     for chunk in pictures.split(together):
         turns, mirrored = torch.randint(4, (2,), generator=generator).tolist()
