@@ -116,9 +116,7 @@ def test_a_network_that_cannot_be_drawn_is_a_message(page: Page) -> None:
     page.route("**/model.onnx?*", lambda route: route.fulfill(body=content))
     draw(page, digit(7))
     page.get_by_role("heading", name="Inside the network").click()
-    expect(page.locator("#inside-words")).to_have_text(
-        "This network is of another kind, which the page cannot draw."
-    )
+    expect(page.locator("#inside-words")).to_have_text("The page cannot draw this kind of network.")
     expect(page.locator("#stage")).to_be_hidden()
     expect(page.locator("#digit")).to_have_text("7")
 
