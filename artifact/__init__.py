@@ -1,9 +1,9 @@
 """The model artifact, `models/<name>/`: what training writes and serving reads.
 
-`model.onnx` takes `INPUT`, uint8 `[N, 28, 28]` with 255 for ink, any N of at least 1, and returns
+`model.onnx` takes `INPUT`, uint8 `[N, 28, 28]` with 255 for ink and N of at least 1, and returns
 `OUTPUTS`: logits and probabilities, float32 `[N, 10]`, and typicality, float32 `[N]`.
-`model.torchscript.pt` is the same function. `card.json` says how the model was made, how good it
-is, and the SHA-256 of the other two.
+`model.torchscript.pt` is the same function. `card.json` records how the model was made, how good it
+is, and the SHA-256 of the other two files.
 """
 
 from enum import StrEnum
@@ -23,7 +23,7 @@ OUTPUTS = ("logits", "probabilities", "typicality")
 
 
 class SplitResult(BaseModel):
-    """How a model did on one split of the data."""
+    """A model's result on one split of the data."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -38,22 +38,22 @@ class Reason(StrEnum):
     UNSURE = "unsure"
     """Its confidence is below the threshold."""
     ATYPICAL = "atypical"
-    """Its typicality is: what is no digit is no digit, however sure the answer."""
+    """Its typicality is below the threshold, whatever the confidence."""
 
 
-# By grade: 0 where not even a sure answer would be accepted, 1 where one would, 2 where this is.
+# By grade: 0 if the typicality is too low, 1 if only the confidence is, 2 for accepted answers.
 REASONS = (Reason.ATYPICAL, Reason.UNSURE, None)
 
 
 class Acceptance(BaseModel):
-    """The thresholds at and above which an answer is accepted."""
+    """The minimum confidence and typicality of an accepted answer."""
 
     confidence: float
     typicality: float
 
     @cached_property
     def _least(self) -> tuple[float, float]:
-        """As float32, which outputs are: so a number compares alone as it does in an array."""
+        """The thresholds rounded to float32, so that scalars compare like the float32 outputs."""
         return float(np.float32(self.confidence)), float(np.float32(self.typicality))
 
     @overload
@@ -63,10 +63,10 @@ class Acceptance(BaseModel):
         self, confidence: NDArray[np.float32], typicality: NDArray[np.float32]
     ) -> NDArray[np.bool_]: ...
     def accepts(self, confidence: Any, typicality: Any) -> Any:
-        """Tell whether an answer is accepted: sure enough, of what is enough of a digit.
+        """Return whether an answer reaches both thresholds.
 
         Args:
-            confidence: Its probability; or of N answers, float32 `[N]`.
+            confidence: The probability of the digit; or float32 `[N]` for N answers.
             typicality: How much the picture looks like a digit at all; or float32 `[N]`.
 
         Returns:
@@ -76,16 +76,16 @@ class Acceptance(BaseModel):
         return (confidence >= least_confidence) & (typicality >= least_typicality)
 
     def reason(self, confidence: float, typicality: float) -> Reason | None:
-        """Tell why an answer is not accepted: `None` if it is."""
+        """Return why an answer is not accepted, or `None` if it is."""
         least_confidence, least_typicality = self._least
-        if not typicality >= least_typicality:  # nor is what is no number
+        if not typicality >= least_typicality:  # `not >=`, so that NaN is refused
             return Reason.ATYPICAL
         return None if confidence >= least_confidence else Reason.UNSURE
 
     def grades(
         self, confidences: NDArray[np.float32], typicalities: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
-        """Tell why each of N answers is not accepted: their places in `REASONS`, uint8 `[N]`."""
+        """Return for each of N answers the index into `REASONS`: uint8 `[N]`."""
         accepted = self.accepts(confidences, typicalities)
         _, least_typicality = self._least
         return np.add(accepted, typicalities >= least_typicality, dtype=np.uint8)
@@ -96,18 +96,18 @@ class Calibration(BaseModel):
 
     temperature: float
     acceptance: Acceptance | None
-    """`None` where no digits were held out to fit it on; then typicality is 0, too."""
+    """`None` if no digits were held out to fit it; then typicality is always 0, too."""
 
 
 class Card(BaseModel):
-    """What `card.json` says; what is not used by name is kept and passed on."""
+    """The contents of `card.json`; fields not named here are kept and passed on."""
 
     model_config = ConfigDict(extra="allow")
 
     name: str
     version: str = "1"
     comparison: bool = False
-    """Whether it is served to be compared with others, and not to be relied on."""
+    """Whether the model is only there to be compared with others."""
     calibration: Calibration
     evaluation: dict[str, SplitResult]
     files: dict[str, str]

@@ -1,8 +1,7 @@
-"""Bytes of any picture become pixels as QMNIST has them: uint8 `[28, 28]`, 255 is ink.
+"""Turns the bytes of any picture into pixels in QMNIST's form: uint8 `[28, 28]`, 255 is ink.
 
-Four steps: `decoding` (bytes to shades), `ink` (shades to ink), `strokes` (ink to the digit's ink,
-without printed `lines`), `form` (the digit's ink to 28 x 28). Where there are several
-digits, `reading` tells them apart.
+Four steps: `decoding` (bytes to shades), `ink` (shades to ink), `strokes` (all ink to the digit's,
+without printed `lines`), `form` (the digit's ink to 28 x 28). `reading` separates several digits.
 """
 
 import ctypes
@@ -34,19 +33,19 @@ __all__ = [
     "open_picture",
 ]
 
-# Pixels, the longest side of the picture in which one digit, or several, are looked for.
+# Pixels: larger pictures are reduced to this longest side to look for one digit, or for several.
 LONGEST, LONGEST_OF_SEVERAL = 1_000, 2_000
-LARGE = 2 * FINE  # pixels, the length of a digit, beyond which nothing is gained: pen of 33 %
+LARGE = 2 * FINE  # pixels; a longer digit is no more accurate: pen of 33 %
 
-MARGIN = 0.5  # of a digit's length: so much around it is shown of each step
-SHOWN = 112  # pixels, the longest side of what is shown of a step
+MARGIN = 0.5  # of a digit's length, shown around it in each step
+SHOWN = 112  # pixels, the longest side of a step's picture
 
-# OpenCV's threads would take turns with the server's own, and these pictures are small.
+# OpenCV's threads would compete with the server's own, and these pictures are small.
 cv2.setNumThreads(1)
 
-# Bytes that glibc gives back to the system at once: for each decoded picture of more it would ask
-# for memory anew, which the system clears page by page, for a quarter of a drawing's time. Other
-# systems have no such function (https://man7.org/linux/man-pages/man3/mallopt.3.html).
+# Bytes up to which glibc keeps freed memory. By default it returns each decoded picture's memory to
+# the system, and clearing new pages takes a quarter of a drawing's time. Other systems have no such
+# function (https://man7.org/linux/man-pages/man3/mallopt.3.html).
 LARGEST_KEPT, MOST_KEPT = 4 << 20, 16 << 20
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
@@ -56,12 +55,12 @@ if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """A digit and what is around it, on the way to 28 x 28; at most `SHOWN` pixels long.
+    """A digit and its surroundings on the way to 28 x 28; at most `SHOWN` pixels long.
 
     Attributes:
-        decoded: uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB): the picture.
-        ink: uint8 `[H, W]`, 255 is ink, whatever it belongs to.
-        strokes: uint8 `[H, W]`, 255 is ink: the digit's alone.
+        decoded: The picture: uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB).
+        ink: All ink: uint8 `[H, W]`, 255 is ink.
+        strokes: The digit's ink alone: uint8 `[H, W]`, 255 is ink.
     """
 
     decoded: Pixels
@@ -71,13 +70,13 @@ class Steps:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What is seen of one digit.
+    """One digit, as it is passed to the network.
 
     Attributes:
-        pixels: uint8 `[28, 28]`, 255 is ink: what the network gets.
-        box: Of the digit in the picture as it was sent, upright: x, y, width, height in pixels.
-        removed: What was taken for no part of it: `lines`, `edges`, `specks`.
-        steps: Makes pictures of the way there. It keeps the decoded picture in memory.
+        pixels: The network's input: uint8 `[28, 28]`, 255 is ink.
+        box: The digit's place in the original picture, upright: x, y, width, height in pixels.
+        removed: What was removed as not part of the digit: `lines`, `edges`, `specks`.
+        steps: Makes pictures of the steps. It keeps the decoded picture in memory.
     """
 
     pixels: Pixels
@@ -92,10 +91,10 @@ class Candidate:
     """Neighbouring pieces of ink in a line of writing that may be one digit, or none.
 
     Attributes:
-        first: The first of the pieces, counted from the left.
-        last: The first one after them.
-        cost: How unlikely that is by size and place alone, as a negative logarithm.
-        look: Looks at them together, which takes time; `None` if they are left out.
+        first: The index of the first piece, from the left.
+        last: The index after the last piece.
+        cost: How unlikely it is, judged by size and place alone, as a negative logarithm.
+        look: Makes the view of the pieces as one digit, which takes time; `None` to leave them out.
     """
 
     first: int
@@ -107,7 +106,7 @@ class Candidate:
 def look(opened: Opened) -> View:
     """Decode an opened picture and find the digit in it.
 
-    A picture that is in QMNIST's form already comes out pixel for pixel.
+    A picture already in QMNIST's form is returned pixel for pixel.
 
     Raises:
         DamagedPicture: It cannot be decoded.
@@ -127,8 +126,8 @@ def look_for_all(opened: Opened) -> list[list[Candidate]]:
     """Decode an opened picture and find all digits in it.
 
     Returns:
-        By line, from the left: what may be a digit. Each way from the first piece of ink to the
-        last, from candidate to candidate, is a reading of the line.
+        For each line of writing, the candidates from the left. Any chain of candidates from the
+        first piece of ink to the last is a possible reading of the line.
 
     Raises:
         DamagedPicture: It cannot be decoded.
@@ -167,7 +166,7 @@ def _steps(digit: Digit, picture: Pixels, ink: Pixels) -> Steps:
     strokes = np.zeros_like(ink)
     x, y = digit.corner
     strokes[y : y + digit.ink.shape[0], x : x + digit.ink.shape[1]] = digit.ink
-    # The ink may have been found in a smaller picture.
+    # The ink may have been found in a reduced picture.
     across, down = picture.shape[1] / width, picture.shape[0] / height
     decoded = picture[
         int(top * down) : round(bottom * down), int(left * across) : round(right * across)
@@ -212,7 +211,7 @@ def _ink_and_strokes(
 def _in_original(
     box: Box, shape: tuple[int, ...], size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    # A side of one pixel cannot shrink with the other, so each has its own scale.
+    # A side of one pixel cannot shrink further, so each side has its own scale.
     across, down = size[0] / shape[1], size[1] / shape[0]
     left, top = int(box.left * across), int(box.top * down)
     right, bottom = round(box.right * across), round(box.bottom * down)

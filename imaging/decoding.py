@@ -1,8 +1,7 @@
-"""Bytes of a picture become shades or colours, upright and no larger than wanted.
+"""Decodes a picture's bytes to shades or colours, upright and no larger than requested.
 
-Pillow decodes: it reads every format here within limits of ours, HEIC by libheif, and a JPEG at a
-smaller size in a fraction of the time. Only data sets' PNG files are OpenCV's, which is faster; so
-is what it does to pixels.
+Pillow decodes all formats, HEIC with libheif, and can decode a JPEG at a reduced size in a fraction
+of the time. OpenCV, which is faster, decodes the PNG files of data sets and processes the pixels.
 """
 
 import re
@@ -26,13 +25,13 @@ from imaging.heif import DAMAGED, check_size, is_heif, main_picture
 
 Pixels = NDArray[np.uint8]
 
-SIDE = 28  # pixels, of QMNIST's pictures
+SIDE = 28  # pixels of a QMNIST picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "HEIC", "AVIF")
 
 ORIENTATION = 0x0112  # the EXIF tag
-ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange width and height
-LIGHT = 200  # of 255; where all that is visible is lighter than this, the paper behind is dark
+ON_ITS_SIDE = (5, 6, 7, 8)  # its values that swap width and height
+LIGHT = 200  # of 255; if everything visible is lighter, the paper behind it is black
 BYTE = 255
 
 # Limits of a JPEG. A scan of a few bytes redraws the whole picture, so 10 MB of them take minutes;
@@ -40,25 +39,25 @@ BYTE = 255
 # seconds; metadata and colour profiles fill a few hundred at most.
 MAX_SCANS, MAX_SEGMENTS = 100, 2_000
 JPEG_BEGIN = b"\xff\xd8"
-# A marker that begins a segment, or the end (ITU T.81, B.1): neither a restart nor a scan's bytes.
+# A marker of a segment or of the end (ITU T.81, B.1), not a restart or a scan's escaped byte.
 JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 
-# Pillow's own limit warns and raises in its own words; ours is checked just as early.
+# Pillow's own limit has its own warnings and errors; `check_size` is called just as early.
 Image.MAX_IMAGE_PIXELS = None
 
-# Threads of the decoders would take turns with the server's own.
+# The decoders' threads would compete with the server's own.
 pi_heif.options.DECODE_THREADS = AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-# What `main_picture` writes is this or AVIF.
+# `main_picture` writes files of this brand, or AVIF.
 Image.register_open("HEIC", pi_heif.HeifImageFile, lambda prefix: prefix[4:12] == b"ftypheic")
 
-# It also warns of what is odd in a picture, such as metadata. That is not for the server's log, and
-# Python would keep each such text, which a client may choose, for as long as the server runs.
+# Pillow also warns about oddities such as bad metadata. They are not for the server's log, and
+# Python would remember each text, which clients can choose, as long as the server runs.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
-# What Pillow's decoders raise for damaged files; it documents no common base. They are caught round
-# Pillow's calls alone, or our own mistakes would be called the client's.
+# What Pillow's decoders raise for damaged files; it documents no common base. Catch these only
+# around calls of Pillow, so that our own bugs are not blamed on the client.
 DECODE_ERRORS = (
     AssertionError,
     EOFError,
@@ -77,13 +76,13 @@ DECODE_ERRORS = (
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A picture of which the header has been read.
+    """A picture whose header has been read.
 
     Attributes:
-        size: Its width and height in pixels, as they are encoded: it may be on its side.
-        decode: Takes the longest side that is wanted, in pixels. Returns uint8 `[H, W]` (grey) or
-            `[H, W, 3]` (RGB), upright, on paper where it is transparent, and reduced; and the width
-            and height of the whole picture, upright. Raises `DamagedPicture`.
+        size: Width and height in pixels as encoded, before any rotation.
+        decode: Takes the maximum longest side, in pixels. Returns uint8 `[H, W]` (grey) or
+            `[H, W, 3]` (RGB): upright, reduced, with transparent parts filled by paper; and the
+            width and height of the unreduced picture, upright. Raises `DamagedPicture`.
     """
 
     size: tuple[int, int]
@@ -97,31 +96,31 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return length.to_bytes(4, "big") + kind_and_content + check.to_bytes(4, "big")
 
 
-# How a PNG file of SIDE x SIDE shades begins if nothing else is said of it, and how it ends.
+# The start and the end of a PNG file of SIDE x SIDE shades without metadata.
 FORM_BEGIN = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">II5B", SIDE, SIDE, 8, 0, 0, 0, 0))
 FORM_END = _chunk(b"IEND", b"")
 FORM_SIZE = SIDE, SIDE
-LINE = 1 + SIDE  # bytes: a filter's number and the shades
+LINE = 1 + SIDE  # bytes: the filter's number and the shades
 FILTERS = 5
 WINDOW = b"\x28"  # zlib's first byte for a window of 1,024 bytes
 
 
 def decode_form(content: bytes) -> Pixels | None:
-    """Decode a PNG file of 28 x 28 shades and nothing else, as data sets of digits are kept.
+    """Decode a PNG file of 28 x 28 shades without metadata, the usual form of digit data sets.
 
-    OpenCV takes a third of Pillow's time for it, but writes what is wrong to the standard error. So
-    it is given only what is whole.
+    OpenCV takes a third of Pillow's time, but prints errors to standard error, so it gets only
+    intact files.
 
     Returns:
-        uint8 `[28, 28]`; `None` if it is anything else, and be it damaged.
+        uint8 `[28, 28]`; `None` for anything else, damaged files included.
     """
     if not content.startswith(FORM_BEGIN):
         return None
     packed = content[len(FORM_BEGIN) + 8 : -len(FORM_END) - 4]
     if content != FORM_BEGIN + _chunk(b"IDAT", packed) + FORM_END:
         return None
-    # What is packed for a window of less than 1,024 bytes may look back further than that: libpng
-    # would mind, and Python's zlib would not.
+    # With a declared window below 1,024 bytes, data may still refer back further: libpng rejects
+    # that, Python's zlib does not.
     if packed[:1] < WINDOW:
         return None
     unpacker = zlib.decompressobj()
@@ -136,17 +135,17 @@ def decode_form(content: bytes) -> Pixels | None:
 
 
 def open_picture(data: bytes, max_pixels: int) -> Opened:
-    """Read what kind of picture the bytes are, and how large.
+    """Read a picture's header: its format and size.
 
     Args:
         data: An encoded picture in one of `FORMATS`.
-        max_pixels: The largest width times height that is allowed.
+        max_pixels: The largest width times height allowed.
 
     Raises:
         NotAPicture: It is in none of the formats.
-        PictureTooLarge: It has more pixels than allowed; or it is a JPEG of more than `MAX_SCANS`
+        PictureTooLarge: It has more pixels than allowed, or is a JPEG with more than `MAX_SCANS`
             or `MAX_SEGMENTS`.
-        DamagedPicture: Already its header cannot be read.
+        DamagedPicture: Its header cannot be read.
     """
     form = decode_form(data)
     if form is None:
@@ -156,20 +155,19 @@ def open_picture(data: bytes, max_pixels: int) -> Opened:
 
 
 def open_image(image: Image.Image) -> Opened:
-    """Take a picture that Pillow has opened."""
+    """Wrap a picture that Pillow has opened."""
     return Opened(image.size, partial(_decode, image))
 
 
 def open_pages(data: bytes, max_pixels: int) -> Callable[[int], Opened]:
-    """Read what kind of picture of several pages the bytes are.
+    """Read the header of a picture with several pages.
 
     Returns:
-        A function that turns to a page, the first being 0, and opens it. A page is decoded before
-        the next is turned to. It raises `DamagedPicture` if the page cannot be found, and
-        `PictureTooLarge`.
+        A function that opens a page, counted from 0. Decode a page before you open the next. It
+        raises `DamagedPicture` if the page cannot be found, and `PictureTooLarge`.
 
     Raises:
-        NotAPicture, PictureTooLarge, DamagedPicture: As `open_picture`, of the first page.
+        NotAPicture, PictureTooLarge, DamagedPicture: As in `open_picture`, for the first page.
     """
     return partial(_open_page, _open(data, max_pixels), max_pixels)
 
@@ -204,21 +202,22 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Go from segment to segment to the end of the picture; a phone may put a film after it."""
+    """Count scans and segments up to the end of the picture; phones may append a video."""
     scans, segments, place = 0, 0, len(JPEG_BEGIN)
     while (marker := JPEG_MARKER.search(data, place)) and marker[0][1] != END_OF_IMAGE:
-        # Before the first scan, bytes between two segments cost as much as a segment.
+        # Before the first scan, stray bytes between segments cost as much as segments.
         segments += 1 if scans else 1 + marker.start() - place
         scans += marker[0][1] == START_OF_SCAN
         if scans > MAX_SCANS or segments > MAX_SEGMENTS:
             raise PictureTooLarge(
-                f"The JPEG has more than {MAX_SCANS} scans or {MAX_SEGMENTS:,} segments."
+                f"The JPEG has more than {MAX_SCANS} scans or {MAX_SEGMENTS:,} segments. "
+                "Save the picture as a new JPEG."
             )
         place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
 
 
 def reduced(pixels: Pixels, factor: int) -> Pixels:
-    """Shrink by a whole number, which OpenCV does several times faster than by another."""
+    """Shrink by an integer factor, for which OpenCV is several times faster."""
     if factor <= 1:
         return pixels
     height, width = pixels.shape[:2]
@@ -251,15 +250,15 @@ def _decode(image: Image.Image, longest: int) -> tuple[Pixels, tuple[int, int]]:
 
 
 def _no_longer(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Return width and height, reduced so that the longer one is `longest`."""
+    """Return width and height, scaled so that the longer one is `longest`."""
     width, height = (max(1, side * longest // max(size)) for side in size)
     return width, height
 
 
 def _values(image: Image.Image) -> NDArray[Any]:
-    """Return shades, colours, or colours times their alpha and the alpha, which can be reduced.
+    """Return shades, colours, or colours premultiplied by alpha with the alpha, ready for resizing.
 
-    They are uint8, but for shades of more than eight bits.
+    They are uint8, except for shades of more than eight bits.
     """
     if image.mode == "L" and "transparency" not in image.info:
         return np.asarray(image)
@@ -275,7 +274,7 @@ def _values(image: Image.Image) -> NDArray[Any]:
 
 
 def _to_bytes(values: NDArray[np.generic]) -> Pixels:
-    """Scale values of more than eight bits by the smallest depth that holds them."""
+    """Scale values to bytes from the smallest bit depth that holds them."""
     values = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0.0, neginf=0.0)
     np.maximum(values, 0, out=values)
     largest = float(values.max())
@@ -284,8 +283,8 @@ def _to_bytes(values: NDArray[np.generic]) -> Pixels:
 
 
 def _on_paper(rgba: Pixels) -> Pixels:
-    """Lay what is visible on white paper, or on black where all of it is light."""
-    red, green, blue, alpha = cv2.split(rgba)  # the colours are times their alpha
+    """Put the visible parts on white paper, or on black if all of them are light."""
+    red, green, blue, alpha = cv2.split(rgba)  # premultiplied by alpha
     _, visible = cv2.threshold(alpha, BYTE // 2, 1, cv2.THRESH_BINARY)
     lightest = cv2.convertScaleAbs(alpha, alpha=LIGHT / BYTE)
     dark = cv2.compare(cv2.min(cv2.min(red, green), blue), lightest, cv2.CMP_LE)

@@ -1,40 +1,40 @@
-"""What can be wrong with a picture.
+"""Errors in pictures.
 
 PictureError
-├── NotAPicture      in none of the formats that are read
-├── PictureTooLarge  too many bytes, pixels or scans
-├── DamagedPicture   it cannot be decoded
-├── NoDigit          there is nothing on it
-└── SeveralDigits    there are more digits on it than the one that is wanted
+├── NotAPicture      in none of the supported formats
+├── PictureTooLarge  too many bytes, pixels or parts
+├── DamagedPicture   cannot be decoded
+├── NoDigit          no ink
+└── SeveralDigits    more than one digit, where one is expected
 """
 
 from typing import ClassVar
 
 
 class PictureError(Exception):
-    """What is wrong; the message is a sentence for whoever sent the picture.
+    """Base of the errors; the message is for whoever sent the picture.
 
     Attributes:
-        code: One word for programs.
+        code: The kind of error, for programs.
     """
 
     code: ClassVar[str]
 
 
 class NotAPicture(PictureError):
-    """The bytes are in none of the picture formats that are read."""
+    """The bytes are in none of the supported picture formats."""
 
     code = "not_an_image"
 
 
 class PictureTooLarge(PictureError):
-    """The picture has more bytes or more pixels than the settings allow."""
+    """The picture has more bytes, pixels or parts than allowed."""
 
     code = "image_too_large"
 
 
 class DamagedPicture(PictureError):
-    """The bytes begin like a picture and cannot be decoded as one."""
+    """The bytes begin like a picture but cannot be decoded."""
 
     code = "damaged_image"
 
@@ -46,6 +46,6 @@ class NoDigit(PictureError):
 
 
 class SeveralDigits(PictureError):
-    """There are several digits in the picture, and one is wanted."""
+    """There are several digits in the picture, where one is expected."""
 
     code = "several_digits"

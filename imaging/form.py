@@ -1,9 +1,9 @@
-"""The ink of one digit becomes pixels as QMNIST has them.
+"""Brings the ink of one digit into QMNIST's form.
 
-QMNIST's form is NIST's and MNIST's: the box of the ink, its longest side scaled to 20 pixels with
-the aspect kept, placed so that the ink's centre of mass is the centre of 28 x 28 (LeCun et al.,
+QMNIST has the form of MNIST: the box of the ink is scaled to a longest side of 20 pixels, keeping
+the aspect, and placed with the ink's centre of mass at the centre of 28 x 28 (LeCun et al.,
 Gradient-Based Learning Applied to Document Recognition, 1998, section III-A). QMNIST's strokes are
-two to four pixels wide; thinner and wider ones are brought to that.
+two to four pixels wide; thinner and thicker ones are changed to that.
 """
 
 import cv2
@@ -14,21 +14,21 @@ from imaging.decoding import SIDE, Pixels, reduced
 INK_SIDE = 20  # the longest side of the ink's box
 OFF_CENTRE = 1.05  # pixels; MNIST's centres of mass lie up to 1 to the right and below
 
-# What breaks without each is the condition of `tests/pictures/conditions.py` named after it.
-FINE = 80  # pixels: smaller ink is enlarged to this, so that strokes have a width to measure: 14 px
-EDGE_CENTRE, EDGE_STEEPNESS = 0.45, 2.5  # of the curve that makes enlarged edges sharp: 10 px
+# The name after each is the condition of `tests/pictures/conditions.py` that fails without it.
+FINE = 80  # pixels; smaller ink is enlarged to this, so that stroke widths can be measured: 14 px
+EDGE_CENTRE, EDGE_STEEPNESS = 0.45, 2.5  # of the curve that sharpens enlarged edges: 10 px
 EDGE = np.uint8(255 * ((np.linspace(0, 1, 256) - EDGE_CENTRE) * EDGE_STEEPNESS + 0.5).clip(0, 1))
 
-THINNEST, THICKEST = 1.8, 3.2  # pixels of the 20, as nearly all of QMNIST's: pens of 0.5 and 33 %
-CHANGED = 0.15  # pixels of the 20; smaller changes of thickness are not worth the time
-THINNED = 0.5  # of their thickness is the most that strokes lose: pen of 33 %
+THINNEST, THICKEST = 1.8, 3.2  # of the 20 pixels, as nearly all of QMNIST: pens of 0.5 and 33 %
+CHANGED = 0.15  # of the 20 pixels; smaller changes of thickness are not worth the time
+THINNED = 0.5  # of their thickness; strokes lose at most this: pen of 33 %
 
 
 def is_form(pixels: Pixels) -> bool:
-    """Whether pixels are in QMNIST's form already, as all of MNIST's 70,000 digits are.
+    """Whether pixels are already in QMNIST's form, as all 70,000 digits of MNIST are.
 
-    The box of their ink is 20 pixels long, or a little less where its edge is faint, and their
-    centre of mass is within a pixel of the centre, or as near to it as the box can come.
+    The box of the ink is 20 pixels long, or a little less if its edge is faint, and the centre of
+    mass is within a pixel of the centre, or as near as the border allows.
     """
     if pixels.shape != (SIDE, SIDE):
         return False
@@ -47,13 +47,13 @@ def to_form(ink: Pixels) -> Pixels:
     """Bring ink into QMNIST's form.
 
     Args:
-        ink: uint8 `[H, W]`, the ink of one digit and nothing else; 255 is ink.
+        ink: The ink of one digit and nothing else: uint8 `[H, W]`, 255 is ink.
 
     Returns:
         uint8 `[28, 28]`.
     """
     strongest = int(ink.max())
-    if strongest < 255:  # than other ink in the picture
+    if strongest < 255:  # other ink in the picture is stronger
         ink = cv2.convertScaleAbs(ink, alpha=255 / strongest)
     if max(ink.shape) < FINE:
         ink = _enlarged(ink)
@@ -79,8 +79,8 @@ def _enlarged(ink: Pixels) -> Pixels:
 
 
 def _of_normal_thickness(ink: Pixels) -> Pixels:
-    """Move the outline in or out, by the distance from it, where strokes are thick or thin."""
-    # Most strokes are seen to be normal in few pixels already; others have to be measured in all.
+    """Move the outline in or out if strokes are too thick or too thin."""
+    # A reduced picture is enough to recognise most normal strokes; measure others at full size.
     for measured in (reduced(ink, max(ink.shape) // FINE), ink):
         thickness = _thickness(measured)
         change = min(max(thickness, THINNEST), THICKEST) - thickness
@@ -98,20 +98,20 @@ def _of_normal_thickness(ink: Pixels) -> Pixels:
 
 
 def _thickness(ink: Pixels) -> float:
-    """Return how thick strokes are on average, in pixels of the 20."""
+    """Return the mean thickness of strokes, in pixels of the 20."""
     marked = cv2.threshold(ink, 127, 1, cv2.THRESH_BINARY)[1]
     marked = cv2.copyMakeBorder(marked, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     inside = cv2.distanceTransform(marked, cv2.DIST_L2, 3)
-    # Across a bar, the distance from its sides is a quarter of its width on average. What is
-    # measured is the distance to the next pixel's middle, half a pixel more.
+    # The mean distance to the nearest side of a bar is a quarter of its width. The transform
+    # measures to the centre of the nearest outside pixel, half a pixel more.
     return 4 * (cv2.mean(inside, marked)[0] - 0.5) * INK_SIDE / max(ink.shape)
 
 
 def _centred(small: Pixels) -> Pixels:
-    """Place a small picture on 28 x 28 so that its centre of mass is in the middle."""
+    """Place a small picture on 28 x 28 with its centre of mass in the middle."""
     height, width = small.shape
     x, y = _centre_of_mass(small)
-    # As MNIST has it, see OFF_CENTRE: half a pixel beyond the middle, on average.
+    # As in MNIST (see OFF_CENTRE): on average half a pixel beyond the middle.
     left = min(max(round((SIDE + 1) / 2 - x), 0), SIDE - width)
     top = min(max(round((SIDE + 1) / 2 - y), 0), SIDE - height)
     pixels = np.zeros((SIDE, SIDE), np.uint8)

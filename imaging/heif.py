@@ -1,11 +1,10 @@
-"""The one picture in a HEIF file (HEIC, AVIF), by itself and within limits.
+"""Extracts the main picture of a HEIF file (HEIC, AVIF), within limits.
 
-A phone's file holds more than the picture: thumbnails, depth, metadata, other pictures. The
-libraries that decode it read all of that, and copy what many pictures share once for each, so that
-a few megabytes take minutes. So they get a file that is written here: the picture, its tiles and
-its transparency are in it, and nothing else.
+A phone's file also holds thumbnails, depth, metadata and other pictures. The decoding libraries
+read all of it and copy shared parts once per picture, so a few megabytes can take minutes.
+Therefore they get a new file that holds only the picture, its tiles and its transparency.
 
-The boxes are those of ISO/IEC 14496-12 (files) and 23008-12 (pictures in files).
+The boxes are specified in ISO/IEC 14496-12 (files) and 23008-12 (pictures in files).
 """
 
 import struct
@@ -14,44 +13,43 @@ from dataclasses import dataclass
 
 from imaging.errors import DamagedPicture, NotAPicture, PictureTooLarge
 
-# The brands of files of pictures; those of sequences have a picture, too.
+# The brands of picture files; image sequences contain a still picture, too.
 BRANDS = {
     *(b"heic", b"heix", b"heim", b"heis", b"avif", b"mif1"),
     *(b"hevc", b"hevx", b"hevm", b"hevs", b"avis", b"msf1"),
 }
-# The kinds of items that are coded pictures, with the brand of a file of such; and the kind that
-# lays others side by side.
+# The item types of coded pictures, with the brand of such a file; and the type of a grid of tiles.
 HEVC, AV1 = b"hvc1", b"av01"
 CODED = {HEVC: b"heic", AV1: b"avif"}
 GRID = b"grid"
-# Of the properties, those that say how a picture is decoded, laid out and turned.
+# The properties needed to decode, lay out and rotate a picture.
 KEPT = {b"hvcC", b"av1C", b"ispe", b"pixi", b"auxC", b"clap", b"irot", b"imir"}
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 
-# Of a picture with 48 megapixels, a phone writes 192 tiles, and few items beside them. libheif has
-# the limit of an item's extents, too.
+# A phone writes 192 tiles for 48 megapixels, and few other items. libheif has the same limit of
+# extents per item.
 MAX_BOXES, MAX_TILES, MAX_EXTENTS = 5_000, 800, 32
-# A coded picture has one frame, or the layers of a progressive one; its units are mostly slices.
+# A coded picture is one frame or several progressive layers; most of its units are slices.
 MAX_FRAMES, MAX_UNITS = 8, 10_000
-MAX_PROPERTY = 16_384  # bytes; a decoder goes through its configuration once for each tile
-MAX_CODED = 3  # coded pixels for each that is allowed: there is alpha, and tiles beyond the edges
+MAX_PROPERTY = 16_384  # bytes; a decoder parses its configuration once per tile
+MAX_CODED = 3  # coded pixels per allowed pixel, for alpha and for tiles that overlap the edges
 
-# The units that a coded picture is made of, as far as they matter here.
+# The units of a coded picture, as far as they matter here.
 SEQUENCE, FRAME, OTHER = "sequence", "frame", "other"
 
-DAMAGED = "The picture is damaged: it ends too early, or what is in it does not fit together."
-IN_FILE, IN_IDAT = 0, 1  # where the bytes of an item are
-WIDE = 1  # the flag of a list of properties whose numbers have two bytes
+DAMAGED = "The picture is damaged: it ends too early, or its contents are inconsistent."
+IN_FILE, IN_IDAT = 0, 1  # where an item's bytes are
+WIDE = 1  # the flag of property lists with two-byte numbers
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture of a file.
+    """A picture in a file.
 
     Attributes:
-        properties: Whole boxes.
-        size: Its width and height, before it is turned.
-        tiles: What a grid lays side by side.
+        properties: Complete boxes.
+        size: Width and height in pixels, before rotation.
+        tiles: The tiles of a grid.
     """
 
     kind: bytes
@@ -62,42 +60,42 @@ class Item:
 
     @property
     def coded(self) -> "tuple[Item, ...]":
-        """What of it is decoded."""
+        """The items that are decoded."""
         return self.tiles or (self,)
 
 
 class Reader:
-    """Reads bytes from the beginning on; where they end too early, it raises `DamagedPicture`."""
+    """Reads bytes in order; raises `DamagedPicture` if they end too early."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.place = 0
 
     def bytes(self, length: int) -> bytes:
-        """Read so many bytes."""
+        """Read this many bytes."""
         self.place += length
         if self.place > len(self.data):
             raise DamagedPicture(DAMAGED)
         return self.data[self.place - length : self.place]
 
     def number(self, length: int) -> int:
-        """Read a number of so many bytes."""
+        """Read a number of this many bytes."""
         return int.from_bytes(self.bytes(length), "big")
 
     def numbers(self, length: int, count: int) -> list[int]:
-        """Read several numbers of so many bytes each."""
+        """Read several numbers of this many bytes each."""
         read = self.bytes(length * count)
         return [int.from_bytes(read[at : at + length], "big") for at in range(0, len(read), length)]
 
 
 class Bits:
-    """Reads bits as `Reader` reads bytes."""
+    """Reads bits in order; raises `DamagedPicture` if they end too early."""
 
     def __init__(self, data: bytes) -> None:
         self.bits, self.left = int.from_bytes(data, "big"), 8 * len(data)
 
     def number(self, length: int) -> int:
-        """Read a number of so many bits."""
+        """Read a number of this many bits."""
         self.left -= length
         if self.left < 0:
             raise DamagedPicture(DAMAGED)
@@ -105,23 +103,23 @@ class Bits:
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether the bytes begin like a file of pictures."""
+    """Whether the bytes begin like a HEIF file."""
     end = min(int.from_bytes(data[:4], "big"), 256)
     brands = {data[place : place + 4] for place in (8, *range(16, end, 4))}
     return data[4:8] == b"ftyp" and not BRANDS.isdisjoint(brands)
 
 
 def main_picture(data: bytes, max_pixels: int) -> bytes:
-    """Write a file of the main picture, its tiles and its transparency.
+    """Return a file with only the main picture, its tiles and its transparency.
 
     Args:
         data: A file for which `is_heif` is true.
-        max_pixels: The largest width times height that is allowed.
+        max_pixels: The largest width times height allowed.
 
     Raises:
-        NotAPicture: The picture is coded by neither HEVC nor AV1.
-        PictureTooLarge: It has more pixels than allowed, or more parts than anyone writes.
-        DamagedPicture: It cannot be found.
+        NotAPicture: It is encoded with neither HEVC nor AV1.
+        PictureTooLarge: It has more pixels or parts than allowed.
+        DamagedPicture: The main picture cannot be found.
     """
     file = File(data)
     picture = file.picture(file.main)
@@ -140,16 +138,16 @@ def main_picture(data: bytes, max_pixels: int) -> bytes:
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
-    """Raise `PictureTooLarge` if there are more pixels than allowed."""
+    """Raise `PictureTooLarge` if width times height exceeds `max_pixels`."""
     width, height = size
     if width * height > max_pixels:
         raise PictureTooLarge(
-            f"The picture has {width} x {height} pixels; at most {max_pixels:,} are read."
+            f"The picture has {width} x {height} pixels. Send one of at most {max_pixels:,}."
         )
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the kind and the content of each of the boxes that follow each other."""
+    """Yield the type and the content of each box."""
     reader = Reader(data)
     for _ in range(MAX_BOXES):
         if reader.place == len(data):
@@ -167,7 +165,7 @@ def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def first(data: bytes, wanted: bytes) -> bytes:
-    """Return the content of the first box of a kind."""
+    """Return the content of the first box of a type."""
     for kind, content in boxes(data):
         if kind == wanted:
             return content
@@ -175,20 +173,20 @@ def first(data: bytes, wanted: bytes) -> bytes:
 
 
 def check_count(count: int) -> int:
-    """Return a count of what boxes list."""
+    """Return the count, or raise `PictureTooLarge` if it exceeds `MAX_BOXES`."""
     if count > MAX_BOXES:
         raise PictureTooLarge(f"The picture's file lists more than {MAX_BOXES:,} parts.")
     return count
 
 
 class File:
-    """A file of which the lists have been read: which items there are, and what is theirs."""
+    """A file with its lists read: the items, and what belongs to each."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._left = len(data)  # bytes that its pictures may have together
+        self._left = len(data)  # bytes left for its pictures in total
         meta = list(boxes(first(data, b"meta")[4:]))
-        self._lists = dict(reversed(meta))  # the first of each kind
+        self._lists = dict(reversed(meta))  # the first of each type
         pitm = self._list(b"pitm")
         self.main = pitm[1].number(2 if pitm[0] == 0 else 4)
         self._kinds = dict(self._read_kinds())
@@ -197,7 +195,7 @@ class File:
         self._properties = dict(self._read_properties())
 
     def _list(self, kind: bytes) -> tuple[int, Reader]:
-        """Return the version of one of the lists, and what comes after its flags."""
+        """Return the version of a list, and a reader placed after its flags."""
         if kind not in self._lists:
             raise DamagedPicture(DAMAGED)
         reader = Reader(self._lists[kind])
@@ -220,7 +218,7 @@ class File:
         for _ in range(check_count(reader.number(wide))):
             identifier = reader.number(wide)
             method = reader.number(2) & 15 if version else IN_FILE
-            reader.number(2)  # of the file, which is this one
+            reader.number(2)  # the data reference: this file
             start = reader.number(base)
             extents = reader.number(2)
             if extents > MAX_EXTENTS:
@@ -277,7 +275,7 @@ class File:
         return b"".join(source[start : start + length] for start, length in extents)
 
     def picture(self, identifier: int, *, is_tile: bool = False) -> Item:
-        """Return a picture, with its tiles."""
+        """Return a picture with its tiles."""
         kind = self._kinds.get(identifier, b"")
         properties = self._properties.get(identifier, ())
         sizes = [box for box in properties if box[4:8] == b"ispe"]
@@ -289,8 +287,7 @@ class File:
             return Item(kind, content, properties, size)
         if kind != GRID or is_tile:
             raise NotAPicture(
-                "The picture is in a HEIF file, but coded by neither HEVC nor AV1. "
-                "Send it as a JPEG."
+                "The HEIF file is encoded with neither HEVC nor AV1. Send the picture as a JPEG."
             )
         numbers = [to for use, of, to in self._references if (use, of) == (b"dimg", identifier)]
         tiles = numbers[0] if numbers else []
@@ -315,11 +312,11 @@ class File:
 
 
 def coded_pixels(coded: Sequence[Item]) -> int:
-    """Return how many pixels a decoder may come to, which may be more than is said of them.
+    """Return how many pixels a decoder may produce, which can exceed the declared size.
 
     Raises:
-        PictureTooLarge: There are more units or frames than anyone writes.
-        DamagedPicture: They end too early.
+        PictureTooLarge: There are more units or frames than allowed.
+        DamagedPicture: The units end too early.
     """
     pixels = units = 0
     for part in coded:
@@ -328,7 +325,7 @@ def coded_pixels(coded: Sequence[Item]) -> int:
         for kind, content in units_of_hevc(part) if part.kind == HEVC else units_of_av1(part):
             units += 1
             frames += kind == FRAME
-            if kind == SEQUENCE:  # of HEVC, libheif refuses one that is larger than is said
+            if kind == SEQUENCE:  # libheif itself rejects HEVC that is larger than declared
                 width, height = map(max, part.size, largest_size(content))
             if units > MAX_UNITS or frames > MAX_FRAMES:
                 raise PictureTooLarge(
@@ -339,17 +336,17 @@ def coded_pixels(coded: Sequence[Item]) -> int:
 
 
 def units_of_hevc(part: Item) -> Iterator[tuple[str, bytes]]:
-    """Yield the units of a picture: what they are, if that matters, and the content."""
+    """Yield the kind and the content of each HEVC unit of a picture."""
     reader = Reader(part.data)
     while reader.place < len(part.data):
         content = reader.bytes(reader.number(4))
-        # Of the units that hold a slice of a frame, one is the first (ITU H.265, 7.3.1.2, 7.3.6.1).
+        # A slice unit with its first flag set begins a frame (ITU H.265, 7.3.1.2, 7.3.6.1).
         is_first = content[:1] < b"\x40" and content[2:3] >= b"\x80"
         yield FRAME if is_first else OTHER, content
 
 
 def units_of_av1(part: Item) -> Iterator[tuple[str, bytes]]:
-    """Yield the units of a picture and of its configuration (AV1 specification, 5.3)."""
+    """Yield the AV1 units of a picture and its configuration (AV1 specification, 5.3)."""
     configuration = b"".join(own[12:] for own in part.properties if own[4:8] == b"av1C")
     data = configuration + part.data
     reader = Reader(data)
@@ -358,7 +355,7 @@ def units_of_av1(part: Item) -> Iterator[tuple[str, bytes]]:
         if header & 4:  # there is an extension
             reader.number(1)
         length = len(data) - reader.place
-        if header & 2:  # its length is said, seven bits a byte from the lowest on
+        if header & 2:  # its length follows, seven bits per byte, lowest first
             length, shift, more = 0, 0, True
             while more and shift < 56:
                 byte = reader.number(1)
@@ -398,25 +395,25 @@ def largest_size(header: bytes) -> tuple[int, int]:
                 bits.number(4)
     lengths = bits.number(4) + 1, bits.number(4) + 1
     width, height = (bits.number(length) + 1 for length in lengths)
-    # A frame may have another size of as many bits, unless it is the only one.
+    # Unless the header is reduced, a frame may have any size that fits these bits.
     return (width, height) if is_reduced else (1 << lengths[0], 1 << lengths[1])
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
-    """Write a box."""
+    """Return a box."""
     body = b"".join(content)
     return struct.pack(">I", 8 + len(body)) + kind + body
 
 
 def full_box(kind: bytes, version: int, *content: bytes) -> bytes:
-    """Write a box with a version."""
+    """Return a box with a version."""
     return box(kind, struct.pack(">I", version << 24), *content)
 
 
 def write(picture: Item, alpha: Item | None, brand: bytes) -> bytes:
-    """Write a file of a picture and its transparency.
+    """Return a file of a picture and its transparency.
 
-    Its items are the picture, its tiles, then the alpha and the tiles of that.
+    Its items are the picture, its tiles, the alpha, and the alpha's tiles.
     """
     items = [picture, *picture.tiles]
     references = [of_tiles(1, picture)]
@@ -461,7 +458,7 @@ def write(picture: Item, alpha: Item | None, brand: bytes) -> bytes:
 
 
 def of_tiles(number: int, grid: Item) -> bytes:
-    """Write which items are the tiles of a grid, and follow it."""
+    """Return the reference from a grid to its tiles, the items after it."""
     count = len(grid.tiles)
     following = range(number + 1, number + 1 + count)
     return box(b"dimg", struct.pack(f">{2 + count}H", number, count, *following)) if count else b""

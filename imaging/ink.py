@@ -1,10 +1,9 @@
-"""A decoded picture becomes ink alone: how strong it is at each pixel, whatever the paper is.
+"""Finds the ink in a decoded picture: its strength at each pixel, on any paper.
 
-Ink is what differs from the paper around it, in the colour in which the picture differs most. The
-paper is what borders the picture, or a sheet that lies in it; its shade may change from place to
-place, as in a shadow.
+Ink is whatever differs from the paper around it, in the mix of colours with the most contrast. The
+paper is what borders the picture, or a sheet that lies in it; its shade may vary, as in a shadow.
 
-OpenCV does the work: its filters on bytes take a fraction of the time of Pillow's and SciPy's.
+OpenCV's filters on bytes take a fraction of the time of Pillow's and SciPy's.
 """
 
 from bisect import bisect_right
@@ -20,28 +19,28 @@ from imaging.decoding import Pixels, reduced
 from imaging.errors import NoDigit
 from imaging.lines import may_have_lines
 
-THUMBNAIL = 64  # pixels, the longest side of the small picture in which the paper is looked at
-GREY = 10  # of 255; channels that differ by less are one, which saves time
+THUMBNAIL = 64  # pixels, the longest side of the small picture used to find the paper
+GREY = 10  # of 255; channels that differ by less are treated as grey, which saves time
 
-# After each, what breaks without it: a condition of `tests/pictures/conditions.py`, strings of
-# `benchmarks/imaging.py`, or what other people's pictures show (`benchmarks/wild.py`).
-EVEN = 0.2  # of the contrast: paper that spreads more is uneven: refusal of noise
-ONE_SHADE = 0.5  # of the contrast: marks so much weaker are shade: shadow with an edge
-SHEET = 0.3  # a sheet of paper fills at least this share of the picture: wide gaps
-STRAIGHT = 0.93  # of its hull, and of its corners' quadrilateral, is a sheet: cropped to its ink
-BLANK = 0.6  # of a sheet is blank: in a form's cell
-STEP = 0.6  # of the contrast with what is around it: how sharply a sheet ends; all at once
-CORNERS = 0.04  # of the outline's length: what is nearer to a line between corners is on it
-CONTRAST = 12  # of 255; fainter marks than this are paper: all at once, pencil
-DEVIATIONS = 1.4826  # a normal distribution's standard deviation, in median deviations
-NOISE = 4.0  # marks are at least this many standard deviations of the paper's grain: church records
-NOISY = 4.0  # of 255, the deviation above which a picture is smoothed first: grain
-ROWS = 128  # of the picture; about so many are looked at for polarity
-SAMPLE = 10_000  # pixels of ink; about so many are counted to find how strong it is
+# The name after each is what fails without it: a condition of `tests/pictures/conditions.py`,
+# strings of `benchmarks/imaging.py`, or other people's pictures (`benchmarks/wild.py`).
+EVEN = 0.2  # of the contrast; paper with a larger spread is uneven: refusal of noise
+ONE_SHADE = 0.5  # of the contrast; marks that are weaker by more are shadow: shadow with an edge
+SHEET = 0.3  # of the picture; a sheet of paper fills at least this share: wide gaps
+STRAIGHT = 0.93  # of its hull, and of its corners' quadrilateral: cropped to its ink
+BLANK = 0.6  # of a sheet, at least, is blank: in a form's cell
+STEP = 0.6  # of the contrast with its surroundings, that the edge of a sheet has: all at once
+CORNERS = 0.04  # of the outline's length: tolerance for straight sides
+CONTRAST = 12  # of 255; fainter marks are paper: all at once, pencil
+DEVIATIONS = 1.4826  # standard deviation per median deviation, in a normal distribution
+NOISE = 4.0  # standard deviations of the paper's grain; weaker marks are noise: church records
+NOISY = 4.0  # of 255; pictures with a larger deviation are smoothed first: grain
+ROWS = 128  # rows sampled, about, to find the polarity
+SAMPLE = 10_000  # pixels of ink sampled, about, to find its strength
 
 
 class Polarity(StrEnum):
-    """What is drawn on what."""
+    """Whether the ink is darker or lighter than the paper."""
 
     DARK_ON_LIGHT = "dark on light"
     LIGHT_ON_DARK = "light on dark"
@@ -52,7 +51,7 @@ class Ink:
     """The ink of a picture.
 
     Attributes:
-        strength: uint8 `[H, W]`: 0 is paper, 255 as strong as most of the ink is, or stronger.
+        strength: uint8 `[H, W]`: 0 is paper, 255 is as strong as most of the ink, or stronger.
     """
 
     strength: Pixels
@@ -61,12 +60,12 @@ class Ink:
 
 @dataclass(frozen=True)
 class Paper:
-    """What a picture's ink is on.
+    """The paper of a picture.
 
     Attributes:
-        shade: Of all of it; or uint8 `[h, w]`, of each place of the small picture.
-        sheet: uint8 `[h, w]`, 1 where there is paper, if not everywhere.
-        on_dark: Whether the ink is lighter; not known yet where the paper has several shades.
+        shade: One shade for all of it; or uint8 `[h, w]`, one for each pixel of the small picture.
+        sheet: uint8 `[h, w]`, 1 on the sheet; `None` if there is paper everywhere.
+        on_dark: Whether the ink is lighter; `None`, not yet known, if the paper has several shades.
     """
 
     shade: int | Pixels
@@ -74,7 +73,7 @@ class Paper:
     on_dark: bool | None = None
 
     def shades(self, shape: tuple[int, ...]) -> Pixels:
-        """Spread the shade over a picture; uint8 `[H, W]`."""
+        """Return the shade of each pixel of a picture: uint8 `[H, W]`."""
         if isinstance(self.shade, int):
             return np.full(shape, self.shade, np.uint8)
         return cv2.resize(self.shade, shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -85,11 +84,11 @@ def find_ink(picture: Pixels, large: int | None = None) -> Ink:
 
     Args:
         picture: uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB).
-        large: Pixels. If given, there is one digit in the picture, and this is as long as it need
-            be: the ink is found in a smaller picture if it is twice as long, or longer.
+        large: If given, there is one digit, for which this length in pixels suffices: the picture
+            is reduced first if the digit is at least twice as long.
 
     Raises:
-        NoDigit: All of it has the same shade.
+        NoDigit: The whole picture has about the same shade.
     """
     small = reduced(picture, -(-max(picture.shape[:2]) // THUMBNAIL))
     mix = _mix(small)
@@ -110,7 +109,7 @@ def find_ink(picture: Pixels, large: int | None = None) -> Ink:
 
 
 def levelled(marks: Pixels, floor: int) -> Pixels:
-    """Scale marks so that most of the ink has full strength; uint8 `[H, W]`.
+    """Return marks scaled so that most of the ink has full strength: uint8 `[H, W]`.
 
     Raises:
         NoDigit: No mark is stronger than the floor.
@@ -120,7 +119,7 @@ def levelled(marks: Pixels, floor: int) -> Pixels:
 
 
 def _mix(small: Pixels) -> NDArray[np.float32] | None:
-    """Find how to mix colours into the shade in which ink and paper differ most; `None` if grey."""
+    """Find the mix of colours with the most contrast of ink and paper; `None` if grey."""
     if small.ndim == 2:
         return None
     red, green, blue = cv2.split(small)
@@ -129,7 +128,7 @@ def _mix(small: Pixels) -> NDArray[np.float32] | None:
     difference = small.astype(np.float32) - cv2.medianBlur(small, _window(small))
     difference = difference.reshape(-1, 3)
     size = np.square(difference).sum(axis=1, keepdims=True)
-    # The first principal component, in which the strongest marks count most.
+    # The first principal component, weighted towards the strongest marks.
     _, vectors = np.linalg.eigh((difference * size).T @ difference)
     mix = vectors[:, -1] / np.abs(vectors[:, -1]).sum() * np.sign(vectors[:, -1].sum())
     return np.append(mix, -255 * mix[mix < 0].sum())[None].astype(np.float32)
@@ -144,7 +143,7 @@ def _mixed(picture: Pixels, mix: NDArray[np.float32] | None) -> Pixels:
 
 
 def _window(small: Pixels) -> int:
-    """Return the side of a window of which no more than half is ink, an odd number."""
+    """Return an odd window side, large enough that at most half of a window is ink."""
     return min(small.shape[:2]) // 4 * 2 + 1
 
 
@@ -159,17 +158,17 @@ def _noise(grey: Pixels) -> float:
 
 
 def _counts(shades: Pixels, mask: Pixels | None = None) -> NDArray[np.float32]:
-    """Count the pixels of each shade, of all or where a mask is 1: float32 `[256]`."""
+    """Count the pixels of each shade, everywhere or where a mask is 1: float32 `[256]`."""
     return cv2.calcHist([shades], [0], mask, [256], [0, 256]).ravel()
 
 
 def _cumulative(shades: Pixels, mask: Pixels | None = None) -> list[float]:
-    """Count the pixels up to each of the 256 shades, of all or where a mask is 1."""
+    """Count the pixels up to each of the 256 shades, everywhere or where a mask is 1."""
     return list(_counts(shades, mask).cumsum().tolist())
 
 
 def _shade_at(cumulative: list[float], share: float) -> int:
-    """Return the shade below which this share of the counted pixels is."""
+    """Return the shade at this quantile of the counted pixels."""
     return bisect_right(cumulative, int(share * cumulative[-1]))
 
 
@@ -193,9 +192,9 @@ def _find_paper(small: Pixels) -> Paper:
 
 
 def _longest(small: Pixels, paper: Paper) -> int:
-    """Return how long the longest piece of ink is; 0 if it may be a line or a scanner's edge.
+    """Return the length of the longest piece of ink; 0 if there may be lines or a scanner's edge.
 
-    Beside these the digit may be much smaller, and they are thin.
+    These are thin, and the digit next to them may be much smaller.
     """
     marks = cv2.absdiff(small, paper.shades(small.shape))
     if paper.sheet is not None:
@@ -208,7 +207,7 @@ def _longest(small: Pixels, paper: Paper) -> int:
 
 
 def _even_shade(small: Pixels, marked: Pixels, on_dark: bool) -> int | None:
-    """Return the one shade of the paper, or `None` if it has several, as in a shadow."""
+    """Return the shade of the paper, or `None` if it has several, as in a shadow."""
     if not on_dark:
         small = cv2.bitwise_not(small)
     paper, ink = _cumulative(small, 1 - marked), _cumulative(small, marked)
@@ -221,7 +220,7 @@ def _even_shade(small: Pixels, marked: Pixels, on_dark: bool) -> int | None:
     near = int(EVEN * contrast / DEVIATIONS)
     if paper[min(shade + near, 255)] - [0.0, *paper][max(shade - near, 0)] <= paper[-1] // 2:
         return None
-    # Where light falls on a part of the picture only, the ink is beyond what seems paper, or
+    # If light falls on only part of the picture, some ink is hidden in what seems paper, or is
     # stronger than what seems ink.
     if shade - _shade_at(paper, 0.005) > ONE_SHADE * contrast:
         return None
@@ -233,7 +232,7 @@ def _even_shade(small: Pixels, marked: Pixels, on_dark: bool) -> int | None:
 
 
 def _borders(dark: Pixels) -> bool:
-    """Say whether the border and the corners of a picture are rather dark."""
+    """Return whether the border and the corners of a picture are mostly dark."""
     sides = dark[:1], dark[-1:], dark[:, :1], dark[:, -1:]
     corners = dark[:3, :3], dark[:3, -3:], dark[-3:, :3], dark[-3:, -3:]
     return _share(sides) + _share(corners) > 1
@@ -244,7 +243,7 @@ def _share(places: Sequence[Pixels]) -> float:
 
 
 def _find_sheet(small: Pixels, marked: Pixels) -> Pixels | None:
-    """Find a sheet of paper in what was taken for marks: four corners, and something on it."""
+    """Find a sheet of paper among the marks: it has four corners and something on it."""
     contours, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return None
@@ -265,7 +264,7 @@ def _find_sheet(small: Pixels, marked: Pixels) -> Pixels | None:
     blank = int((sheet & marked).sum())
     if not BLANK * sheet.sum() < blank < sheet.sum():
         return None
-    # A sheet ends in a step; where light fades, none is.
+    # A sheet ends in a sharp step, fading light does not.
     near, around = np.ones((3, 3), np.uint8), np.ones((7, 7), np.uint8)
     inner = sheet & (1 - cv2.erode(sheet, around, borderValue=1))
     outer = cv2.dilate(sheet, around) & (1 - cv2.dilate(sheet, near))
@@ -277,7 +276,7 @@ def _find_sheet(small: Pixels, marked: Pixels) -> Pixels | None:
 
 
 def _marks(grey: Pixels, paper: Paper) -> tuple[Pixels, bool]:
-    """Subtract the paper: uint8 `[H, W]`, 0 is paper; and whether the ink is lighter than it."""
+    """Subtract the paper: uint8 `[H, W]`, 0 is paper; and whether the ink is lighter."""
     shades = paper.shades(grey.shape)
     sides = cv2.subtract(shades, grey), cv2.subtract(grey, shades)
     if paper.sheet is not None:
@@ -285,19 +284,19 @@ def _marks(grey: Pixels, paper: Paper) -> tuple[Pixels, bool]:
         sides = sides[0] * inside, sides[1] * inside
     if paper.on_dark is not None:
         return sides[paper.on_dark], paper.on_dark
-    # The third power, in which the grain's two sides are the same and the ink's strength counts.
+    # In third powers, the symmetric grain cancels out and strong ink counts most.
     cubes = np.arange(256.0) ** 3
     step = 1 + len(grey) // ROWS
     dark, light = (_counts(side[::step]) @ cubes for side in sides)
     if light > dark:
         return sides[1], True
-    # Light on paper multiplies; on a blackboard too, but there it is the ink that is bright.
+    # Light multiplies the shade of paper, so divide. A blackboard's bright ink is subtracted.
     marks = cv2.bitwise_not(cv2.divide(grey, shades, scale=255))
     return marks if paper.sheet is None else marks * inside, False
 
 
 def _level(marks: Pixels, floor: int) -> float:
-    """Find how strong most of the ink is: the mean of the upper class by Otsu's threshold.
+    """Return the strength of most of the ink: the mean of the upper class of Otsu's threshold.
 
     Otsu, A Threshold Selection Method from Gray-Level Histograms, 1979.
     """

@@ -1,8 +1,8 @@
-"""Printed lines: paper's rules and squares, the sides of a form's cells, a frame's edge.
+"""Finds printed lines: ruled and squared paper, the sides of a form's cells, frames.
 
-A printed line is straight, thin, and longer than a digit. It runs from one border of the picture,
-or one such line, to another; what else is straight may be a digit's stroke. It is taken away where
-no stroke crosses it.
+A printed line is straight, thin, and longer than a digit. It runs from a border of the picture or
+another printed line to another; anything else that is straight may be a digit's stroke. Lines are
+removed except where a stroke crosses them.
 """
 
 from collections.abc import Iterator
@@ -16,40 +16,40 @@ from numpy.typing import NDArray
 
 from imaging.decoding import Pixels
 
-FAINT = 70  # of 255: the strength at and above which a pixel may belong to a printed line
+FAINT = 70  # of 255; pixels of at least this strength may belong to a printed line
 SMALLEST = 32  # pixels; in smaller pictures strokes are as thin as lines
-THICKNESS, THIN = 1 / 25, 3  # of the shorter side, or pixels: no line is thicker
+THICKNESS, THIN = 1 / 25, 3  # of the shorter side, but at least this many pixels: the thickest line
 TILT = 6  # degrees
 
-# As shares of the side of the picture that a line is along.
-RUN = 1 / 12  # its straight pieces are at least so long,
-DOTS = 1 / 20  # with gaps that are no longer,
-GAP = 1 / 8  # and strokes that cross it hide no more of it
-SHORTEST = 0.25
-COVER = 0.8  # of its own length is seen
+# As shares of the picture's side along which a line runs.
+RUN = 1 / 12  # the shortest straight piece of a line
+DOTS = 1 / 20  # the longest gap in a piece, as in dotted lines
+GAP = 1 / 8  # the longest gap between pieces, where strokes hide the line
+SHORTEST = 0.25  # the shortest line
+COVER = 0.8  # of its own length, at least, that is visible
 
 # As shares of the picture's longer side.
-BAND, WIDEST_BAND = 1 / 60, 3  # by which it is not quite straight, or pixels
-NEAR = 0.04  # how far from the border, or from another line, it may end
-DIGIT = 0.08  # smaller things are no digits
+BAND, WIDEST_BAND = 1 / 60, 3  # of deviation from straight, and its limit in pixels
+NEAR = 0.04  # how far from the border or another line it may end
+DIGIT = 0.08  # the smallest digit
 
-CORNER = 0.12  # of a tilted frame's sides, within which its corners are
-LONGER = 1.1  # times the digits' height, or what ends at two such lines
-STROKE = 1.5  # times a line's thickness: ink that is thicker is a stroke; all at once
-MOST = 200  # found, several for each line
+CORNER = 0.12  # of a tilted frame's sides; its corners have ink within this
+LONGER = 1.1  # times the digits' height; lines are longer, or end at two that are
+STROKE = 1.5  # times a line's thickness; thicker ink is a stroke: all at once
+MOST = 200  # lines that Hough's transform may find, several for each
 
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows and columns of pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """What may be a printed line.
+    """A possible printed line.
 
     Attributes:
         ink: Its own pixels.
-        band: All pixels that are near to it.
-        ends: int `[2, 2]`, row and column of the first and the last pixel of its middle.
-        along: 1 if it is rather from left to right, 0 if it is rather from top to bottom.
+        band: All pixels near it.
+        ends: int `[2, 2]`, row and column of the first and the last pixel of its centre line.
+        along: 1 if it runs roughly from left to right, 0 if from top to bottom.
     """
 
     ink: Places
@@ -59,20 +59,20 @@ class Line:
 
     @property
     def length(self) -> int:
-        """In pixels, along the side that it follows."""
+        """Its length along the side that it follows, in pixels."""
         return int(self.ends[1, self.along] - self.ends[0, self.along]) + 1
 
     @property
     def transposed(self) -> "Line":
-        """The same in the transposed picture."""
+        """The same line in the transposed picture."""
         return Line(self.ink[::-1], self.band[::-1], self.ends[:, ::-1], 1 - self.along)
 
     def at_border(self, shape: tuple[int, ...], near: int) -> NDArray[np.bool_]:
-        """Say of each end whether it is at the border, bool `[2]`."""
+        """Return whether each end is at the border: bool `[2]`."""
         return abs(self.ends[:, self.along] - [0, shape[self.along] - 1]) <= near
 
     def at(self, others: list["Line"], near: int) -> NDArray[np.bool_]:
-        """Say of each end whether it is at one of some lines, bool `[2]`."""
+        """Return whether each end is at one of some lines: bool `[2]`."""
         across = np.array([other.ends for other in others if other.along != self.along])
         first, last = across.reshape(-1, 2, 2).transpose(1, 0, 2)
         ends = self.ends[:, None]
@@ -83,7 +83,7 @@ class Line:
 
 
 def find_lines(strength: Pixels) -> Pixels:
-    """Return uint8 `[H, W]`, 1 where there is a printed line and no stroke on it.
+    """Return uint8 `[H, W]`, 1 on printed lines except where strokes cross them.
 
     Args:
         strength: uint8 `[H, W]`, of the ink.
@@ -99,7 +99,7 @@ def find_lines(strength: Pixels) -> Pixels:
 
 
 def may_have_lines(faint: Pixels) -> bool:
-    """Tell in a fraction of the time that there are none: ink on fewer than two sides, no frame."""
+    """Rule out lines quickly: without a frame, they put ink at two sides or more."""
     near = _near(faint.shape)
     sides = faint[:near], faint[-near:], faint[:, :near], faint[:, -near:]
     if sum(map(cv2.hasNonZero, sides)) > 1:
@@ -116,7 +116,7 @@ def _near(shape: tuple[int, ...]) -> int:
 
 
 def _printed(lines: list[Line], strength: Pixels) -> list[Line]:
-    """Leave out what may be strokes of a digit."""
+    """Leave out lines that may be strokes of a digit."""
     shape = strength.shape
     near = _near(shape)
     while lines:
@@ -127,7 +127,7 @@ def _printed(lines: list[Line], strength: Pixels) -> list[Line]:
     if not lines:
         return []
     height = _height_of_rest(lines, strength)
-    if height < DIGIT * max(shape):  # then it may be a 1, or an angular 0, but not all of paper
+    if height < DIGIT * max(shape):  # no digit is left: a line may be a 1 or part of a 0
         across = [line for line in lines if line.at_border(shape, near).all()]
         return across if len(across) > 1 else []
     long = [line for line in lines if line.length >= LONGER * height]
@@ -135,7 +135,7 @@ def _printed(lines: list[Line], strength: Pixels) -> list[Line]:
 
 
 def _height_of_rest(lines: list[Line], strength: Pixels) -> int:
-    """Return how high the highest thing is beside some lines, in pixels."""
+    """Return the height of the tallest ink that is not one of some lines, in pixels."""
     drawn = np.zeros_like(strength)
     _draw(lines, strength, drawn)
     rest = _threshold(strength) & ~drawn
@@ -146,7 +146,7 @@ def _height_of_rest(lines: list[Line], strength: Pixels) -> int:
 
 
 def _draw(lines: list[Line], strength: Pixels, drawn: Pixels) -> None:
-    """Set 1 where the lines' ink is, and where they cross."""
+    """Set `drawn` to 1 on the lines' ink and on their crossings."""
     bands = np.zeros((2, *strength.shape), np.uint8)
     for line in lines:
         drawn[line.ink] = 1
@@ -160,7 +160,7 @@ def _threshold(strength: Pixels) -> Pixels:
 
 
 def _straight(strength: Pixels) -> Iterator[Line]:
-    """Find what is thin and straight from left to right, by Hough's transform."""
+    """Find thin, straight ink from left to right with Hough's transform."""
     height, width = strength.shape
     faint = _threshold(strength)
     thick = max(THIN, round(min(strength.shape) * THICKNESS))
@@ -189,7 +189,7 @@ def _straight(strength: Pixels) -> Iterator[Line]:
         columns = columns[(rows >= 0) & (rows < height)]
         rows = rows[columns]
         if np.count_nonzero(left[rows, columns]) < votes:
-            continue  # it was found before
+            continue  # found before
         seen = np.flatnonzero(near[rows, columns])
         breaks = np.flatnonzero(np.diff(seen) > GAP * width) + 1
         for first, last in pairwise([0, *breaks, len(seen)]):
@@ -200,7 +200,7 @@ def _straight(strength: Pixels) -> Iterator[Line]:
             middle, thickness = _fitted(rows[part], columns[part], pieces, thick)
             band = _band(middle, columns[part], reach + ceil(thickness / 2), height)
             pieces[band] = 0
-            # Where ink is thicker than the line, a stroke lies on it or crosses it.
+            # Where the ink is thicker than the line, a stroke lies on it or crosses it.
             thicker = np.ones((ceil(STROKE * thickness) + 1, 1), np.uint8)
             own = (thin & ~cv2.morphologyEx(faint, cv2.MORPH_OPEN, thicker))[band] > 0
             if not own.any():
@@ -218,7 +218,7 @@ def _straight(strength: Pixels) -> Iterator[Line]:
 def _fitted(
     rows: NDArray[np.int64], columns: NDArray[np.int64], pieces: Pixels, thick: int
 ) -> tuple[NDArray[np.int64], float]:
-    """Lay a line through the middle of the pieces that are near: its rows, and its thickness."""
+    """Fit a line through the middle of nearby pieces; return its rows and its thickness."""
     band = _band(rows, columns, thick, len(pieces))
     across, along = np.nonzero(pieces[band])
     count = len(np.unique(along))

@@ -1,10 +1,10 @@
-"""Several digits in one picture: which strokes make one, where touching ones part, in which order.
+"""Finds several digits in one picture: groups strokes, separates touching digits, orders them.
 
-A line of writing is a row of pieces: its strokes, and what is left of them where they are cut
-wherever digits may touch. Which pieces together are a digit can be told only by what they look like
-then, so every way to put neighbours together is given, with what its size and place say for it.
+A line of writing is a row of pieces: its strokes, cut wherever digits may touch. Only the network
+can tell which neighbouring pieces form a digit, so every plausible combination is returned, with a
+cost for its size and place.
 
-Heights and distances are shares of the digits' own height, which is the median of the tall parts.
+Heights and distances are shares of the digits' own height: the median height of the tall parts.
 """
 
 import math
@@ -19,33 +19,33 @@ from numpy.typing import NDArray
 from imaging.decoding import Pixels
 from imaging.strokes import MARKED, Box, Part, Strokes
 
-# What breaks without each is named after it: strings of `benchmarks/imaging.py`, or of others.
-TALL = 0.4  # of the tallest part's height: what counts for the digits' height; cheques
-WHOLE = 0.55  # a part of this height is a digit by itself: wide gaps; a lower one is
-PIECE = 0.06  # a piece of one, or a dot, or a dash, unless it is smaller than this: cheques
+# The name after each is what fails without it: strings of `benchmarks/imaging.py`, or of others.
+TALL = 0.4  # of the tallest part's height; lower parts do not count for the digits' height: cheques
+WHOLE = 0.55  # a part of this height is a digit of its own: wide gaps
+PIECE = 0.06  # smaller parts are ignored; others may be pieces, dots or dashes: cheques
 SAME_LINE = 0.6  # how far above or below its neighbour a digit may be: a page of lines
-LOWEST = 0.45  # pieces together that are lower are no digit: cheques
-NEAR = 0.3  # the pieces of one digit are no farther apart: cheques
-NARROWEST, WIDEST = 0.12, 1.5  # of digits that touch: touching
-MOST_PIECES = 6  # of one digit, so that no picture costs more
+LOWEST = 0.45  # the lowest digit: cheques
+NEAR = 0.3  # how far apart the pieces of a digit may be: cheques
+NARROWEST, WIDEST = 0.12, 1.5  # width of a digit among touching ones: touching
+MOST_PIECES = 6  # pieces of one digit, to bound the cost of any picture
 
-SINGLE = 0.75  # a narrower part is not cut: wide gaps
-TALLER = 1.2  # a part that is taller than this is cut as if it were so tall: touching
-FINE = 40  # pixels, the height at which cuts are looked for: for time
-STEP = 0.1  # about so far apart are places where digits may be cut: touching
+SINGLE = 0.75  # of its height; narrower parts are not cut: wide gaps
+TALLER = 1.2  # taller parts are cut as if they had this height: touching
+FINE = 40  # pixels; parts are reduced to this height to find cuts: for time
+STEP = 0.1  # the distance between possible cuts, about: touching
 REACH = 0.25  # how far to each side a cut may lean: touching
-CROSSED = 0.45  # cuts go through no more ink: touching
-INSIDE = 0.4  # what is within a loop counts so much as ink: touching
-SHARED = 0.06  # so much of the ink at a cut belongs to both digits: touching
+CROSSED = 0.45  # the most ink that a cut may cross: touching
+INSIDE = 0.4  # how much the inside of a loop counts as ink: touching
+SHARED = 0.06  # the ink on each side of a cut that both digits share: touching
 
-# What counts against a digit, as negative logarithms. What breaks without: touching, and cheques.
-WIDTH = 0.7  # heights; a digit that is wider costs
-WIDE = 5.0  # times the squared logarithm of how much wider
-UNEVEN = 3.0  # times the squared logarithm of its height, for one that is higher or lower than most
-CUT = 0.35  # for each cut at its sides
-CUT_INK = 4.0  # for each height of ink that these cross
-JOINED = 7.0  # for each height between its pieces
-LEFT_OUT = 1.4  # for each height that a piece which is left out is high and wide
+# Costs, as negative logarithms. Without them, touching and cheques fail.
+WIDTH = 0.7  # heights; wider digits cost
+WIDE = 5.0  # times the squared logarithm of the excess width
+UNEVEN = 3.0  # times the squared logarithm of its height
+CUT = 0.35  # per cut at its sides
+CUT_INK = 4.0  # per height of ink that these cuts cross
+JOINED = 7.0  # per height of distance between its pieces
+LEFT_OUT = 1.4  # per height of the height plus width of a piece that is left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Digit:
     """The ink of one digit and its box in the picture.
 
     Attributes:
-        ink: uint8 `[H, W]`, with a margin of one pixel where the picture has it.
+        ink: uint8 `[H, W]`, with a margin of one pixel except at the picture's border.
     """
 
     ink: Pixels
@@ -67,11 +67,11 @@ class Digit:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A part of the strokes, or what is between two cuts of one.
+    """A part of the strokes, or a slice of one between two cuts.
 
     Attributes:
-        part: What it is of.
-        cuts: How much ink is crossed by the cuts at its left and right, in heights.
+        part: The part that it is from.
+        cuts: The ink that the cuts at its left and right cross, in heights.
     """
 
     digit: Digit
@@ -84,10 +84,10 @@ class Segment:
     """Neighbouring pieces of a line that may be one digit, or none.
 
     Attributes:
-        first: The first of the pieces, counted from the left.
-        last: The first one after them.
-        pieces: Of the digit; none if they are left out.
-        cost: How unlikely that is by size and place alone, as a negative logarithm.
+        first: The index of the first piece, from the left.
+        last: The index after the last piece.
+        pieces: The digit's pieces; empty if they are left out.
+        cost: How unlikely it is, judged by size and place alone, as a negative logarithm.
     """
 
     first: int
@@ -96,7 +96,7 @@ class Segment:
     cost: float
 
     def digit(self) -> Digit:
-        """Put the ink of the pieces together."""
+        """Combine the ink of the pieces."""
         digits = [piece.digit for piece in self.pieces]
         if len(digits) == 1:
             return digits[0]
@@ -112,14 +112,14 @@ class Segment:
 
 
 def find_digits(strokes: Strokes) -> list[list[Segment]]:
-    """Find what may be digits, line by line from the top, each from the left."""
+    """Find possible digits, line by line from the top, each line from the left."""
     parts = _written(strokes)
     height = _height(parts)
     return [_segments(_pieces(strokes, line, height), height) for line in _lines(parts, height)]
 
 
 def _written(strokes: Strokes) -> list[Part]:
-    """Leave out punched holes, if that leaves anything."""
+    """Leave out punched holes, unless little else would be left."""
     written = [part for part in strokes.parts if not strokes.is_disc(part)]
     if not written or 2 * written[0].box.longest < strokes.parts[0].box.longest:
         return strokes.parts
@@ -132,7 +132,7 @@ def _height(parts: list[Part]) -> float:
 
 
 def _lines(parts: list[Part], height: float) -> list[list[Part]]:
-    """Follow each line from left to right, as it may rise or fall; then add the small pieces."""
+    """Follow each line from left to right, rising or falling; then add the small pieces."""
     tall = [part for part in parts if part.box.height >= WHOLE * height]
     lines: list[list[Part]] = []
     line_of: dict[Part, list[Part]] = {}
@@ -159,7 +159,7 @@ def _lines(parts: list[Part], height: float) -> list[list[Part]]:
 
 
 def _pieces(strokes: Strokes, line: list[Part], height: float) -> list[Piece]:
-    """Cut parts from top to bottom wherever digits may touch; the pieces from the left."""
+    """Cut parts wherever digits may touch; return the pieces from the left."""
     pieces = []
     for part in line:
         digit = Digit(strokes.cut_out([part], part.box), part.box)
@@ -200,7 +200,7 @@ def _cuts(ink: Pixels, height: float) -> list[tuple[NDArray[np.int64], float]]:
     """Find where digits may be cut, from the left.
 
     Returns:
-        Of each cut, the column in each row, int `[H]`, and how much ink it crosses, in heights.
+        For each cut, its column in each row, int `[H]`, and the ink that it crosses, in heights.
     """
     scale = min(1.0, FINE / height)
     size = (max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale)))
@@ -235,18 +235,18 @@ def _cuts(ink: Pixels, height: float) -> list[tuple[NDArray[np.int64], float]]:
 
 
 def _seams(ink: Pixels, centres: NDArray[np.int64], reach: int) -> list[NDArray[np.int64]]:
-    """Find the ways from top to bottom that cross the least ink, each near to a column.
+    """Find the seams from top to bottom that cross the least ink, one near each given column.
 
-    A way moves by at most one column a row, as in Avidan and Shamir, Seam Carving for
+    A seam moves by at most one column per row, as in Avidan and Shamir, Seam Carving for
     Content-Aware Image Resizing, 2007.
 
     Args:
         ink: uint8 `[H, W]`.
         centres: int `[N]`, columns.
-        reach: How far from its column a way may be.
+        reach: How far a seam may be from its column, in pixels.
 
     Returns:
-        N ways, int `[H]`: a column for each row, up to W.
+        N seams, int `[H]`: a column for each row, up to W.
     """
     columns = centres[:, None] + np.arange(2 * reach + 1)
     cost = np.pad(ink, ((0, 0), (reach, reach)))[:, columns].astype(np.float64) + 1
@@ -266,7 +266,7 @@ def _seams(ink: Pixels, centres: NDArray[np.int64], reach: int) -> list[NDArray[
 
 
 def _segments(pieces: list[Piece], height: float) -> list[Segment]:
-    """Put neighbouring pieces together, wherever that may be one digit."""
+    """Combine neighbouring pieces wherever they may be one digit."""
     segments = []
     for first, piece in enumerate(pieces):
         box = piece.digit.box
@@ -290,7 +290,7 @@ def _segments(pieces: list[Piece], height: float) -> list[Segment]:
 
 
 def _apart(pieces: list[Piece], height: float) -> float:
-    """Return how far the last of some pieces is from the nearest other one, in heights."""
+    """Return the distance of the last piece from the nearest other one, in heights."""
     part = pieces[-1].part
     others = {piece.part for piece in pieces[:-1]}
     if part in others:
@@ -306,7 +306,7 @@ def _apart(pieces: list[Piece], height: float) -> float:
 
 
 def _cost(pieces: list[Piece], box: Box, height: float) -> float:
-    """Say how unlikely it is, by size and cuts alone, that some pieces are one digit."""
+    """Return how unlikely some pieces are to be one digit, judged by size and cuts alone."""
     sides = {piece.part: [piece.cuts[0], piece.cuts[1]] for piece in reversed(pieces)}
     for piece in pieces:
         sides[piece.part][1] = piece.cuts[1]

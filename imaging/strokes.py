@@ -1,7 +1,4 @@
-"""What of the ink is a digit: lines of the paper, a scanner's edges and specks are taken away.
-
-OpenCV's contours and morphology are the fastest there are on bytes.
-"""
+"""Finds the digit in the ink: removes the paper's lines, a scanner's edges and specks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,29 +13,29 @@ from imaging.errors import NoDigit, SeveralDigits
 from imaging.ink import levelled
 from imaging.lines import find_lines
 
-FAINTEST = 40  # of 255: weaker ink than this is none, once lines are gone
-MARKED = 102  # of 255: the strength at and above which a pixel belongs to a stroke
+FAINTEST = 40  # of 255; weaker ink is ignored once lines are removed
+MARKED = 102  # of 255; pixels of at least this strength belong to a stroke
 
-# A scanner's edge lies along at least this share of one side of the picture, and is on average so
-# deep, as a share of the shorter side.
+# A scanner's edge covers at least this share of a side of the picture; its mean depth is at most
+# this share of the shorter side.
 EDGE, EDGE_DEPTH = 0.5, 0.15  # scans
 MOST_EDGES = 20
-EDGE_MARGIN = 0.02  # of the shorter side; what is so near to the border is cut off: finger
-WHOLE = 0.4  # of the largest part's area: a digit beside what the border cuts off; scans
-POINTS = 100  # of an outline, about, between which distances are measured: for time
-SMALLEST = 0.08  # of the picture's longer side: a digit beside such an edge is larger
-CORNER = 0.05  # of it: what is so near to two sides is in a corner; drawings
-DISC = 0.7  # a punched hole fills this share of its box: specks and holes
+EDGE_MARGIN = 0.02  # of the shorter side; ink this near to the border may be cut off: finger
+WHOLE = 0.4  # of the largest part's area; a digit next to cut-off ink has at least this: scans
+POINTS = 100  # of an outline, about, used to measure distances: for time
+SMALLEST = 0.08  # of the picture's longer side; a digit next to an edge is larger
+CORNER = 0.05  # of the longer side; ink this near to two sides is in a corner: drawings
+DISC = 0.7  # of its box, that a punched hole fills: specks and holes
 
 # As shares of the digit's longest side.
-SPECK = 0.12  # what is smaller is a speck: specks and holes;
-DOT = 0.2  # or beside it a dot, or a comma: church records;
-TOUCHING = 0.06  # unless it is so near: church records
-NEAR = 0.25  # the strokes of one digit are no farther apart: church records
-APART = 0.1  # two digits are at least so far apart: pencil;
-SIMILAR = 0.55  # and the one this share of the other's height: specks and holes
+SPECK = 0.12  # smaller ink is a speck: specks and holes;
+DOT = 0.2  # or, next to the digit, a dot or comma: church records;
+TOUCHING = 0.06  # unless it is this near to the digit: church records
+NEAR = 0.25  # how far apart the strokes of a digit may be: church records
+APART = 0.1  # two digits are at least this far apart: pencil;
+SIMILAR = 0.55  # and the second has at least this share of the first's height: specks and holes
 
-MOST_PARTS = 500  # of a noisy picture, the largest
+MOST_PARTS = 500  # kept, the largest, in a noisy picture
 
 
 @dataclass(frozen=True)
@@ -52,17 +49,17 @@ class Box:
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """The width in pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """The height in pixels."""
         return self.bottom - self.top
 
     @property
     def middle(self) -> float:
-        """The height of its middle in the picture."""
+        """The vertical position of its middle, in pixels."""
         return (self.top + self.bottom) / 2
 
     @property
@@ -72,16 +69,16 @@ class Box:
 
     @property
     def area(self) -> int:
-        """In pixels."""
+        """The area in pixels."""
         return self.width * self.height
 
     def gap(self, other: "Box") -> int:
-        """Return how far apart two boxes are, across or down, in pixels; below 0 they overlap."""
+        """Return the larger gap of two boxes, across or down, in pixels; below 0 they overlap."""
         down = max(self.top, other.top) - min(self.bottom, other.bottom)
         return max(self.beside(other), down)
 
     def beside(self, other: "Box") -> int:
-        """Return how far apart two boxes are across, in pixels; below 0 they overlap."""
+        """Return the horizontal gap of two boxes in pixels; negative if they overlap."""
         return max(self.left, other.left) - min(self.right, other.right)
 
     def joined(self, other: "Box") -> "Box":
@@ -110,7 +107,7 @@ class Part:
         return self.outline[:: 1 + len(self.outline) // POINTS, 0].astype(np.float32)
 
     def apart(self, other: "Part") -> float:
-        """Return how far the outlines of two parts are from each other, in pixels."""
+        """Return the distance of the outlines of two parts, in pixels."""
         return float(np.linalg.norm(self._points[:, None] - other._points, axis=2).min())  # noqa: SLF001
 
 
@@ -119,10 +116,10 @@ class Strokes:
     """The ink that may be digits.
 
     Attributes:
-        strength: uint8 `[H, W]`, of the ink.
-        marked: uint8 `[H, W]`, 1 where there is a stroke.
+        strength: The ink's strength, uint8 `[H, W]`.
+        marked: uint8 `[H, W]`, 1 on strokes.
         parts: The connected pieces, the largest first.
-        removed: What was taken away: `lines`, `edges`, `specks`.
+        removed: What was removed: `lines`, `edges`, `specks`.
     """
 
     strength: Pixels
@@ -131,7 +128,7 @@ class Strokes:
     removed: list[str] = field(default_factory=list)
 
     def cut_out(self, parts: Sequence[Part], box: Box) -> Pixels:
-        """Return the strength of some parts' ink in a box, without other parts'."""
+        """Return the ink of some parts in a box, without the others: uint8 `[H, W]`."""
         top, left = max(0, box.top - 1), max(0, box.left - 1)
         strength = self.strength[top : box.bottom + 1, left : box.right + 1]
         if len(parts) == len(self.parts) and not self.removed:
@@ -151,10 +148,10 @@ class Strokes:
 
 
 def find_strokes(strength: Pixels) -> Strokes:
-    """Take away printed lines and a scanner's edges, and find the pieces that are left.
+    """Remove printed lines and a scanner's edges, and find the parts that are left.
 
     Args:
-        strength: uint8 `[H, W]`, of the ink.
+        strength: The ink's strength, uint8 `[H, W]`.
 
     Raises:
         NoDigit: Nothing is left.
@@ -166,7 +163,7 @@ def find_strokes(strength: Pixels) -> Strokes:
         kept = marked & ~lines
         fringe = cv2.dilate(lines, np.ones((3, 3), np.uint8)) & ~kept
         strength = np.where(fringe, np.uint8(0), strength)
-        if kept.any():  # pencil beside printer's ink
+        if kept.any():  # faint pencil next to strong print
             strength = levelled(strength, FAINTEST)
             kept = cv2.threshold(strength, MARKED - 1, 1, cv2.THRESH_BINARY)[1]
         marked = kept
@@ -184,7 +181,7 @@ def one_digit(strokes: Strokes) -> tuple[list[Part], Box]:
     """Choose the parts that are the one digit in a picture.
 
     Returns:
-        The digit's parts and the box about them.
+        The digit's parts and their common box.
 
     Raises:
         SeveralDigits: There is more than one.
@@ -197,7 +194,7 @@ def one_digit(strokes: Strokes) -> tuple[list[Part], Box]:
     rest = [part for part in parts if part is not main]
     others = [part for part in rest if _is_another(part.box, box) and not strokes.is_disc(part)]
     rest = [part for part in rest if part not in others]
-    # A watermark or a button, if the digit itself is not in a corner.
+    # Ink in a corner is a watermark or a button, unless the digit itself is in a corner.
     central = not _is_in_a_corner(main.box, strokes.marked.shape)
     marks = [
         part
@@ -211,7 +208,7 @@ def one_digit(strokes: Strokes) -> tuple[list[Part], Box]:
             box = box.joined(part.box)
     if others:
         count = 1 + len(others)
-        raise SeveralDigits(f"The picture has about {count} digits, and one is expected.")
+        raise SeveralDigits(f"The picture has about {count} digits, but one is expected.")
     if rest:
         strokes.removed.append("specks")
     return chosen, box
@@ -238,13 +235,13 @@ def _belongs(part: Box, digit: Box, is_mark: bool) -> bool:
 
 
 def _find_parts(marked: Pixels) -> list[Part]:
-    """Find the connected pieces, the largest first."""
+    """Find the connected pieces of ink, the largest first."""
     outlines, hierarchy = cv2.findContours(marked, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if not outlines:
         return []
     parts = []
     for outline, (_, _, _, parent) in zip(outlines, hierarchy[0], strict=True):
-        if parent < 0:  # or it is the edge of a hole
+        if parent < 0:  # not the edge of a hole
             left, top, width, height = cv2.boundingRect(outline)
             parts.append(Part(outline, Box(left, top, left + width, top + height)))
     parts.sort(key=lambda part: part.box.longest, reverse=True)
@@ -252,7 +249,7 @@ def _find_parts(marked: Pixels) -> list[Part]:
 
 
 def _without_edges(parts: list[Part], shape: tuple[int, ...]) -> list[Part]:
-    """Leave out a scanner's edges and a frame's, which are along a side of the picture."""
+    """Leave out the edges of scans and frames, which lie along a side of the picture."""
     along = [part for part in parts[:MOST_EDGES] if _along_a_side(part, shape)]
     others = [part for part in parts if part not in along]
     if not along or not others or others[0].box.longest < SMALLEST * max(shape):
@@ -262,11 +259,11 @@ def _without_edges(parts: list[Part], shape: tuple[int, ...]) -> list[Part]:
 
 
 def _without_neighbours(parts: list[Part], shape: tuple[int, ...]) -> list[Part]:
-    """Leave out what the picture's border cuts off beside a digit that is whole."""
+    """Leave out ink that the border cuts off, if there is a whole digit."""
     height, width = shape
     margin = 1 + round(EDGE_MARGIN * min(shape))
     largest = max(part.box.area for part in parts)
-    # A crop's digit may be as high as the picture.
+    # The digit of a cropped picture may be as high as the picture.
     for across, down in ((margin, margin), (1, 0)):
         inside = Box(across, down, width - across, height - down)
         whole = [part for part in parts if part.box.joined(inside) == inside]
@@ -276,14 +273,14 @@ def _without_neighbours(parts: list[Part], shape: tuple[int, ...]) -> list[Part]
 
 
 def _is_in_a_corner(box: Box, shape: tuple[int, ...]) -> bool:
-    """Whether it is where watermarks and buttons are."""
+    """Whether a box is in a corner, like watermarks and buttons."""
     height, width = shape
     near = CORNER * max(shape)
     return min(box.left, width - box.right) <= near and min(box.top, height - box.bottom) <= near
 
 
 def _along_a_side(part: Part, shape: tuple[int, ...]) -> bool:
-    """Whether a part is thin and at the border, or along most of a side."""
+    """Whether a part lies in the margin, or is shallow and along most of a side."""
     height, width = shape
     margin = 1 + round(EDGE_MARGIN * min(shape))
     box = part.box

@@ -1,8 +1,8 @@
-"""Reads `models/` and answers with digits."""
+"""Serves the models in `models/`: pictures in, digits out."""
 
 import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime reports to its makers, unless it is told otherwise before it is imported.
+# ONNX Runtime sends telemetry unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -34,33 +34,33 @@ console = Console(soft_wrap=True)
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        help="A folder or glob of pictures, of tar or of Parquet files, or a torchvision root with "
-        "QMNIST; a path, or a URL that fsspec knows."
+        help="A folder or glob of pictures, tar files or Parquet files, or a torchvision root with "
+        "QMNIST: a path, or a URL that fsspec can open."
     ),
 ]
-Model = Annotated[str | None, typer.Option(help="A model in QMNIST_MODELS; else QMNIST_MODEL.")]
+Model = Annotated[str | None, typer.Option(help="A model in QMNIST_MODELS; default: QMNIST_MODEL.")]
 EngineOption = Annotated[
-    Engine, typer.Option(help="`local`: processes of this machine; `ray`: Ray, here or elsewhere.")
+    Engine, typer.Option(help="`local` uses processes on this machine, `ray` uses Ray.")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="How many at once; else one for each core.")
+    int | None, typer.Option(min=1, help="Number of parallel workers; default: one per core.")
 ]
-Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; else Ray starts one here.")]
-Column = Annotated[
-    str | None, typer.Option(help="The column of Parquet files that has the pictures.")
+Address = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster; default: Ray starts one here.")
 ]
+Column = Annotated[str | None, typer.Option(help="Column of Parquet files with the pictures.")]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the engine is told, by either command."""
+    """How to run the shards, for either command."""
 
     engine: Engine
     workers: int
     address: str | None
 
     def start(self, job: Job, shards: engines.Shards, results: Results | None) -> Iterator[Done]:
-        """Have shards done."""
+        """Process shards; yield each one's number and counts when it is done."""
         if self.engine is Engine.RAY:
             return engines.run_ray(job, shards, results, self.workers, self.address)
         return engines.run_local(job, shards, results, self.workers)
@@ -79,9 +79,9 @@ def program(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Read handwritten digits: as a service, or many pictures offline.
+    """Read handwritten digits, as a service or offline.
 
-    Settings are environment variables, QMNIST_…; the options below are for some of them.
+    Settings are environment variables, QMNIST_…; options of the commands override some of them.
     """
 
 
@@ -89,7 +89,7 @@ def _ip_address(text: str) -> str:
     try:
         return str(ip_address(text))
     except ValueError:
-        raise typer.BadParameter("an IP address is wanted, such as 0.0.0.0 for all") from None
+        raise typer.BadParameter("use an IP address, such as 0.0.0.0 for all interfaces") from None
 
 
 def _check_port(host: str, port: int) -> None:
@@ -103,26 +103,29 @@ def _check_port(host: str, port: int) -> None:
 @app.command(name="serve")
 def serve_command(
     host: Annotated[
-        str, typer.Option(parser=_ip_address, help="0.0.0.0 lets other machines in.")
+        str,
+        typer.Option(
+            parser=_ip_address, help="IP address to listen on; 0.0.0.0 admits other machines."
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535)] = 3000,
     model: Annotated[
-        str | None, typer.Option(help="Answers when a request names none; else QMNIST_MODEL.")
+        str | None, typer.Option(help="Model for requests that name none; default: QMNIST_MODEL.")
     ] = None,
     models: Annotated[
-        Path | None, typer.Option(help="The folder of the models; else QMNIST_MODELS.")
+        Path | None, typer.Option(help="Folder of the models; default: QMNIST_MODELS.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that answer; else QMNIST_WORKERS.")
+        int | None, typer.Option(min=1, help="Number of processes; default: QMNIST_WORKERS.")
     ] = None,
 ) -> None:
-    """Answer pictures over HTTP, and show a page to draw on at /ui/."""
+    """Serve the models over HTTP, with a page to draw on at /ui/."""
     _check_port(host, port)
     given = {"model": model, "models": models, "workers": workers}
     _export({name: value for name, value in given.items() if value is not None})
-    # The workers run where the code is, and not in a folder that may have a `serving` of its own.
+    # The workers start in the code's folder, not in one that may contain another `serving`.
     _export({name: value.absolute() for name, value in settings.load() if isinstance(value, Path)})
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # or it reports to its makers
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # or it sends telemetry
     command = [sys.executable, "-P", "-m", "bentoml", "serve", "serving.service:DigitClassifier"]
     command += ["--working-dir", str(resources.PACKAGE.parent)]
     os.execv(command[0], [*command, "--host", host, "--port", str(port)])  # noqa: S606  no shell
@@ -146,8 +149,8 @@ def evaluate_command(
 ) -> None:
     """Count how many labelled digits a model gets right.
 
-    Labels are those of QMNIST, the folders 0 to 9, `.cls` files in a tar, or a column `label`. A
-    labelled picture that is refused is not right.
+    Labels come from QMNIST's files, folders named 0 to 9, `.cls` files in a tar file, or a column
+    `label`. A labelled picture that cannot be read counts as wrong.
     """
     job = _job(model)
     shards = sources.find_shards(source, column)
@@ -169,19 +172,19 @@ def evaluate_command(
 @app.command(name="label")
 def label_command(
     source: SourceArgument,
-    output: Annotated[str, typer.Argument(help="The folder that the results go to; path or URL.")],
+    output: Annotated[str, typer.Argument(help="Folder for the results: a path or a URL.")],
     model: Model = None,
     file_format: Annotated[
-        Format, typer.Option("--format", help="Of the results.")
+        Format, typer.Option("--format", help="Format of the results.")
     ] = Format.PARQUET,
     engine: EngineOption = Engine.LOCAL,
     workers: Workers = None,
     address: Address = None,
     column: Column = None,
 ) -> None:
-    """Write the digit of each picture, how sure it is, or what is wrong with the picture.
+    """Write the digit of each picture and its confidence, or why it could not be read.
 
-    The same command goes on with a run that was interrupted.
+    Run the same command again to resume an interrupted run.
     """
     job = _job(model)
     shards = sources.find_shards(source, column)
@@ -190,12 +193,12 @@ def label_command(
     except (ValueError, ImportError) as error:
         raise ResultsError(f"nothing can be written to {output}: {error}") from error
     if inside:
-        raise ResultsError(f"{output} lies in the source, and would be taken for a part of it")
+        raise ResultsError(f"{output} is inside the source; choose another folder")
     results = Results(output, file_format)
     card = job.artifact.card
     done = results.prepare(card.name, card.version, sources.names(shards))
     if done:
-        console.print(f"{len(done):,} of {len(shards):,} parts are there already", highlight=False)
+        console.print(f"{len(done):,} of {len(shards):,} parts are already done", highlight=False)
     waiting = {number: shard for number, shard in enumerate(shards) if number not in done}
     total, started = Count(), perf_counter()
     for _, count in _with_progress(
@@ -284,14 +287,14 @@ def _show(artifact: Artifact, group: str, count: Count) -> None:
         return
     refused, others = described["refused"], count.errors - described["refused"]
     accuracy = f"{100 * described['accuracy']:.2f} %"
-    said = [
+    parts = [
         f"{described['correct']:,} of {described['total']:,} right, {accuracy}",
         *([f"{refused:,} of them could not be read"] if refused else []),
         *([f"{others:,} without a label could not be read"] if others else []),
-        f"{described['images_per_second']:,.0f} images a second in the model",
+        f"{described['images_per_second']:,.0f} images per second in the model",
     ]
-    console.print(f"{artifact.name} on {group}: {'; '.join(said)}", highlight=False)
-    table = Table(title="rows: the digit; columns: what it was taken for")
+    console.print(f"{artifact.name} on {group}: {'; '.join(parts)}", highlight=False)
+    table = Table(title="rows: true digit; columns: predicted digit")
     for heading in ("", *map(str, range(10)), "refused", "right"):
         table.add_column(heading, justify="right")
     for digit, row in enumerate(count.confusion):
@@ -308,7 +311,7 @@ def _cells(digit: int, row: Iterable[int]) -> list[str]:
 
 
 def main() -> None:
-    """Run a command; what a person can mend is one sentence and exit code 2."""
+    """Run a command; report errors that the user can fix in one line, with exit code 2."""
     try:
         app()
     except (
@@ -317,12 +320,12 @@ def main() -> None:
     ) as error:
         _fail(str(error))
     except TRANSIENT as error:
-        said = str(error) or "there was no answer in time"
-        _fail(f"{said}; try the same command again: `label` goes on where it stopped")
+        reason = str(error) or "no answer arrived in time"
+        _fail(f"{reason}; run the same command again: `label` continues where it stopped")
 
 
-def _fail(sentence: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"error: {sentence}", style="red", markup=False)
+def _fail(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"error: {message}", style="red", markup=False)
     sys.exit(2)
 
 

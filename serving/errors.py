@@ -1,22 +1,22 @@
-"""What a request can come to in place of an answer: an HTTP status and a sentence to act on.
+"""Errors that a request can end with, each with an HTTP status and a message for the client.
 
-What is wrong with a picture is `imaging.errors.PictureError`.
+Errors in pictures are `imaging.errors.PictureError`.
 
 RequestError
-├── InvalidRequest       400  not a request that this endpoint takes
-├── Unauthorized         401  no API key, or one that is not known
-├── Forbidden            403  not done for anyone, as the service is set up
-├── NotFound             404  nothing is at that address
-├── UnknownModel         404  no model has that name
-├── MethodNotAllowed     405  the address takes another method
+├── InvalidRequest       400  malformed, or without a picture
+├── Unauthorized         401  no API key, or an unknown one
+├── Forbidden            403  not allowed by the configuration
+├── NotFound             404  no such address
+├── UnknownModel         404  no model of that name or version
+├── MethodNotAllowed     405  the address does not accept the method
 ├── SlowRequest          408  the body did not arrive in time
-├── BodyTooLarge         413  too many bytes in a request of many pictures
-├── TooManyPictures      413  more pictures than one request may have
-├── UnsupportedBody      415  a body of a type that the endpoint does not take
+├── BodyTooLarge         413  too many bytes in the request
+├── TooManyPictures      413  too many pictures in one request
+├── UnsupportedBody      415  a type of body that the endpoint does not accept
 ├── DamagedArchive       422  an archive that cannot be read
-├── InternalError        500  our fault, with its traceback in the log
-├── Overloaded           503  more requests at once than are taken on
-└── TookTooLong          504  the answer was not found in time
+├── InternalError        500  a bug; the traceback is in the log
+├── Overloaded           503  too many requests in flight, or shutting down
+└── TookTooLong          504  the answer took too long
 """
 
 from collections.abc import Mapping
@@ -29,45 +29,45 @@ from imaging.errors import PictureError
 
 
 class RequestError(Exception):
-    """What was wrong; the message is a sentence for the client."""
+    """Base of the errors; the message is for the client."""
 
     code: ClassVar[str]
     headers: Mapping[str, str] = MappingProxyType({})
 
 
 class InvalidRequest(RequestError):
-    """The request's form is wrong: no picture in it, or more than one."""
+    """The request is malformed, or has no picture or too many."""
 
     code = "invalid_request"
 
 
 class Unauthorized(RequestError):
-    """The service wants an API key, and the request has none or another."""
+    """The service requires an API key, and the request has none or an unknown one."""
 
     code = "unauthorized"
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class Forbidden(RequestError):
-    """The service does that for nobody, as it is set up."""
+    """The service's configuration does not allow this."""
 
     code = "forbidden"
 
 
 class NotFound(RequestError):
-    """There is nothing at that address."""
+    """There is nothing at this address."""
 
     code = "not_found"
 
 
 class UnknownModel(RequestError):
-    """There is no model of that name."""
+    """There is no model with this name, or not in this version."""
 
     code = "unknown_model"
 
 
 class MethodNotAllowed(RequestError):
-    """The address does not take that method, but those in `allow`, if they are known."""
+    """The address does not accept this method; `Allow` lists those it does, if known."""
 
     code = "method_not_allowed"
 
@@ -95,41 +95,41 @@ class TooManyPictures(RequestError):
 
 
 class UnsupportedBody(RequestError):
-    """The endpoint takes no body of that type."""
+    """The endpoint does not accept a body of this type."""
 
     code = "unsupported_media_type"
 
 
 class DamagedArchive(RequestError):
-    """The bytes begin like a zip or tar archive and cannot be read as one."""
+    """The body begins like a zip, tar or TIFF file but cannot be read as one."""
 
     code = "damaged_archive"
 
 
 class InternalError(RequestError):
-    """The service made a mistake; its log says which, beside the request's id."""
+    """The service failed; its log has the details, under the request's id."""
 
     code = "internal_error"
 
 
 class Overloaded(RequestError):
-    """The service has as many requests at once as it takes on, or is shutting down."""
+    """Too many requests are in flight, or the service is shutting down."""
 
     code = "overloaded"
     headers = MappingProxyType({"Retry-After": "1"})
 
 
 class TookTooLong(RequestError):
-    """The answer was not found in time."""
+    """The answer took too long."""
 
     code = "timeout"
 
 
-# What a request is refused with; `except` wants the two in a tuple.
+# For annotations, and as the tuple that `except` needs.
 Refusal: TypeAlias = RequestError | PictureError
 REFUSALS = (RequestError, PictureError)
 
-# By an error's code.
+# HTTP status by error code.
 STATUS = {
     "invalid_request": 400,
     "unauthorized": 401,
@@ -154,7 +154,7 @@ STATUS = {
 
 
 def first_mistake(error: ValidationError) -> str:
-    """Say what pydantic found first that is wrong, and where; nothing of what was sent."""
+    """Describe the first validation error and its place, without echoing the input."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else first["msg"]

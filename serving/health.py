@@ -1,4 +1,4 @@
-"""Asks the service on this machine whether it is ready: the container's health check."""
+"""The container's health check: asks the service on this machine whether it is ready."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ SECONDS = 2
 
 
 def is_ready(port: int) -> bool:
-    """Return whether requests that come now are answered."""
+    """Return whether the service on this port accepts requests."""
     connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     try:
         connection.request("GET", "/readyz")
@@ -20,5 +20,5 @@ def is_ready(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    # The port is BentoML's setting and not ours, and this must not cost what reading ours does.
+    # BentoML's setting; and reading our own would take too long for a health check.
     sys.exit(0 if is_ready(int(os.environ.get("PORT", "3000"))) else 1)

@@ -1,4 +1,4 @@
-"""The BentoML service: requests in, pictures to `answers`, answers out."""
+"""The BentoML service: reads requests, passes the pictures to `answers`, sends the answers."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 
 import bentoml
 import orjson
-from _bentoml_sdk import Service  # what `service_class` must be a class of
+from _bentoml_sdk import Service  # `service_class` must be a subclass
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -60,31 +60,28 @@ from serving.settings import SettingsError
 from serving.telemetry import metrics, traces
 from serving.work import Allowance, Threads, while_connected
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
-# Pictures of at most so many pixels, in so many bytes, are decoded where they arrive, because a
-# thread would cost more than it saves. Others hold up nobody else in one: of 10 MB, already finding
-# out how large a picture is can take seconds.
+# Pictures up to this many pixels and bytes are decoded in the event loop, because a thread would
+# cost more than it saves. Larger ones would block it: of 10 MB, already reading the size can take
+# seconds.
 INLINE_PIXELS, INLINE_BYTES = 100_000, 50_000
 
-# Large pictures that a worker has in hand at once, which may take half a gigabyte each. Of batches
-# of small ones it is one: two threads of Python in turn are slower than one after the other, by a
-# third when measured.
+# Large pictures that a worker decodes at once; each may take half a gigabyte. Batches of small ones
+# run one at a time: two Python threads in parallel were a third slower when measured.
 PICTURES_AT_ONCE = 2
 
-ROOM = 8  # of the largest bodies: what a worker holds of all bodies together
+ROOM = 8  # times the largest body: the bytes of all bodies that a worker holds
 
-# Bytes of a pixel in JSON: at most five in a list on one line ("255, "), and some for line breaks
-# and indentation.
+# Bytes per pixel in JSON: at most five on one line ("255, "), the rest for indentation.
 JSON_BYTES = 20
 
-# Requests that `/classify` answers with one call of a network, and the milliseconds that each may
-# wait for others. BentoML refuses what it thinks cannot be answered in that time, so this is a
-# bound for the unluckiest and not a goal.
+# Requests that `/classify` answers with one call of a network, and how long one may wait, in ms.
+# BentoML refuses requests that it expects to take longer, so this is a limit, not a target.
 MAX_BATCHED = 64
 BATCH_PATIENCE = 10_000
 
-# No setting, no service: BentoML wants to know some of them as soon as it sees the class.
+# BentoML needs some of the settings when the class is defined.
 try:
     SETTINGS = settings.load()
     KEYS = SETTINGS.all_api_keys()
@@ -93,10 +90,10 @@ except SettingsError as error:
 
 
 class GatewayService(Service[Any]):
-    """A BentoML service with `Gateway` before it."""
+    """A BentoML service behind a `Gateway`."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        """Return the application that a worker's server runs."""
+        """Return the ASGI application of a worker."""
         connection.install(SETTINGS.timeout)
         gateway = Gateway(
             super().to_asgi(is_main),
@@ -134,9 +131,9 @@ def _start(admission: Admission) -> Started:
 async def _lifespan(
     server: inference.Server, admission: Admission, bodies: Bodies
 ) -> AsyncIterator[None]:
-    """Watch the models, and answer over gRPC, for as long as the service runs."""
+    """Watch the models, and serve gRPC, as long as the service runs."""
     async with AsyncExitStack() as stack:
-        _say_where_the_page_is()
+        _log_address_of_page()
         if settings.wants_traces():
             stack.enter_context(traces.exporting())
         watching = (server.repository.watch(), metrics.watch_process(), metrics.shared.write_on())
@@ -149,8 +146,8 @@ async def _lifespan(
         yield
 
 
-def _say_where_the_page_is() -> None:
-    # BentoML tells each worker where services listen, for those that depend on another.
+def _log_address_of_page() -> None:
+    # BentoML passes each worker the addresses of all services.
     addresses = orjson.loads(os.environ.get("BENTOML_RUNNER_MAP", "{}"))
     name = bentoml.server_context.service_name
     if bentoml.server_context.worker_index == 1 and name in addresses:
@@ -162,8 +159,8 @@ def _check_grpc() -> None:
         from serving.protocol import grpc  # noqa: PLC0415  an extra
     except ImportError as error:
         sys.exit(
-            f"qmnist-digits cannot start: QMNIST_GRPC_PORT={SETTINGS.grpc_port} wants "
-            f"qmnist-digits[grpc] installed: {error}"
+            f"qmnist-digits cannot start: QMNIST_GRPC_PORT={SETTINGS.grpc_port} needs an extra: "
+            f"install qmnist-digits[grpc] ({error})"
         )
     try:
         grpc.check_port(SETTINGS.grpc_host, SETTINGS.grpc_port)
@@ -179,22 +176,22 @@ def _check_tracing() -> None:
 
 
 def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The request is too large; at most {limit:,} bytes are read.")
+    return BodyTooLarge(f"The request is too large. Send at most {limit:,} bytes.")
 
 
 def _picture_too_large() -> PictureTooLarge:
     return PictureTooLarge(
-        f"The picture is too large; at most {SETTINGS.max_image_bytes:,} bytes are read."
+        f"The picture is too large. Send one of at most {SETTINGS.max_image_bytes:,} bytes."
     )
 
 
-def _say(models: str | None, found: Sequence[object]) -> Response:
-    """Answer with what a model found; or, where several were asked, with a list."""
+def _respond(models: str | None, found: Sequence[object]) -> Response:
+    """Return a model's answer; or, if several models were asked, their list."""
     return in_json(found[0] if several(models) is None else {"answers": found})
 
 
 async def list_models(_: Request) -> Response:
-    """The models that are served, with their cards."""
+    """Return all models with their cards."""
     service: Any = bentoml.get_current_service()
     models = [
         {"provider": classifier.provider, **classifier.card.model_dump()}
@@ -204,7 +201,7 @@ async def list_models(_: Request) -> Response:
 
 
 async def download_model(request: Request) -> Response:
-    """A model's ONNX file, which stays as it is in the version that is named."""
+    """Return a model's ONNX file; if a version is named, it can be cached for ever."""
     service: Any = bentoml.get_current_service()
     query = request.query
     name, version = query.get("model") or SETTINGS.model, query.get("version")
@@ -215,12 +212,12 @@ async def download_model(request: Request) -> Response:
 
 
 async def show_document(_: Request) -> Response:
-    """The OpenAPI document, which the page at `/` shows."""
+    """Return the OpenAPI document, which the page at `/` shows."""
     return in_json(description.document())
 
 
 async def show_metrics(_: Request) -> Response:
-    """All counts, for Prometheus."""
+    """Return the metrics for Prometheus."""
     text = await asyncio.to_thread(metrics.exposition)
     return Response(text, [(b"content-type", metrics.MEDIA_TYPE.encode())])
 
@@ -230,7 +227,7 @@ DESCRIPTIONS = {
     "/models": Route(list_models, READ),
     f"/{ONNX_FILE}": Route(download_model, READ),
     "/docs.json": Route(show_document, READ),
-    # It is looked at most when there is too much to do.
+    # Metrics matter most when the service is overloaded.
     "/metrics": Route(show_metrics, READ, wants_room=False),
 }
 
@@ -240,14 +237,14 @@ DESCRIPTIONS = {
     name="qmnist-digits",
     service_class=GatewayService,
     workers=SETTINGS.workers,
-    # Of what BentoML answers, `/classify`, body and answer together; a second more than our own
-    # limit, so that a body that does not arrive is said to be late. BentoML holds something of each
-    # request until its timer has run out, so it is no longer than it must be.
+    # For `/classify`, which BentoML answers: body and answer together. A second more than our own
+    # limit, so that ours reports late bodies. Not longer, because BentoML keeps some memory of each
+    # request until its timer has run out.
     traffic={"timeout": SETTINGS.timeout + 1},
-    # Its tracing costs more than the digits do.
+    # BentoML's tracing costs more than classifying a digit.
     tracing={"excluded_urls": ".*"},
-    metrics={"enabled": False},  # `serving.telemetry.metrics` has them
-    logging={"access": {"enabled": False}},  # `serving.telemetry.logs`
+    metrics={"enabled": False},  # see `serving.telemetry.metrics`
+    logging={"access": {"enabled": False}},  # see `serving.telemetry.logs`
 )
 class DigitClassifier:
     """Reads handwritten digits in pictures."""
@@ -255,7 +252,7 @@ class DigitClassifier:
     @bentoml.on_deployment
     @staticmethod
     def check_models() -> None:
-        """Try everything once before the workers start, which would otherwise fail one by one."""
+        """Check everything once before the workers start; otherwise each would fail on its own."""
         try:
             Repository(SETTINGS, state.share())
         except (LoadError, OSError) as error:
@@ -266,7 +263,7 @@ class DigitClassifier:
             _check_tracing()
         if not KEYS:
             logger.warning(
-                "No API key is set (QMNIST_API_KEYS): whoever reaches this port is answered."
+                "No API key is set (QMNIST_API_KEYS): anyone who reaches this port can use it."
             )
 
     def __init__(self) -> None:
@@ -277,21 +274,21 @@ class DigitClassifier:
         self.inline_pixels = min(INLINE_PIXELS, SETTINGS.max_image_pixels)
         self.pictures = Threads(PICTURES_AT_ONCE, SETTINGS.timeout)
         self.batches = Threads(1, SETTINGS.timeout)
-        self.control = Threads(1, SETTINGS.timeout)  # loading models and reading statistics
+        self.control = Threads(1, SETTINGS.timeout)  # loads models, reads statistics
 
     @bentoml.api(input_spec=PictureInput, output_spec=Prediction)
     async def predict(self, request: Request) -> Response:
-        """Find the digit in one picture, sent as the body or as the file `image` of a form."""
+        """Find the digit in one picture."""
         return await self.answer(request, answers.predict, inline=True)
 
     @bentoml.api(input_spec=PictureInput, output_spec=Reading)
     async def read(self, request: Request) -> Response:
-        """Read all digits in one picture, line by line, each from the left."""
+        """Read all digits in one picture, line by line, from the left."""
         return await self.answer(request, answers.read, inline=False)
 
     @bentoml.api(input_spec=PicturesInput, output_spec=Predictions)
     async def predict_batch(self, request: Request) -> Response:
-        """Find the digit in each of many pictures: files of a form, an archive, or pages."""
+        """Find the digit in each of many pictures."""
         limit = SETTINGS.max_batch_bytes
         async with self.bodies.read(request, limit, partial(_too_large, limit)) as body:
             with Allowance(SETTINGS.max_batch_pixels) as allowance:
@@ -308,13 +305,13 @@ class DigitClassifier:
     def classify(
         self, requests: list[answers.Question | Refusal]
     ) -> list[Classification | Response | Refusal]:
-        """Classify pixels. A request that is wrong has its error in its place, among the others."""
+        """Classify a batch of pixel requests; an invalid one gets its own error."""
         asked = [sent for sent in requests if not isinstance(sent, Refusal)]
         found = iter(answers.classify(asked))
         return [sent if isinstance(sent, Refusal) else next(found) for sent in requests]
 
     async def read_pixels(self, request: Request) -> answers.Question | Refusal:
-        """Read what `/classify` is asked, or what is wrong with it."""
+        """Read a `/classify` request; return its error if it is invalid."""
         limit = JSON_BYTES * SIDE**2 * SETTINGS.max_batch
         try:
             async with self.bodies.read(request, limit, partial(_too_large, limit)) as body:
@@ -333,11 +330,11 @@ class DigitClassifier:
             return InvalidRequest("The request's body ended too early.")
 
     async def answer(self, request: Request, answer: answers.Answer, *, inline: bool) -> Response:
-        """Read the picture in a request, and answer it; `inline` is without a thread, if small."""
+        """Read a request's picture and answer it; `inline` allows the event loop if it is small."""
         limit = SETTINGS.max_image_bytes
         if is_form(request):
             limit += OVERHEAD
-        elif is_json(request):  # in base64, with line breaks
+        elif is_json(request):  # base64 with line breaks
             limit += limit // 2 + OVERHEAD
         async with self.bodies.read(request, limit, _picture_too_large) as body:
             parse = partial(parse_picture, request, body)
@@ -348,12 +345,12 @@ class DigitClassifier:
             is_small = len(sent.picture) <= INLINE_BYTES
             if inline and is_small:
                 small = partial(open_picture, sent.picture, self.inline_pixels)
-                with suppress(PictureTooLarge):  # for here; a thread takes it
-                    return _say(sent.models, answer(classifiers, small, sent.explain))
+                with suppress(PictureTooLarge):  # too many pixels for the event loop: use a thread
+                    return _respond(sent.models, answer(classifiers, small, sent.explain))
             opening = partial(open_picture, sent.picture, SETTINGS.max_image_pixels)
             finding = self.pictures.run(answer, classifiers, opening, sent.explain)
             found = await (finding if is_small else while_connected(request, finding))
-            return _say(sent.models, found)
+            return _respond(sent.models, found)
 
     def _predict_batch(self, request: Request, body: bytes, allowance: Allowance) -> Response:
         sent = parse_pictures(request, body, SETTINGS.max_batch)
@@ -366,13 +363,13 @@ class DigitClassifier:
                 Picture(part.filename or "", partial(open_picture, part.content, limit))
                 for part in sent.parts
             )
-        return _say(sent.models, answers.predict_batch(classifiers, pictures, allowance))
+        return _respond(sent.models, answers.predict_batch(classifiers, pictures, allowance))
 
     def classifiers(self, models: str | None) -> list[Classifier]:
-        """Look up the models that are to answer.
+        """Look up the models named in a request.
 
         Raises:
-            UnknownModel: One of them is not served.
+            UnknownModel: There is no such model.
         """
         if models == ALL and self.repository.models:
             return list(self.repository.models.values())
@@ -380,10 +377,10 @@ class DigitClassifier:
         return [self.classifier(models)] if names is None else list(map(self.classifier, names))
 
     def classifier(self, name: str | None) -> Classifier:
-        """Look a model up; `None` is the default one.
+        """Look up a model; `None` is the default.
 
         Raises:
-            UnknownModel: It is not served.
+            UnknownModel: There is no such model.
         """
         try:
             return self.repository.get(name or SETTINGS.model)
@@ -391,6 +388,6 @@ class DigitClassifier:
             if name:
                 raise
             raise UnknownModel(
-                f"The default model, {SETTINGS.model!r}, is not loaded; name another one "
-                f"({', '.join(self.repository.models) or 'none is'})."
+                f"The default model, {SETTINGS.model!r}, is not loaded. Name one that is: "
+                f"{', '.join(self.repository.models) or 'none'}."
             ) from None

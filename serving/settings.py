@@ -1,4 +1,4 @@
-"""Every setting, from the environment. The names begin with `QMNIST_`, but for OpenTelemetry's."""
+"""Every setting, read from the environment: `QMNIST_…`, and OpenTelemetry's own for traces."""
 
 import os
 from enum import StrEnum
@@ -12,7 +12,7 @@ from serving import resources
 
 
 class SettingsError(Exception):
-    """A setting has a value that it cannot have; the message names it."""
+    """A setting has an invalid value; the message names the setting."""
 
 
 class Provider(StrEnum):
@@ -24,7 +24,7 @@ class Provider(StrEnum):
 
 
 class Log(StrEnum):
-    """What is logged of each request."""
+    """How requests are logged."""
 
     OFF = "off"
     JSON = "json"
@@ -36,72 +36,72 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="QMNIST_")
 
     model: str = "deeper"
-    """The model that answers when a request names none."""
+    """The model for requests that name none."""
 
     provider: Provider = Provider.CPU
-    """`cuda` that cannot be had stops the start; `auto` takes CUDA where it works."""
+    """`cuda` fails at startup if CUDA is unavailable; `auto` falls back to the CPU."""
 
     models: Path = resources.MODELS
-    """The folder with an artifact in each subfolder."""
+    """The folder of the models, with one artifact per subfolder."""
 
     model_poll: float = Field(default=0, ge=0)
-    """Seconds after which a new artifact in `models` is noticed and served; 0 is never."""
+    """Seconds between two looks for new artifacts in `models`; 0 never looks."""
 
     workers: int = Field(default=1, gt=0)
-    """Processes that answer; each holds all models."""
+    """Number of worker processes; each holds all models."""
 
     max_image_bytes: int = Field(default=10_000_000, gt=0)
-    """The largest encoded picture that is read, in bytes."""
+    """The largest encoded picture, in bytes."""
 
     max_image_pixels: int = Field(default=40_000_000, gt=0)
-    """The largest picture that is decoded, width times height."""
+    """The largest picture, in pixels: width times height."""
 
     max_batch: int = Field(default=1_024, gt=0)
     """The most pictures in one request."""
 
     max_batch_bytes: int = Field(default=50_000_000, gt=0)
-    """The largest request of many pictures, in bytes, compressed and decompressed."""
+    """The largest request with many pictures, in bytes, before and after decompression."""
 
     max_batch_pixels: int = Field(default=400_000_000, gt=0)
-    """The most pixels that are decoded for one request of many pictures."""
+    """The most pixels decoded for one request with many pictures."""
 
     max_in_flight: int = Field(default=128, gt=0)
-    """The most requests that a worker has at once; what comes on top is refused with 503."""
+    """The most requests in flight in a worker; it refuses more with 503."""
 
     timeout: float = Field(default=10, gt=0)
-    """Seconds in which a request's body must arrive, and in which it must be answered then."""
+    """Seconds for a request's body to arrive, and as many again to answer it."""
 
     grpc_port: int = Field(default=0, ge=0, le=65_535)
-    """The port of the Open Inference Protocol over gRPC; 0 is none."""
+    """The port of the Open Inference Protocol over gRPC; 0 turns it off."""
 
     grpc_host: str = "127.0.0.1"
-    """The address on which that port is opened; `0.0.0.0` lets other machines in."""
+    """The address that gRPC listens on; `0.0.0.0` admits other machines."""
 
     drain: float = Field(default=1, ge=0)
-    """Seconds from SIGTERM, while which requests are answered and told to go elsewhere."""
+    """Seconds after SIGTERM in which requests are still answered, with `Connection: close`."""
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Separated by commas; with any set, all but the health checks want one of them."""
+    """API keys, separated by commas; with any set, all but health checks and `/ui/` require one."""
 
     api_keys_file: Path | None = None
-    """A file with more such keys, one a line."""
+    """A file with more API keys, one per line."""
 
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Web origins, separated by commas, whose pages may read answers; `*` is all."""
+    """Web origins whose pages may read answers, separated by commas; `*` allows all."""
 
     log: Log = Log.OFF
-    """`json` writes one line a request."""
+    """`json` writes one line per request to standard output."""
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:  # noqa: ANN401  pydantic gives what it got
+    def _split(cls, value: Any) -> Any:  # noqa: ANN401  any input
         return _words(value.split(",")) if isinstance(value, str) else value
 
     def all_api_keys(self) -> frozenset[str]:
-        """Return the keys of the setting and of the file.
+        """Return the keys from the setting and the file.
 
         Raises:
-            SettingsError: The file cannot be read, or has no key in it.
+            SettingsError: The file cannot be read or has no key in it.
         """
         keys = [key.get_secret_value() for key in self.api_keys]
         if self.api_keys_file is not None:
@@ -122,7 +122,7 @@ def load() -> Settings:
     """Read the settings.
 
     Raises:
-        SettingsError: One of them has a value that it cannot have.
+        SettingsError: One of them has an invalid value.
     """
     try:
         return Settings()
@@ -133,7 +133,7 @@ def load() -> Settings:
 
 
 def wants_traces() -> bool:
-    """Whether OpenTelemetry's own variables say where to send traces; its SDK reads the others."""
+    """Whether OpenTelemetry's variables name an endpoint for traces; its SDK reads the others."""
     endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     is_disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     return any(map(os.environ.get, endpoints)) and not is_disabled

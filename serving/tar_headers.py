@@ -1,7 +1,7 @@
-"""Walks through a tar file from header to header, without looking back.
+"""Iterates over the headers of a tar file in one pass, with bounded memory.
 
-tarfile keeps all that headers say and calls itself for each header that describes the next one, so
-200 kB can make it take gigabytes. Here only a member's name, size and kind are wanted.
+Python's tarfile keeps every header and recurses for each extension header, so 200 kB can make it
+use gigabytes. This reads only each member's name, size and type.
 """
 
 import math
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import IO
 
 BLOCK = 512
-END = bytes(BLOCK)  # the header after the last member
-PIECE = 65_536  # bytes that are passed over at once
+END = bytes(BLOCK)  # the block after the last member
+PIECE = 65_536  # bytes that are skipped at once
 
-# Bytes of a header that describes the next one. A Mac keeps a file's attributes there.
+# The largest extension header, in bytes. macOS stores file attributes in them.
 LONGEST = 1_000_000
 
-# A name that is not UTF-8 is written so that JSON and Parquet can hold it.
+# Escapes names that are not UTF-8, so that JSON and Parquet can hold them.
 UTF_8 = ("utf-8", "backslashreplace")
 
 SPARSE = tarfile.GNUTYPE_SPARSE
@@ -27,23 +27,23 @@ WITHOUT_CONTENT = (
     *(tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE),
 )
 
-# Where the header of a sparse file, and each block of its map, says that a block of it follows.
+# The offsets in a sparse file's header, and in each block of its map, that flag another block.
 IS_EXTENDED, IS_EXTENDED_AGAIN = 482, 504
 SPARSE_RECORD = b"GNU.sparse."
 
-# Records of pax that are wanted, and what they say.
+# The pax records that are used, and what they set.
 WANTED = {b"path": b"path", b"size": b"size", b"GNU.sparse.name": b"path"}
 
 
 class TooManyHeaders(Exception):
-    """There are more bytes of headers than are read."""
+    """The headers exceed the limit of bytes."""
 
 
 class Stream:
-    """A file that is read from its beginning to its end.
+    """A file that is read sequentially.
 
     Attributes:
-        at: How many bytes have been read.
+        at: The number of bytes read so far.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -51,10 +51,10 @@ class Stream:
         self.at = 0
 
     def read(self, size: int) -> bytes:
-        """Read so many bytes; a file that is far away may give them in pieces.
+        """Read exactly `size` bytes, which a remote file may return in pieces.
 
         Raises:
-            tarfile.ReadError: The file ends before.
+            tarfile.ReadError: The file ends too early.
         """
         pieces = []
         while size:
@@ -67,10 +67,10 @@ class Stream:
         return b"".join(pieces)
 
     def skip_to(self, place: int) -> None:
-        """Pass over what is before a place.
+        """Skip to a position.
 
         Raises:
-            tarfile.ReadError: The file ends before.
+            tarfile.ReadError: The file ends too early.
         """
         while self.at < place:
             self.read(min(PIECE, place - self.at))
@@ -90,45 +90,45 @@ class _Headers:
 
 
 def walk(stream: Stream, most: float = math.inf) -> Iterator[tarfile.TarInfo]:
-    """Yield each member, once `stream` is at the beginning of its content.
+    """Yield each member, with `stream` at the start of its content.
 
-    The type of a sparse file, whose content is not there as it is, is `SPARSE`.
+    Sparse files, whose content is stored without its holes, have the type `SPARSE`.
 
     Args:
-        stream: A tar file, at its beginning.
-        most: Bytes of headers that are read.
+        stream: A tar file, at its start.
+        most: The limit of header bytes.
 
     Raises:
         tarfile.TarError: The file is damaged, or ends too early.
-        TooManyHeaders: There are more headers than that.
+        TooManyHeaders: The headers exceed the limit.
     """
     read = _Headers(stream, most).read
-    said: dict[bytes, bytes] = {}
+    extension: dict[bytes, bytes] = {}
     while (block := read(BLOCK)) != END:
         header = tarfile.TarInfo.frombuf(block, *UTF_8)
         if header.type == tarfile.GNUTYPE_LONGNAME:
-            said[b"path"] = read(header.size).partition(b"\0")[0]
+            extension[b"path"] = read(header.size).partition(b"\0")[0]
         elif header.type in PAX:
-            said |= _wanted(read(header.size))
+            extension |= _wanted(read(header.size))
         elif header.type in NOT_WANTED:
             read(header.size)
         else:
             more = header.type == SPARSE and block[IS_EXTENDED]
             while more:
                 more = read(BLOCK)[IS_EXTENDED_AGAIN]
-            _describe(header, said)
-            said = {}
+            _describe(header, extension)
+            extension = {}
             header.offset_data = stream.at
             yield header
             if header.type not in WITHOUT_CONTENT:
                 stream.skip_to(header.offset_data + header.size)
         stream.skip_to(-(-stream.at // BLOCK) * BLOCK)
-    if said:
+    if extension:
         raise tarfile.ReadError("unexpected end of data")
 
 
 def _wanted(records: bytes) -> dict[bytes, bytes]:
-    """Read a pax header, of which each record is `LENGTH KEYWORD=VALUE` and the end of a line."""
+    """Read a pax header; each record is `LENGTH KEYWORD=VALUE` and a newline."""
     wanted = {}
     at = 0
     while at < len(records):
@@ -145,12 +145,12 @@ def _wanted(records: bytes) -> dict[bytes, bytes]:
     return wanted
 
 
-def _describe(header: tarfile.TarInfo, said: dict[bytes, bytes]) -> None:
-    if b"path" in said:
-        header.name = said[b"path"].decode(*UTF_8)
-    if b"size" in said:
-        header.size = _number(said[b"size"])
-    if SPARSE_RECORD in said:
+def _describe(header: tarfile.TarInfo, extension: dict[bytes, bytes]) -> None:
+    if b"path" in extension:
+        header.name = extension[b"path"].decode(*UTF_8)
+    if b"size" in extension:
+        header.size = _number(extension[b"size"])
+    if SPARSE_RECORD in extension:
         header.type = SPARSE
     if header.size < 0:
         raise tarfile.ReadError("a header is damaged")

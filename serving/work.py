@@ -1,4 +1,4 @@
-"""Work that would hold up others: in threads, and for no longer than somebody waits for it."""
+"""Runs blocking work in threads, only as long as a client waits for it."""
 
 import asyncio
 import math
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Threads of one kind of work.
+    """A pool of threads for one kind of work.
 
     Args:
-        count: How many there are; what comes on top waits.
-        seconds: In which an answer must be found, the wait for a thread included.
+        count: The number of threads; more work waits.
+        seconds: The time limit for each call, including the wait for a thread.
     """
 
     def __init__(self, count: int, seconds: float) -> None:
@@ -31,32 +31,32 @@ class Threads:
         self._seconds = seconds
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call a function in a thread; not at all if nobody waits for it once its turn comes.
+        """Call a function in a thread, unless the call was cancelled before a thread is free.
 
         Raises:
-            TookTooLong: It has not returned in time. A thread cannot be stopped: long work looks
-                for itself whether its `Allowance` has ended.
+            TookTooLong: It did not return in time. Threads cannot be stopped, so long work checks
+                whether its `Allowance` has ended.
         """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._seconds):
-                run = copy_context().run  # the thread knows whose work it does
+                run = copy_context().run  # so that the thread knows the request
                 return await loop.run_in_executor(self._threads, run, function, *arguments)
         except TimeoutError:
             raise TookTooLong(
-                f"The answer was not found within {self._seconds:g} seconds."
+                f"The answer took longer than {self._seconds:g} seconds. Send less at a time."
             ) from None
 
 
 class AllowanceEnded(Exception):
-    """Nobody waits any more for what is being done."""
+    """No client waits for the result any more."""
 
 
 class Allowance:
-    """What the pictures of one request may take; a context that ends when nobody waits any more.
+    """The pixel budget of one request; a context that ends when no client waits any more.
 
     Args:
-        pixels: Of all pictures together.
+        pixels: The budget for all pictures of the request.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -72,13 +72,12 @@ class Allowance:
         self._ended = True
 
     def open(self, open_picture: Callable[[], Opened]) -> Opened:
-        """Open the next picture, if there is still enough for it.
+        """Open the next picture, if the budget allows it.
 
         Raises:
-            AllowanceEnded: The answer has been given up, because it took too long or because the
-                client disconnected.
-            PictureTooLarge: There are not so many pixels left.
-            PictureError: What opening it raises.
+            AllowanceEnded: The request timed out or its client disconnected.
+            PictureTooLarge: The budget has too few pixels left.
+            PictureError: The picture cannot be opened.
         """
         if self._ended:
             raise AllowanceEnded
@@ -86,8 +85,8 @@ class Allowance:
         pixels = math.prod(picture.size)
         if pixels > self._left:
             raise PictureTooLarge(
-                f"The pictures of one request may have {self._pixels:,} pixels together, and this "
-                "one exceeds them; send it in another request."
+                f"The pictures of one request may have {self._pixels:,} pixels in total, and this "
+                "one exceeds that. Send it in another request."
             )
         self._left -= pixels
         return picture
@@ -97,8 +96,8 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Await work, and cancel it if the client disconnects.
 
     Args:
-        request: The request, whose body was read to its end.
-        work: What is done for it.
+        request: The request, whose body has been read completely.
+        work: The work for it.
 
     Raises:
         ClientDisconnect: The client disconnected.

@@ -1,4 +1,4 @@
-"""Which requests are let in, whatever transport brings them: room for them, and API keys."""
+"""Admits requests, over HTTP and gRPC, by the number in flight and by API key."""
 
 import asyncio
 import hmac
@@ -11,10 +11,10 @@ from serving.settings import Settings
 
 
 class Admission:
-    """Decides for one worker.
+    """Admits requests to one worker.
 
     Attributes:
-        in_flight: Requests that are being read or answered; who takes one on counts it here.
+        in_flight: The requests being read or answered, counted by `frame.Frame`.
         draining: Set once the service is shutting down.
     """
 
@@ -26,46 +26,46 @@ class Admission:
 
     @property
     def wants_keys(self) -> bool:
-        """Whether only those with a key are let in."""
+        """Whether requests need an API key."""
         return self._keys is not None
 
     def check(self, headers: Headers) -> None:
-        """Check a request that `in_flight` counts already.
+        """Check a request that `in_flight` already counts.
 
         Args:
-            headers: Its own, names in lower case.
+            headers: The request's headers, with lower-case names.
 
         Raises:
-            Overloaded: There are too many.
-            Unauthorized: It has no key, or one that is not known.
+            Overloaded: Too many requests are in flight.
+            Unauthorized: It has no key, or an unknown one.
         """
         self.check_room()
         self.check_key(headers)
 
     def check_key(self, headers: Headers) -> None:
-        """Check a request's key alone.
+        """Check only a request's key.
 
         Raises:
-            Unauthorized: It has no key, or one that is not known.
+            Unauthorized: It has no key, or an unknown one.
         """
         if self._keys is not None:
             self._keys.check(headers)
 
     def check_room(self) -> None:
-        """Check whether there is room for a request that `in_flight` counts already.
+        """Check that there is room for a request that `in_flight` already counts.
 
         Raises:
-            Overloaded: There are too many.
+            Overloaded: Too many requests are in flight.
         """
         if self.in_flight > self._limit:
-            raise Overloaded("The service has too much to do; try again in a second.")
+            raise Overloaded("The service is busy. Try again in a second.")
 
 
 class Keys:
-    """The keys of which a request must have one.
+    """The API keys, of which a request must have one.
 
-    Hashes are compared, which are all of one length, each to its end, and with every key: the time
-    that it takes says nothing of a key.
+    Every sent key's hash is compared with every known hash in constant time, so that timing reveals
+    nothing about the keys.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
@@ -74,10 +74,10 @@ class Keys:
     def check(self, headers: Headers) -> None:
         """Check a request's headers: `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
-        One valid key is enough, whatever else there is: a gateway may add a token of its own.
+        One valid key is enough, because a gateway may add a token of its own.
 
         Raises:
-            Unauthorized: There is no key in them, or none that is known.
+            Unauthorized: There is no key in them, or no known one.
         """
         sent = [key for header in headers if (key := _key(*header)) is not None]
         if not sent:

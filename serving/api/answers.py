@@ -1,4 +1,4 @@
-"""The answers: what is found in pictures, as it is said in JSON."""
+"""Builds the answers: finds and classifies digits, and describes them for JSON."""
 
 import time
 from base64 import b64encode
@@ -22,25 +22,25 @@ from serving.telemetry import metrics, traces
 from serving.telemetry.traces import RequestTrace
 from serving.work import Allowance
 
-DECIMALS = 6  # of a probability, and of typicality
+DECIMALS = 6  # of probabilities and typicality
 
 T = TypeVar("T")
 
 Open = Callable[[], Opened]
 
-# What several models make of one picture, in their order.
+# Returns several models' answers for one picture, in the models' order.
 Answer = Callable[
     [Sequence[Classifier], Open, bool], list[schemas.Prediction] | list[schemas.Reading]
 ]
 
 
 class Question(NamedTuple):
-    """What a request asks to be classified.
+    """A request to classify pixels.
 
     Attributes:
         pixels: uint8 `[N, 28, 28]`, 255 is ink.
-        in_rows: Whether the answer is rows.
-        traces: Of the request, whose network runs where other requests' does, too.
+        in_rows: Whether the answer is a NumPy file of rows.
+        traces: The request's traces, needed because one call answers several requests.
     """
 
     classifier: Classifier
@@ -52,13 +52,13 @@ class Question(NamedTuple):
 def predict(
     classifiers: Sequence[Classifier], open_picture: Open, explain: bool
 ) -> list[schemas.Prediction]:
-    """Answer with the one digit in a picture, as each model sees it."""
+    """Return each model's answer for the one digit in a picture."""
     view = decode(open_picture, look)
     explanation = _explanation(view) if explain else None
     answers = []
     for classifier in classifiers:
         (digit,) = _digits(classifier, [view.pixels])
-        answer: schemas.Prediction = {**digit, **_model(classifier)}  # type: ignore[typeddict-item]  # it need not have all
+        answer: schemas.Prediction = {**digit, **_model(classifier)}  # type: ignore[typeddict-item]  # explanation is optional
         if explanation is not None:
             answer["explanation"] = explanation
         answers.append(answer)
@@ -68,13 +68,13 @@ def predict(
 def predict_batch(
     classifiers: Sequence[Classifier], pictures: Iterable[Picture], allowance: Allowance
 ) -> list[schemas.Predictions]:
-    """Answer with the digit in each picture, or with what is wrong with it, as each model sees it.
+    """Return each model's answers for the digit in each picture, or the picture's error.
 
     Raises:
-        AllowanceEnded: Nobody waits for the answer any more.
+        AllowanceEnded: No client waits for the answer any more.
     """
     names: list[tuple[str, schemas.ErrorDetail | None]] = []
-    pixels = []  # and not what is seen, which has the decoded pictures
+    pixels = []  # not the views, which hold the decoded pictures
     for picture in pictures:
         wrong = None
         try:
@@ -96,7 +96,7 @@ def predict_batch(
 def read(
     classifiers: Sequence[Classifier], open_picture: Open, explain: bool
 ) -> list[schemas.Reading]:
-    """Answer with all digits in a picture, as each model reads it."""
+    """Return each model's reading of all digits in a picture."""
     found = decode(open_picture, look_for_all)
     answers: list[schemas.Reading] = []
     for classifier in classifiers:
@@ -114,7 +114,7 @@ def read(
 
 
 def classify(questions: list[Question]) -> list[schemas.Classification | Response]:
-    """Answer many requests of pixels, with one call of each model that is asked, in each form."""
+    """Answer many pixel requests with one call per model and form of answer."""
     alike: dict[tuple[Classifier, bool], list[int]] = {}
     for place, question in enumerate(questions):
         alike.setdefault((question.classifier, question.in_rows), []).append(place)
@@ -134,7 +134,7 @@ def classify(questions: list[Question]) -> list[schemas.Classification | Respons
 def _lists(
     classifier: Classifier, predictions: Predictions
 ) -> Callable[[slice], schemas.Classification]:
-    """Return what answers with a part of the predictions, in JSON."""
+    """Return a function that answers with a slice of the predictions, for JSON."""
     digits, accepted, reasons = predictions.digits, predictions.accepted, predictions.reasons
     confidences = predictions.confidences.round(DECIMALS)
     typicalities = predictions.typicality.round(DECIMALS)
@@ -151,13 +151,13 @@ def _lists(
 
 
 def _rows(classifier: Classifier, predictions: Predictions) -> Callable[[slice], Response]:
-    """Return what answers with a part of the predictions, in rows."""
+    """Return a function that answers with a slice of the predictions, as rows."""
     rows = arrays.rows_of(predictions)
     return lambda own: arrays.respond(rows[own], classifier.card)
 
 
 def decode(open_picture: Open, find: Callable[[Opened], T]) -> T:
-    """Open a picture and find what is on it; count and trace how long both take."""
+    """Open a picture and find what is on it; measure and trace the time."""
     started = time.perf_counter()
     found = find(open_picture())
     ended = time.perf_counter()
@@ -170,13 +170,13 @@ def decode(open_picture: Open, find: Callable[[Opened], T]) -> T:
 def _digits(
     classifier: Classifier, pixels: Sequence[NDArray[np.uint8]]
 ) -> list[schemas.PredictedDigit]:
-    """Classify the pixels of some digits; count and return what is found."""
+    """Classify the pixels of some digits, and count the predictions."""
     if not pixels:
         return []
     found = classifier.predict(np.array(pixels))
     predictions = list(found.rows())
     metrics.count_predictions(classifier.card.name, predictions)
-    # All at once, in a fraction of the time that `round` takes.
+    # numpy rounds all at once in a fraction of the time of `round`.
     probabilities = found.probabilities.astype(np.float64).round(DECIMALS).tolist()
     return [
         {**_digit(prediction), "probabilities": row}

@@ -1,4 +1,4 @@
-"""Takes the pictures out of one body that holds many: zip, tar, or a TIFF of many pages."""
+"""Extracts the pictures from a zip or tar archive, or a multi-page TIFF."""
 
 import math
 import tarfile
@@ -25,25 +25,25 @@ from serving.settings import Settings
 from serving.tar_headers import SPARSE, Stream, TooManyHeaders, walk
 
 TIFF = (b"II*\0", b"MM\0*")
-ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second is one with nothing in it
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty archive
 TAR, TAR_AT = b"ustar", 257
-TAG = 12  # bytes, of a TIFF
+TAG = 12  # bytes of a TIFF tag
 
-# What a Mac adds to the files that one chose.
+# The folder that macOS adds to zip archives.
 NOT_CHOSEN = "__MACOSX"
 
-# Bytes that say where the pictures are, for each picture that is allowed. With folders, long names
-# and what a Mac adds, half of it is much; without a limit, 50 MB of them take minutes to be read.
+# Bytes of headers per allowed picture. Half of that is plenty, even with folders, long names and
+# macOS's extras; without a limit, 50 MB of headers take minutes to read.
 ZIP_DIRECTORY = 1_024
 TAR_HEADERS = 4_096
 TIFF_TAGS = 4_096
 
-# What zip files are compressed with, unless one asks for something else. zipfile decompresses the
-# other ways without limit: 4 kB of bzip2 are gigabytes.
+# The usual compression methods. zipfile decompresses the others without a limit: 4 kB of bzip2 can
+# become gigabytes.
 ZIP_WAYS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-ENCRYPTED = 1  # of the flags
+ENCRYPTED = 1  # flag of an entry
 
-# What zipfile raises for what is damaged, wherever that is. It documents the first one.
+# What zipfile raises for damaged archives; only the first is documented.
 ZIP_ERRORS = (
     zipfile.BadZipFile,
     EOFError,
@@ -54,14 +54,14 @@ ZIP_ERRORS = (
     zlib.error,
 )
 
-# How large a file may be compressed: so many times its size, and what one of no size has. All
-# entries may have the same compressed bytes, and would have them gone through once for each.
+# The largest compressed size: this many times the file's size, plus this many bytes. Otherwise all
+# entries could share one large block of compressed bytes, which would be read once per entry.
 COMPRESSED_WORST, COMPRESSED_NOTHING = 2, 1_000
 
 DAMAGED = "The file is damaged in the archive."
 UNSUPPORTED = (
-    "The archive holds this file in a form that is not supported: encrypted, sparse, or not "
-    "compressed with deflate."
+    "The archive stores this file in an unsupported way: encrypted, sparse, or compressed with "
+    "anything but deflate."
 )
 
 
@@ -70,8 +70,8 @@ class Picture:
     """One of many pictures.
 
     Attributes:
-        name: Its file's, or its page's.
-        open: Opens it, once its turn has come; raises what is wrong with it.
+        name: The name of its file or page.
+        open: Opens it when its turn comes; raises a `PictureError`.
     """
 
     name: str
@@ -84,14 +84,14 @@ def is_archive(body: bytes) -> bool:
 
 
 def unpack(body: bytes, settings: Settings) -> Iterator[Picture]:
-    """Find the pictures in a body, in the order in which they are in it.
+    """Find the pictures in a body, in their order.
 
     Raises:
-        UnsupportedBody: It is none of zip, tar and TIFF.
+        UnsupportedBody: It is not a zip, tar or TIFF file.
         DamagedArchive: It cannot be read.
-        InvalidRequest: There is no file in it.
+        InvalidRequest: It contains no files.
         TooManyPictures: There are more than allowed.
-        BodyTooLarge: Unpacked it has more bytes than allowed.
+        BodyTooLarge: It has more bytes unpacked than allowed.
     """
     if body.startswith(ZIP):
         return _of_zip(body, settings)
@@ -100,13 +100,13 @@ def unpack(body: bytes, settings: Settings) -> Iterator[Picture]:
     if body.startswith(TIFF):
         return _of_tiff(body, settings)
     raise UnsupportedBody(
-        "Send pictures as the files 'images' of a form, or as a zip or (uncompressed) tar archive, "
-        "or as a TIFF of many pages."
+        "Send pictures as the files 'images' of a form, as a zip or uncompressed tar archive, or "
+        "as a multi-page TIFF."
     )
 
 
 class _ZipBody(BytesIO):
-    """A zip archive, of which no more than `longest` bytes can be read at once."""
+    """A zip archive that allows reads of at most `longest` bytes."""
 
     longest: float
 
@@ -118,7 +118,7 @@ class _ZipBody(BytesIO):
 
 def _of_zip(body: bytes, settings: Settings) -> Iterator[Picture]:
     file = _ZipBody(body)
-    file.longest = ZIP_DIRECTORY * settings.max_batch  # zipfile reads the directory at once
+    file.longest = ZIP_DIRECTORY * settings.max_batch  # zipfile reads the directory in one go
     try:
         archive = zipfile.ZipFile(file)
     except TooManyHeaders:
@@ -144,7 +144,7 @@ def _open_in_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, settings: Set
         raise DamagedPicture(DAMAGED)
     try:
         with archive.open(entry) as file:
-            # It gives no more than it has announced, however much is compressed in it.
+            # A limited read, in case more is compressed than the entry declares.
             content = file.read(entry.file_size)
     except ZIP_ERRORS as error:
         raise DamagedPicture(DAMAGED) from error
@@ -183,12 +183,12 @@ def _of_tiff(body: bytes, settings: Settings) -> Iterator[Picture]:
 
 
 def _count_pages(body: bytes, settings: Settings) -> int:
-    """Go from each page's directory of tags to the next; Pillow would read every tag, twice."""
+    """Count pages by following their tag directories; Pillow would read every tag twice."""
     order: Literal["little", "big"] = "little" if body.startswith(b"II") else "big"
     places: set[int] = set()
     tags = 0
     place = int.from_bytes(body[4:8], order)
-    while place and place not in places:  # or it goes round, which Pillow takes for the end
+    while place and place not in places:  # Pillow also treats a cycle as the end
         places.add(place)
         length = TAG * int.from_bytes(body[place : place + 2], order)
         end = place + 2 + length
@@ -208,26 +208,26 @@ def _chosen(name: str) -> bool:
 
 def _check(sizes: list[int], settings: Settings) -> None:
     if not sizes:
-        raise InvalidRequest("There is no file in the archive.")
+        raise InvalidRequest("The archive contains no files.")
     if len(sizes) > settings.max_batch:
         raise _too_many(settings)
-    # What is too large for a picture is refused in its place, and not unpacked.
+    # Files too large for a picture are refused one by one, without unpacking them.
     unpacked = sum(size for size in sizes if size <= settings.max_image_bytes)
     if unpacked > settings.max_batch_bytes:
         raise BodyTooLarge(
-            f"The archive has {unpacked:,} bytes unpacked; "
-            f"at most {settings.max_batch_bytes:,} are taken."
+            f"The archive has {unpacked:,} bytes unpacked. "
+            f"Send at most {settings.max_batch_bytes:,} at a time."
         )
 
 
 def _too_many(settings: Settings) -> TooManyPictures:
     return TooManyPictures(
-        f"There are more pictures in the request than the {settings.max_batch:,} that are taken."
+        f"The request has more than {settings.max_batch:,} pictures. Send fewer at a time."
     )
 
 
 def _check_bytes(size: int, settings: Settings) -> None:
     if size > settings.max_image_bytes:
         raise PictureTooLarge(
-            f"The picture has {size:,} bytes; at most {settings.max_image_bytes:,} are read."
+            f"The picture has {size:,} bytes. Send one of at most {settings.max_image_bytes:,}."
         )

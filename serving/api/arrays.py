@@ -1,4 +1,4 @@
-"""What `/classify` finds as an array of NumPy's, for clients that ask for bytes."""
+"""`/classify` answers as NumPy arrays, for clients that prefer bytes to JSON."""
 
 import re
 from io import BytesIO
@@ -12,7 +12,7 @@ from serving.api.http import Request, Response
 from serving.api.openapi import BYTES, JSON
 from serving.inference.classifier import Predictions
 
-# A row's fields: those before and after what a model says that has thresholds.
+# A row's fields; the middle ones only for models with thresholds.
 _DIGIT = [("digit", "u1"), ("confidence", "<f4"), ("typicality", "<f4")]
 _ACCEPTANCE = [("accepted", "?"), ("reason", "S8")]
 _PROBABILITIES = [("probabilities", "<f4", (10,))]
@@ -23,11 +23,11 @@ _QUALITY = re.compile(r";\s*q=([01](?:\.\d*)?)\s*(?:;|$)")
 
 
 def rows_of(predictions: Predictions) -> NDArray[np.void]:
-    """Return a row for each of N pictures, `[N]`.
+    """Return a structured array with one row per picture, `[N]`.
 
     Its fields are `digit` (uint8), `confidence` and `typicality` (float32), `probabilities`
     (float32 `[10]`); and, if the model has thresholds, `accepted` (bool) and `reason` (bytes,
-    empty where there is none).
+    empty for accepted answers).
     """
     has_thresholds = predictions.grades is not None
     fields = [*_DIGIT, *(_ACCEPTANCE if has_thresholds else ()), *_PROBABILITIES]
@@ -43,17 +43,17 @@ def rows_of(predictions: Predictions) -> NDArray[np.void]:
 
 
 def respond(rows: NDArray[np.void], card: Card) -> Response:
-    """Answer with rows, as a file of NumPy's (.npy), and say in the headers whose they are."""
+    """Return rows as a NumPy file (.npy), with the model's name and version in the headers."""
     file = BytesIO()
     np.lib.format.write_array(file, rows, allow_pickle=False)
-    # What is no ASCII cannot be in a header.
+    # Header values must be ASCII.
     model, version = quote(card.name).encode(), quote(card.version).encode()
     headers = [(b"x-model", model), (b"x-model-version", version)]
     return Response(file.getvalue(), [(b"content-type", BYTES.encode()), *headers])
 
 
 def are_wanted(request: Request) -> bool:
-    """Whether a client would rather have bytes than JSON, by its header `Accept` (RFC 9110)."""
+    """Whether a client prefers bytes to JSON, by its header `Accept` (RFC 9110)."""
     qualities = {}
     for each in request.headers.get("accept", "").lower().split(","):
         found = _QUALITY.search(each)
@@ -63,7 +63,7 @@ def are_wanted(request: Request) -> bool:
 
 
 def _preference(media_type: str, qualities: dict[str, float]) -> tuple[float, int]:
-    """Return how much a type is wanted, and then how clearly that is said."""
+    """Return a type's quality, and how specific the range is that matches it."""
     ranges = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
     clarity = max((place for place, name in enumerate(ranges) if name in qualities), default=0)
     return qualities.get(ranges[clarity], 0.0), clarity

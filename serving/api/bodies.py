@@ -1,4 +1,4 @@
-"""Reads a request's body: in time, decompressed, and no more of it than fits."""
+"""Reads and decompresses request bodies, within limits of time and memory."""
 
 import asyncio
 import zlib
@@ -18,15 +18,15 @@ from serving.errors import (
     UnsupportedBody,
 )
 
-# The encodings that are read, and how: zlib finds out itself which of the two it is.
+# The supported encodings, and zlib's mode that detects which of them it is.
 ENCODINGS = ("gzip", "x-gzip", "deflate")
 EITHER = zlib.MAX_WBITS | 32
 
-PIECE = 1_000_000  # bytes that are decompressed before others have their turn
+PIECE = 1_000_000  # bytes that are decompressed before other requests get a turn
 
 
 class _Decompressor(Protocol):
-    """What zlib's decompressing objects have; they have no type of their own."""
+    """The interface of zlib's decompression objects, which have no public type."""
 
     @property
     def eof(self) -> bool: ...
@@ -42,8 +42,8 @@ class Bodies:
     """The bodies that a worker holds at once.
 
     Args:
-        seconds: In which a body must arrive.
-        room: Bytes of all bodies together.
+        seconds: The time limit for a body to arrive.
+        room: The limit of bytes for all bodies together.
     """
 
     def __init__(self, seconds: float, room: int) -> None:
@@ -51,29 +51,29 @@ class Bodies:
         self.room = room
 
     def read(self, request: Request, limit: int, too_large: Callable[[], Refusal]) -> "_Body":
-        """Read a request's body, and hold it for as long as the context lasts.
+        """Read a request's body, and hold it as long as the context lasts.
 
         Args:
-            request: The request, of which nothing was read yet.
-            limit: The most bytes that are read, decompressed.
-            too_large: Makes what is raised when there are more; the rest is not read.
+            request: The request, of which nothing has been read.
+            limit: The limit of bytes, decompressed.
+            too_large: Makes the error to raise beyond the limit; the rest is not read.
 
         Raises:
-            RequestError, PictureError: What `too_large` makes.
+            RequestError, PictureError: The error of `too_large`.
             SlowRequest: It did not arrive in time.
-            UnsupportedBody: It is compressed in a way that is not known.
-            InvalidRequest: It is not compressed as its headers say.
-            Overloaded: All bodies together have more bytes than there is room for.
+            UnsupportedBody: Its encoding is not supported.
+            InvalidRequest: It is not encoded as its headers say.
+            Overloaded: There is no room for it.
             ClientDisconnect: The client disconnected.
         """
         return _Body(self, request, limit, too_large)
 
     @contextmanager
     def hold(self, size: int) -> Iterator[None]:
-        """Hold a body that was read otherwise.
+        """Count a body that was read elsewhere, as long as the context lasts.
 
         Raises:
-            Overloaded: All bodies together have more bytes than there is room for.
+            Overloaded: There is no room for it.
         """
         self.room -= size
         try:
@@ -83,13 +83,13 @@ class Bodies:
             self.room += size
 
     def check(self) -> None:
-        """Check that there is room for all that is held.
+        """Check that there is room for all bodies held.
 
         Raises:
             Overloaded: There is not.
         """
         if self.room < 0:
-            raise Overloaded("The service holds as many bytes as it can; try again in a second.")
+            raise Overloaded("The service holds too much data already. Try again in a second.")
 
 
 class _Body:
@@ -149,12 +149,12 @@ class _Body:
             try:
                 piece = decompressor.decompress(chunk, PIECE)
             except zlib.error as error:
-                raise InvalidRequest("The body is not compressed as its headers say.") from error
+                raise InvalidRequest("The body does not match its Content-Encoding.") from error
             chunk = decompressor.unconsumed_tail
             self._hold(len(piece))
             chunks.append(piece)
             if decompressor.unused_data:
-                raise InvalidRequest("The compressed body has something after its end.")
+                raise InvalidRequest("The compressed body has extra bytes after its end.")
             await asyncio.sleep(0)
 
     def _hold(self, size: int) -> None:

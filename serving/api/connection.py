@@ -1,11 +1,11 @@
-"""A client's connection: uvicorn's, in two respects otherwise.
+"""uvicorn's connection class with two changes.
 
-uvicorn writes the head of a response and its body one after the other, which are then two calls of
-the system and two packets; that took a fifth of a request's time. And it waits for ever for a
-request that never ends its headers, or never begins.
+uvicorn writes a response's head and body separately, with two system calls and two packets, which
+took a fifth of a request's time. And it waits for ever for a request whose headers never end or
+never begin.
 
-BentoML starts uvicorn, and has no setting for the class of its connections: so `install` names this
-one where uvicorn looks for what is called "auto".
+BentoML starts uvicorn without a setting for the connection class, so `install` registers this class
+under the name "auto", which uvicorn looks up.
 """
 
 import asyncio
@@ -16,37 +16,37 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 def install(seconds: float) -> None:
-    """Have uvicorn take connections of this kind, from now on, in this process.
+    """Make uvicorn use this class in this process.
 
     Args:
-        seconds: In which the headers of a request must arrive.
+        seconds: The time limit for the headers of a request.
     """
     Connection.seconds = seconds
     config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that writes a response in one go, and closes if no request arrives."""
+    """A connection that writes a response at once, and closes if no request arrives in time."""
 
     seconds: float
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  uvicorn's
         super().__init__(*args, **kwargs)
-        self.access_log = False  # `telemetry.logs` has one
+        self.access_log = False  # `telemetry.logs` writes one
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
+        """Start the timer for the first request."""
         super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]  # in part
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop the timer."""
         super().connection_lost(exc)
         self._arrived()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sends, and wait for the rest of the headers."""
+        """Pass data on; keep the timer running until the headers are complete."""
         super().data_received(data)
         if self.cycle is not None and self.cycle.scope is self.scope:
             self._arrived()
@@ -63,7 +63,7 @@ class Connection(HttpToolsProtocol):
 
 
 class _Joining:
-    """A transport that joins what is written until the event loop has its next turn."""
+    """A transport that joins all writes of one turn of the event loop."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -71,13 +71,13 @@ class _Joining:
         self._waiting: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Write soon."""
+        """Queue data for the end of this turn."""
         if not self._waiting:
             self._loop.call_soon(self._write)
         self._waiting.append(data)
 
     def close(self) -> None:
-        """Write what waits, and close."""
+        """Write queued data, and close."""
         self._write()
         self._transport.close()
 
@@ -87,5 +87,5 @@ class _Joining:
             self._waiting.clear()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        """All else is the transport's."""
+        """Delegate everything else to the transport."""
         return getattr(self._transport, name)

@@ -1,7 +1,7 @@
-"""Numbers and pictures as clients send them: in JSON, or as bytes.
+"""Reads numbers and pictures as clients send them: in JSON, or as bytes.
 
-A value takes up to thirty times as much memory in Python as its text does in JSON. So JSON of more
-values than the pictures of a request can have is refused before it is parsed.
+A value takes up to thirty times as much memory in Python as its text in JSON. So JSON with more
+values than the pictures of one request can have is refused before it is parsed.
 """
 
 import struct
@@ -18,35 +18,35 @@ from serving.errors import InvalidRequest
 
 BYTE = 255
 
-PICTURE_VALUES = SIDE**2 + SIDE + 1  # of a picture in JSON: its pixels, its rows and itself
-OTHER_VALUES = 10_000  # what else a request may have
+PICTURE_VALUES = SIDE**2 + SIDE + 1  # per picture in JSON: its pixels, its rows and itself
+OTHER_VALUES = 10_000  # other values in a request
 
 
 class ContentsError(Exception):
-    """A tensor's contents do not fit it; the message goes on after "The input 'images'"."""
+    """A tensor's contents do not fit it; the message continues "The input 'images'"."""
 
 
 class Contents(Protocol):
     """A tensor's contents as they were sent."""
 
     def numbers(self, dtype: DTypeLike, count: int, /) -> NDArray[Any]:
-        """Return the numbers, row by row, one-dimensional; of floats, any precision.
+        """Return `count` numbers, row by row, as a flat array; floats may have any precision.
 
         Raises:
-            ContentsError: They are none of that type, or not so many.
+            ContentsError: They have another type or count.
         """
 
     def strings(self, count: int) -> list[bytes]:
-        """Return the elements of a tensor of BYTES.
+        """Return the `count` elements of a BYTES tensor.
 
         Raises:
-            ContentsError: They are none, or not so many.
+            ContentsError: They have another type or count.
         """
 
 
 @dataclass(frozen=True)
 class RawContents:
-    """Contents as bytes, little-endian, row by row; each of BYTES after its length in four."""
+    """Contents as little-endian bytes, row by row; BYTES elements follow their 4-byte length."""
 
     content: bytes | memoryview
 
@@ -54,7 +54,7 @@ class RawContents:
         """Return the numbers; see `Contents`."""
         size = np.dtype(dtype).itemsize
         if len(self.content) % size:
-            raise ContentsError(f"has {len(self.content):,} bytes, which is no multiple of {size}")
+            raise ContentsError(f"has {len(self.content):,} bytes, not a multiple of {size}")
         check_count(len(self.content) // size, count)
         return np.frombuffer(self.content, dtype)
 
@@ -64,11 +64,11 @@ class RawContents:
         start, end = 0, len(self.content)
         while start < end:
             if len(found) == count:
-                raise ContentsError(f"has more values than the {count:,} that its shape says")
+                raise ContentsError(f"has more values than the {count:,} of its shape")
             length = int.from_bytes(self.content[start : start + 4], "little")
             start += 4
             if start + length > end:
-                raise ContentsError(f"ends within its element {len(found)}")
+                raise ContentsError(f"ends in the middle of element {len(found)}")
             found.append(bytes(self.content[start : start + length]))
             start += length
         check_count(len(found), count)
@@ -77,7 +77,7 @@ class RawContents:
 
 @dataclass(frozen=True)
 class JSONContents:
-    """A tensor's contents as JSON; among numbers, true counts as 1 and false as 0."""
+    """A tensor's contents as JSON; true and false count as 1 and 0."""
 
     data: Any
 
@@ -89,7 +89,7 @@ class JSONContents:
         return numbers
 
     def strings(self, count: int) -> list[bytes]:
-        """Return the elements, which are in base64: a picture is no text; see `Contents`."""
+        """Return the elements, decoded from base64; see `Contents`."""
         sent = _list(self.data)
         check_count(len(sent), count)
         found = []
@@ -97,19 +97,19 @@ class JSONContents:
             try:
                 found.append(b64decode(text, validate=True))
             except (ValueError, TypeError) as error:
-                raise ContentsError(f"has an element {place} that is not base64") from error
+                raise ContentsError(f"has no valid base64 in element {place}") from error
         return found
 
 
 class NoContents:
-    """What stands in the place of contents that were not sent."""
+    """Contents that were not sent; reading them raises `ContentsError`."""
 
     def numbers(self, _: DTypeLike, _count: int, /) -> NDArray[Any]:
-        """Say that there are none; see `Contents`."""
+        """Raise `ContentsError`."""
         raise ContentsError("has neither data nor a binary_data_size")
 
     def strings(self, _: int) -> list[bytes]:
-        """Say that there are none; see `Contents`."""
+        """Raise `ContentsError`."""
         raise ContentsError("has neither data nor a binary_data_size")
 
 
@@ -118,31 +118,31 @@ def parse_json(text: bytes, pictures: int) -> Any:  # noqa: ANN401
 
     Args:
         text: The JSON.
-        pictures: The most that may be in it.
+        pictures: The most pictures that it may hold.
 
     Raises:
-        InvalidRequest: It is none, or has more values than so many pictures.
+        InvalidRequest: It is not JSON, or has more values than that many pictures.
     """
     most = OTHER_VALUES + PICTURE_VALUES * pictures
-    # One of these is before each value, or before its key. A short text cannot have too many.
+    # Each value, or its key, follows one of these characters. A short text cannot have too many.
     if len(text) > most and sum(map(text.count, (b"[", b"{", b","))) > most:
         raise InvalidRequest(
-            f"The JSON has more than {most:,} values, and the pictures of one request have no more."
+            f"The JSON has more than {most:,} values. Send fewer pictures at a time."
         )
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The request is no JSON that can be read: {error}.") from error
+        raise InvalidRequest(f"The request is not valid JSON: {error}.") from error
 
 
 def _list(data: object) -> list[Any]:
     if not isinstance(data, list):
-        raise ContentsError("has data that are no list")
+        raise ContentsError("has data that is not a list")
     return data
 
 
 def _flat(data: object) -> list[Any]:
-    """Return numbers that are in one list, or nested as pictures are, in one."""
+    """Return numbers, sent as one list or nested as [N, 28, 28], as one list."""
     sent = _list(data)
     if not sent or not isinstance(sent[0], list):
         return sent
@@ -155,20 +155,20 @@ def _flat(data: object) -> list[Any]:
 
 def _of_side(data: object) -> list[Any]:
     if not isinstance(data, list) or len(data) != SIDE:
-        raise ContentsError(f"has data that are not nested as [N, {SIDE}, {SIDE}]")
+        raise ContentsError(f"has data that is not nested as [N, {SIDE}, {SIDE}]")
     return data
 
 
 def _bytes(sent: list[Any]) -> NDArray[np.uint8]:
     try:
-        return np.frombuffer(bytearray(sent), np.uint8)  # bytes() would take three times as long
+        return np.frombuffer(bytearray(sent), np.uint8)  # three times as fast as bytes()
     except (TypeError, ValueError):
-        # Some clients, that of the protocol's own project among them, write 7 as 7.0.
+        # Some clients, the protocol's own among them, write 7 as 7.0.
         whole = _floats(sent)
     if (whole != np.rint(whole)).any():
-        raise ContentsError("has data that are no whole numbers")
+        raise ContentsError("has values that are not whole numbers")
     if not (whole.min() >= 0 and whole.max() <= BYTE):
-        raise ContentsError(f"has data that are not within 0…{BYTE}")
+        raise ContentsError(f"has values outside 0…{BYTE}")
     return whole.astype(np.uint8)
 
 
@@ -176,14 +176,14 @@ def _floats(sent: list[Any]) -> NDArray[np.float64]:
     try:
         return np.frombuffer(struct.pack(f"<{len(sent)}d", *sent), "<f8")
     except struct.error as error:
-        raise ContentsError("has data that are not all numbers of its datatype") from error
+        raise ContentsError("has values that are not numbers of its datatype") from error
 
 
 def check_count(found: int, count: int) -> None:
-    """Check how many values a tensor has.
+    """Check the number of a tensor's values.
 
     Raises:
-        ContentsError: Not so many as its shape says.
+        ContentsError: It is not the count of its shape.
     """
     if found != count:
-        raise ContentsError(f"has {found:,} values, and its shape says {count:,}")
+        raise ContentsError(f"has {found:,} values, but its shape needs {count:,}")

@@ -1,7 +1,7 @@
 """The API's OpenAPI document.
 
-BentoML makes one, too, but knows nothing of raw bodies, query parameters, our errors, keys and the
-mounted routes.
+BentoML's own document lacks raw bodies, query parameters, our errors, API keys and the mounted
+routes.
 """
 
 from functools import cache
@@ -38,23 +38,21 @@ from serving.api.schemas import (
     SeveralReadings,
 )
 
-MODEL = openapi.parameter(
-    "query", "model", "The model that answers; left out, the service's default."
-)
+MODEL = openapi.parameter("query", "model", "The model to use; by default the service's default.")
 VERSION = openapi.parameter(
-    "query", "version", "The version that is wanted, which may then be kept; another is refused."
+    "query", "version", "The version to download, which may then be cached; any other gives 404."
 )
 MODELS = openapi.parameter(
     "query",
     "model",
-    "The model that answers; left out, the service's default. If several do, with commas between "
-    "their names, or `*` for all, their answers are in a list.",
+    "The model to use; by default the service's default. For a list of several models' answers, "
+    "name them with commas in between, or use `*` for all.",
 )
 EXPLAIN = openapi.parameter(
     "query",
     "explain",
-    "Whether to show what was seen: the 28 x 28 picture that the network got, the box, the "
-    "polarity, and what was removed.",
+    "Whether to add what was seen: the 28 x 28 picture for the network, the steps before it, the "
+    "box, the polarity, and what was removed.",
     {**BOOLEAN, "default": False},
 )
 
@@ -75,7 +73,7 @@ def document() -> dict[str, Any]:
     return openapi.document(
         "qmnist-digits",
         "Reads handwritten digits in pictures. [Draw one](/ui/).\n\n"
-        "The Open Inference Protocol (V2), which is spoken here too, has a description of its own: "
+        "The Open Inference Protocol (V2), which this service also supports, is described in "
         "[/v2/openapi.json](/v2/openapi.json).",
         {
             "/predict": _of_one_picture(
@@ -106,26 +104,26 @@ def document() -> dict[str, Any]:
                     **_in_json("images", {"type": "array", "items": TEXT, "minItems": 1}),
                     **dict.fromkeys(("application/zip", "application/x-tar", "image/tiff"), BINARY),
                 },
-                description="Send the pictures as the files `images` of a form, or as a zip or "
-                "(uncompressed) tar archive, or as a TIFF of many pages, or in JSON, in base64. "
-                "What is wrong with one of them stands in its place.",
+                description="Send the pictures as the files `images` of a form, as a zip or "
+                "uncompressed tar archive, as a multi-page TIFF, or as base64 in JSON. A picture "
+                "that cannot be read gets an error in its place.",
             ),
             "/classify": path_item(
                 "classify",
-                "The digits of pictures that are pixels already",
+                "The digits in pictures sent as pixels",
                 {JSON: ref(Classification), BYTES: BINARY},
                 OF_MANY,
                 parameters=(MODEL,),
                 body={JSON: PixelsInput.model_json_schema() | {"title": "Pixels"}, BYTES: BINARY},
-                description="Send uint8 [N, 28, 28], 255 is ink, as JSON or as raw bytes, N x 784 "
-                "of them. Requests that come at the same time are answered together. With `Accept: "
-                "application/octet-stream` the answer is a NumPy file (.npy) of one row a picture, "
-                "with the fields `digit`, `confidence`, `typicality`, `accepted`, `reason` and "
-                "`probabilities`, and the headers `X-Model` and `X-Model-Version`.",
+                description="Send uint8 [N, 28, 28], 255 is ink, as JSON or as N x 784 raw bytes. "
+                "Concurrent requests are answered in one batch. With `Accept: "
+                "application/octet-stream`, the answer is a NumPy file (.npy) with one row per "
+                "picture (fields `digit`, `confidence`, `typicality`, `accepted`, `reason` and "
+                "`probabilities`) and the headers `X-Model` and `X-Model-Version`.",
             ),
             "/models": path_item(
                 "models",
-                "The models that are served, with their cards",
+                "The models, with their cards",
                 {JSON: ref(ModelList)},
             ),
             f"/{ONNX_FILE}": path_item(
@@ -134,15 +132,15 @@ def document() -> dict[str, Any]:
                 {BYTES: BINARY},
                 (errors.UnknownModel, *ANY),
                 parameters=(MODEL, VERSION),
-                description="It takes `images`, uint8 [N, 28, 28], 255 is ink, and returns "
-                "`logits`, `probabilities` and `typicality`; its SHA-256 is on the model's card.",
+                description="The model takes `images`, uint8 [N, 28, 28], 255 is ink, and returns "
+                "`logits`, `probabilities` and `typicality`. Its SHA-256 is on the card.",
             ),
             "/livez": _health("livez", "Whether the process is alive"),
-            "/healthz": _health("healthz", "The same"),
-            "/readyz": _health("readyz", "Whether requests may be sent", errors.Overloaded),
+            "/healthz": _health("healthz", "The same as /livez"),
+            "/readyz": _health("readyz", "Whether the service accepts requests", errors.Overloaded),
             "/metrics": path_item(
                 "metrics",
-                "Counts for Prometheus",
+                "Metrics for Prometheus",
                 {"text/plain": TEXT},
                 ANY,
                 tag="Infrastructure",
@@ -159,7 +157,7 @@ def document() -> dict[str, Any]:
             SeveralPredictions,
             SeveralReadings,
         ),
-    ) | {"servers": [{"url": "."}]}  # whatever a proxy has put before the addresses
+    ) | {"servers": [{"url": "."}]}  # works under any path prefix of a proxy
 
 
 def _either(*answers: type) -> Schema:
@@ -180,8 +178,8 @@ def _of_one_picture(
             **_in_json("image", TEXT, explain=BOOLEAN),
             "image/*": BINARY,
         },
-        description="Send the picture as the body, or as the file `image` of a form, or in JSON: "
-        "in base64, or as a data URL.",
+        description="Send the picture as the body, as the file `image` of a form, or in JSON as "
+        "base64 or a data URL.",
     )
 
 

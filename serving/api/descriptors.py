@@ -1,4 +1,4 @@
-"""What BentoML, its client among it, knows of what goes in and out."""
+"""Inputs and outputs as BentoML and its client see them."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -14,12 +14,12 @@ from serving.errors import Refusal
 
 
 class UnreadRequest(bentoml.IODescriptor):
-    """An HTTP request handed to an API as it came."""
+    """An HTTP request passed to an API unread."""
 
     request: Any
 
 
-# In JSON schema "file" is BentoML's word and "string" OpenAPI's.
+# A file's type in JSON schema: BentoML says "file", OpenAPI "string".
 FilePart = Annotated[
     bytes,
     WithJsonSchema({"type": "file", "format": "image"}, mode="validation"),
@@ -28,7 +28,7 @@ FilePart = Annotated[
 
 
 class PictureInput(bentoml.IODescriptor):
-    """One picture, as a file, the model that is to answer, and whether to show what was seen."""
+    """One picture as a file, the model to use, and whether to explain the answer."""
 
     image: FilePart
     model: str | None = None
@@ -43,7 +43,7 @@ class PictureInput(bentoml.IODescriptor):
 
 
 class PicturesInput(bentoml.IODescriptor):
-    """Many pictures, as files, and the model that is to answer."""
+    """Many pictures as files, and the model to use."""
 
     images: list[FilePart]
     model: str | None = None
@@ -57,13 +57,13 @@ class PicturesInput(bentoml.IODescriptor):
 
 
 class ReadPixels(bentoml.IODescriptor):
-    """What `/classify` is asked by one request: one element of a batch."""
+    """One `/classify` request: one element of a batch."""
 
     requests: Any
 
 
 class PixelsInput(bentoml.IODescriptor):
-    """Pictures as pixels, 28 by 28 each, 255 is ink, and the model that is to answer."""
+    """Pictures as pixels, 28 by 28 each, 255 is ink, and the model to use."""
 
     pixels: list[list[list[int]]]
     model: str | None = None
@@ -72,19 +72,19 @@ class PixelsInput(bentoml.IODescriptor):
 
     @classmethod
     async def from_http_request(cls, request: Request, _serde: object) -> bentoml.IODescriptor:
-        """Read the pixels with limits of ours; BentoML batches them then."""
+        """Read the pixels within our limits; BentoML then batches them."""
         sent = http.Request(request.scope, request.receive)
         pixels = await bentoml.get_current_service().read_pixels(sent)
         return ReadPixels.model_construct(requests=[pixels])
 
 
 class ClassificationOutput(bentoml.IODescriptor, RootModel[dict[str, Any]]):
-    """What `/classify` answers: `schemas.Classification`, whose references BentoML cannot read."""
+    """A `schemas.Classification`, whose references BentoML cannot read."""
 
     @classmethod
     async def to_http_response(cls, obj: Any, _serde: object) -> Response:  # noqa: ANN401
-        """Send what `/classify` found, or what was wrong with the request."""
-        (answer,) = obj  # one element of the batch for one request
+        """Send the answer, or the error."""
+        (answer,) = obj  # a request is one element of the batch
         if isinstance(answer, http.Response):
             response = answer
         elif isinstance(answer, Refusal):

@@ -1,4 +1,4 @@
-"""Forms, as browsers, curl and most HTTP libraries send them: multipart/form-data (RFC 7578)."""
+"""Parses forms: multipart/form-data (RFC 7578), as browsers, curl and HTTP libraries send it."""
 
 import re
 from base64 import b64decode
@@ -13,10 +13,10 @@ from serving.errors import InvalidRequest, Refusal
 CONTENT_TYPE = "multipart/form-data"
 
 OVERHEAD = 10_000  # bytes for a form's boundaries, headers and other fields
-MAX_FIELDS = 100  # beside the files
+MAX_FIELDS = 100  # besides files
 MAX_LINE = 1_000  # bytes of a text field, or of the content type
 
-# A header's parameter, whose value may be in quotes (RFC 9110, 5.6.6).
+# A header parameter, whose value may be quoted (RFC 9110, 5.6.6).
 PARAMETER = re.compile(rb';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))', re.DOTALL)
 ESCAPED = re.compile(rb'\\(["\\])')
 DISPOSITION = re.compile(rb"^content-disposition:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
@@ -30,8 +30,8 @@ class Part(NamedTuple):
     """One field of a form.
 
     Attributes:
-        name: Without what some clients put behind the name of a list: `[]`, or `[0]`.
-        filename: `None` where the field is text and no file.
+        name: Without the `[]` or `[0]` that some clients append to the name of a list.
+        filename: `None` if the field is text.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What a text field says; BentoML's client writes it as JSON."""
+        """The text of a text field, which BentoML's client encodes as JSON."""
         text = self.content.decode("utf-8", "replace")
         if text.startswith('"'):
             try:
@@ -51,22 +51,22 @@ class Part(NamedTuple):
 
 
 def parse_form(content_type: str, body: bytes, max_files: int, too_many: Refusal) -> list[Part]:
-    """Take a form apart.
+    """Parse a form.
 
     Raises:
-        InvalidRequest: It is broken, or has more fields than allowed.
+        InvalidRequest: It is malformed, or has more fields than allowed.
         RequestError: `too_many`, if it has more files than allowed.
     """
     if len(content_type) > MAX_LINE:
         raise InvalidRequest("The form cannot be read: its content type is too long.")
     boundary = _parameters(content_type.encode("latin-1")).get(b"boundary")
     if not boundary:
-        raise InvalidRequest("The form cannot be read: its content type names no boundary.")
+        raise InvalidRequest("The form cannot be read: its content type has no boundary.")
     parts: list[Part] = []
     fields_left = MAX_FIELDS
     for head, start, end in _places(body, b"--" + boundary):
         name, filename = _names(head)
-        nothing_chosen = filename == "" and start == end  # in a browser's input
+        nothing_chosen = filename == "" and start == end  # an empty file input of a browser
         if filename is None or nothing_chosen:
             fields_left -= 1
         else:
@@ -74,11 +74,11 @@ def parse_form(content_type: str, body: bytes, max_files: int, too_many: Refusal
         if max_files < 0:
             raise too_many
         if fields_left < 0:
-            raise InvalidRequest("The form has too many fields.")
+            raise InvalidRequest(f"The form has too many fields: more than {MAX_FIELDS}.")
         if filename is None and end - start > MAX_LINE:
             raise InvalidRequest(
-                f"The text in the form's field {name!r} is longer than {MAX_LINE:,} bytes; "
-                "send a picture as a file."
+                f"The text in the form's field {name!r} is longer than {MAX_LINE:,} bytes. "
+                "Send a picture as a file."
             )
         if nothing_chosen:
             continue
@@ -88,12 +88,12 @@ def parse_form(content_type: str, body: bytes, max_files: int, too_many: Refusal
 
 
 def _places(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Find the parts of a body: the headers of each, and where its content starts and ends.
+    """Yield the headers of each part of a body, and where its content starts and ends.
 
-    A part is between two delimiters, each at the beginning of a line; what is before the first is
-    passed over (RFC 2046, 5.1.1).
+    Parts are separated by delimiters at the start of a line; anything before the first is ignored
+    (RFC 2046, 5.1.1).
     """
-    broken = InvalidRequest("The form cannot be read: it is broken.")
+    broken = InvalidRequest("The form cannot be read: it is malformed.")
     too_early = InvalidRequest("The form cannot be read: it ends too early.")
     between = b"\r\n" + delimiter
     first = 0 if body.startswith(delimiter) else body.find(between)
@@ -114,11 +114,11 @@ def _places(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _names(head: bytes) -> tuple[str, str | None]:
-    """Return the name of the field that a part's headers name, and of the file, if it is one."""
+    """Return the names of a part's field and file, from its headers; `None` for no file."""
     disposition = DISPOSITION.search(head)
     parameters = _parameters(disposition[1]) if disposition else {}
     if b"name" not in parameters:
-        raise InvalidRequest("The form cannot be read: a part of it has no name.")
+        raise InvalidRequest("The form cannot be read: one of its parts has no name.")
     filename = parameters.get(b"filename")
     if b"filename*" in parameters:  # charset'language'percent-encoded (RFC 8187)
         filename = unquote_to_bytes(parameters[b"filename*"].rpartition(b"'")[2])
@@ -130,7 +130,7 @@ def _decoded(content: bytes) -> bytes:
     try:
         return b64decode(content)
     except ValueError as error:
-        raise InvalidRequest("The form cannot be read: a part of it is no base64.") from error
+        raise InvalidRequest("The form cannot be read: one of its parts is not base64.") from error
 
 
 def _parameters(header: bytes) -> dict[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""What surrounds the answering of every request, whatever transport brings it."""
+"""Counts, logs and traces every request, over HTTP and gRPC, and catches its errors."""
 
 import itertools
 import logging
@@ -18,41 +18,41 @@ from serving.settings import Log, Settings
 from serving.telemetry import logs, metrics, traces
 from serving.telemetry.traces import RequestTrace
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
-CLIENT_DISCONNECTED = 499  # nobody gets it; nginx logs it so
+CLIENT_DISCONNECTED = 499  # never sent; nginx logs the same number
 
 INTERNAL_ERROR = InternalError(
-    "The service made a mistake; its log says which, beside this request's id."
+    "The service failed. Its log has the details, under this request's id."
 )
 
 ID_HEADER = "x-request-id"
 GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
-# Of the request that is being answered.
+# The id of the current request.
 request_id: ContextVar[str] = ContextVar("request_id")
 
 
 class RequestIds:
-    """The ids that a worker gives."""
+    """Makes request ids, unique among workers."""
 
     def __init__(self) -> None:
         worker = secrets.token_hex(4)
         self._new = (f"{worker}-{n:x}" for n in itertools.count(1))
 
     def take(self, sent: str) -> str:
-        """Take the client's own id for a request, if it is well-formed, or else a new one."""
+        """Return the client's id for a request if it is well-formed, or a new one."""
         return sent if GOOD_ID.fullmatch(sent) else next(self._new)
 
 
 class Frames:
-    """Makes the frames of the requests that come by one transport.
+    """Makes the frames of one transport's requests.
 
     Args:
-        admission: Counts the requests in flight.
-        settings: Say whether requests are logged.
-        paths: Those that are counted apart.
-        trace: Makes the spans of a request, from its method, path and headers.
+        admission: Where requests in flight are counted.
+        settings: Whether requests are logged.
+        paths: The paths with metrics of their own.
+        trace: Makes a request's trace from its method, path and headers.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Frames:
         self._trace = trace
 
     def make(self, method: str, path: str, headers: Mapping[str, str]) -> "Frame":
-        """Make the frame of a request, whose headers may have an id and name a parent span."""
+        """Make a request's frame; its headers may contain an id and a parent span."""
         frame = Frame(self, method, path, self._ids.take(headers.get(ID_HEADER, "")))
         if traces.tracer is not None:
             frame.trace = self._trace(method, path, headers)
@@ -77,14 +77,14 @@ class Frames:
 
 
 class Frame:
-    """Counts a request while it is answered, logs and traces it, and catches what goes wrong.
+    """The context in which a request is answered: counts, logs, traces, and catches its errors.
 
     Attributes:
-        request_id: The client's, or a new one.
+        request_id: The client's id, or a new one.
         counted: The path under which it is counted.
-        status: Of the answer, once it has begun.
-        refused: What is to be answered instead, after the context.
-        trace: Its spans, where there is a tracer.
+        status: The answer's HTTP status, once it has begun.
+        refused: The error to answer with, after the context.
+        trace: Its trace, if tracing is on.
     """
 
     __slots__ = (
@@ -121,7 +121,7 @@ class Frame:
         if isinstance(error, ClientDisconnect):
             self.status = CLIENT_DISCONNECTED
         elif isinstance(error, REFUSALS):
-            # Of its traceback, the frames have this object: the collector would have to find that.
+            # The traceback would refer back to this object, a cycle for the garbage collector.
             self.refused = error.with_traceback(None)
         elif isinstance(error, Exception):
             logger.error("request %s failed", self.request_id, exc_info=error)
@@ -139,7 +139,7 @@ class Frame:
 
     def _end_trace(self, trace: RequestTrace, status: int, error: BaseException | None) -> None:
         route = self.counted if self.counted in self._frames.counter.paths else None
-        # Without a refusal, of a disconnected client or of an error that BentoML answers.
+        # Without a refusal: the client disconnected, or BentoML answered with an error.
         code = str(status) if status >= 400 else None
         if self.refused is not None:
             code = self.refused.code

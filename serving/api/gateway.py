@@ -1,10 +1,9 @@
-"""What every request passes first, before BentoML's server does anything with it.
+"""The ASGI application in front of BentoML's, which every request passes first.
 
-It gives the request an id, keeps out whom it must, counts and logs, and sees to it that every
-error has one shape, BentoML's own among them. What an API of ours answers it hands to that API
-straight away: BentoML's layers for tracing, access log, timeouts and serialisation cost several
-times what the digit costs. All else (health checks, `/classify` with its batches, the pages) goes
-on to BentoML.
+It gives requests an id, checks keys and limits, counts and logs, and gives all errors one shape,
+BentoML's included. It answers our APIs directly, because BentoML's layers for tracing, access log,
+timeouts and serialisation cost several times as much as the digit. BentoML answers the rest: health
+checks, `/classify` with its batches, and the pages.
 """
 
 import asyncio
@@ -31,27 +30,27 @@ from serving.settings import Log, Settings
 from serving.telemetry import logs, metrics
 from serving.telemetry.traces import HTTPTrace
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
 READY = "/readyz"
 HEALTH = ("/livez", READY, "/healthz")
 
 ID = ID_HEADER.encode("ascii")
 
-# What BentoML's errors are answered as, by its status.
+# Our errors for BentoML's, by HTTP status.
 ERROR_BY_STATUS: dict[int, Refusal] = {
-    400: errors.InvalidRequest("The request is not one that this address takes."),
-    404: errors.NotFound("There is nothing at this address; / describes what there is."),
-    415: errors.UnsupportedBody("This address takes no body of this type; / describes which."),
-    503: Overloaded("The service is not ready, or has too much to do; try again in a second."),
-    504: errors.TookTooLong("The answer was not found in time."),
+    400: errors.InvalidRequest("This address cannot take such a request. See / for details."),
+    404: errors.NotFound("There is nothing at this address. See / for all addresses."),
+    415: errors.UnsupportedBody("This address takes no body of this type. See / for details."),
+    503: Overloaded("The service is busy, or not ready. Try again in a second."),
+    504: errors.TookTooLong("The answer took too long. Send less at a time."),
 }
 
-# Allocations until Python's garbage collector looks at what is young, middle-aged and old. The
-# models and modules are frozen before, so that there is little that is old; see `Gateway._start`.
+# Thresholds of Python's garbage collector for its three generations. Models and modules are frozen
+# first, so that little is in the oldest; see `Gateway._start`.
 COLLECT_AT = (10_000, 20, 20)
 
-# How long a client that was answered before its body was read may take to notice.
+# Seconds for a client to notice an answer that was sent before its body was read.
 LINGER_SECONDS = 2
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -61,10 +60,10 @@ class Route(NamedTuple):
     """How an address is answered.
 
     Attributes:
-        endpoint: Answers requests; `None` leaves all to BentoML's application.
-        methods: Those that it takes; none leave that to the endpoint.
-        wants_key: Whether only those with a key are let in, where there are keys.
-        wants_room: Whether it is refused when there is too much to do.
+        endpoint: Answers requests; `None` leaves them to BentoML.
+        methods: The methods allowed; empty leaves the check to the endpoint.
+        wants_key: Whether it requires an API key, if there are any.
+        wants_room: Whether it is refused under overload.
     """
 
     endpoint: Endpoint | None = None
@@ -75,12 +74,12 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True)
 class Started:
-    """What there is once the service has started.
+    """The parts of a started service.
 
     Attributes:
-        routes: The APIs' and what describes them, by path.
-        protocol: Answers all below `/v2`, by an address' template and what stands in its places.
-        lifespan: A context for what else runs as long as the service does.
+        routes: The routes of the APIs and their descriptions, by path.
+        protocol: Answers everything below `/v2`, given an address's template and its parameters.
+        lifespan: A context that runs as long as the service.
     """
 
     routes: Mapping[str, Route]
@@ -89,13 +88,13 @@ class Started:
 
 
 class Gateway:
-    """The application of a worker, which leaves to BentoML's what is not answered here.
+    """A worker's ASGI application; it passes on to BentoML what it does not answer.
 
     Args:
-        app: BentoML's.
+        app: BentoML's application.
         settings: The limits.
         start: Called once BentoML's application has started.
-        paths: All that are served, to be counted apart.
+        paths: The paths with metrics of their own.
     """
 
     def __init__(
@@ -142,10 +141,10 @@ class Gateway:
             await exchange.end(self.settings.max_batch_bytes)
 
     def _find(self, exchange: "_Exchange", headers: Headers) -> Endpoint | None:
-        """Find out who answers a request, and let it in.
+        """Find the endpoint of a request, and admit it; `None` is BentoML.
 
         Raises:
-            RequestError: It is not let in, or there is nothing at its address.
+            RequestError: It is not admitted.
         """
         path = exchange.path
         route = self._routes.get(path)
@@ -153,7 +152,7 @@ class Gateway:
             if rest.is_under(path):
                 exchange.frame.counted, names = rest.template(path)
                 route = Route(partial(self._started.protocol, exchange.frame.counted, names))
-            elif pages.is_page(path):  # it asks for a key, and so must be there without
+            elif pages.is_page(path):  # the page asks for the key, so it needs none
                 exchange.frame.counted = f"{pages.UI}/"
                 route = Route(wants_key=False)
             else:
@@ -164,15 +163,15 @@ class Gateway:
             self.admission.check_key(headers)
         if route.methods and exchange.method not in route.methods:
             raise errors.MethodNotAllowed(
-                f"This address takes {route.methods[0]} alone.", ", ".join(route.methods)
+                f"This address accepts only {route.methods[0]}.", ", ".join(route.methods)
             )
         if path == READY and self.admission.draining.is_set():
-            raise Overloaded("The service is shutting down; send no more requests here.")
+            raise Overloaded("The service is shutting down. Send requests elsewhere.")
         return route.endpoint
 
     @asynccontextmanager
     async def _running(self, _: Starlette) -> AsyncIterator[None]:
-        """Run BentoML's application, and what is ours within it."""
+        """Run BentoML's application, and our own parts within it."""
         async with self.app.router.lifespan_context(self.app):
             self._started = started = self._start_service(self.admission)
             self._routes |= started.routes
@@ -187,8 +186,8 @@ class Gateway:
         if self.settings.log is Log.JSON:
             logs.start()
         shutdown.drain_first(self.settings.drain, self.admission.draining.set)
-        # A full collection would look through all that the imports left, in a tenth of a second,
-        # again and again. Nothing of that is garbage after this one.
+        # Otherwise every full collection would scan all imported objects, for a tenth of a second.
+        # After this one, none of them is garbage.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT_AT)
@@ -196,11 +195,11 @@ class Gateway:
 
 
 class _Exchange(Request):
-    """A request, and its answer, which has the request's id.
+    """A request and its answer, which carries the request's id.
 
-    A client that is answered before all of its body was read may go on sending it. So that answer
-    is the last on its connection, which is closed once the client has had time to read it: closed
-    at once, what is still on its way could make the client's system throw the answer away.
+    A client that is answered before its body was read may continue to send it. So this is the last
+    answer on the connection, which is closed only after the client has had time to read it: if it
+    were closed at once, data still in transit could make the client's system discard the answer.
     """
 
     def __init__(
@@ -213,14 +212,14 @@ class _Exchange(Request):
         self._draining = admission.draining
 
     async def answer(self, response: Response) -> None:
-        """Send a response of ours."""
+        """Send a complete response."""
         length = (b"content-length", str(len(response.body)).encode())
         start = {"type": "http.response.start", "status": response.status}
         await self.send({**start, "headers": [length, *response.headers]})
         await self.send({"type": "http.response.body", "body": response.body})
 
     async def send(self, message: Message) -> None:
-        """Send the answer, or a part of it."""
+        """Send an ASGI message of the answer."""
         if message["type"] == "http.response.start":
             self.frame.status = message["status"]
             message["headers"].append((ID, self.frame.request_id.encode("ascii")))
@@ -232,7 +231,7 @@ class _Exchange(Request):
         await self._send(message)
 
     async def end(self, most: int) -> None:
-        """Read at most so many bytes more of a body that was not read, and then close."""
+        """Read up to `most` bytes of the unread body, then close."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 while self.unread and most > 0:
@@ -242,7 +241,7 @@ class _Exchange(Request):
 
 
 class _RewriteErrors:
-    """Sends an answer of BentoML's; an error that has none of our codes yet gets our shape."""
+    """Sends BentoML's answers, and gives our shape to errors that lack one of our codes."""
 
     __slots__ = ("exchange", "replaced")
 
@@ -267,12 +266,12 @@ class _RewriteErrors:
     def _error(self, status: int, headers: Mapping[bytes, bytes]) -> Refusal:
         if status == STATUS[errors.MethodNotAllowed.code]:
             return errors.MethodNotAllowed(
-                "This address takes another method; / describes which.",
+                "This address does not accept this method. See / for details.",
                 headers.get(b"allow", b"").decode("ascii"),
             )
         if status in ERROR_BY_STATUS:
             return ERROR_BY_STATUS[status]
-        # What went wrong, if anything did, BentoML has logged without the request's id.
+        # BentoML has logged the error without the request's id.
         logger.error(
             "request %s failed: BentoML answered %d", self.exchange.frame.request_id, status
         )

@@ -1,6 +1,6 @@
-"""Requests and responses of the APIs that BentoML's layers are not asked for.
+"""Requests and responses of the APIs that are answered without BentoML's layers.
 
-Starlette's can do more, and search the headers anew each time they are asked for one.
+Starlette's do more, and search all headers each time one is read.
 """
 
 from typing import Any, NamedTuple
@@ -9,15 +9,15 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import Message, Receive, Scope
 
-Headers = list[tuple[bytes, bytes]]  # as ASGI has them
+Headers = list[tuple[bytes, bytes]]  # as in ASGI
 
 
 class Request:
     """A request.
 
     Attributes:
-        headers: By their names in lower case; of several with one name the last.
-        unread: Whether there is more of its body to be received.
+        headers: By lower-case name; the last of several with one name.
+        unread: Whether some of its body has not been received.
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -33,13 +33,13 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """The parameters in its address; of several with one name the last."""
+        """The query parameters; the last of several with one name."""
         if not self._query:
             return {}
         return dict(parse_qsl(self._query.decode("latin-1"), keep_blank_values=True))
 
     async def receive(self) -> Message:
-        """Receive more of the body, or that the client has disconnected."""
+        """Receive an ASGI message: more of the body, or that the client disconnected."""
         message = await self._receive()
         if not message.get("more_body", False):
             self.unread = False
@@ -47,7 +47,7 @@ class Request:
 
 
 class Response(NamedTuple):
-    """A response, whose length is added when it is sent."""
+    """A response; its Content-Length is added when it is sent."""
 
     body: bytes
     headers: Headers
@@ -55,6 +55,6 @@ class Response(NamedTuple):
 
 
 def in_json(content: Any, status: int = 200, headers: Headers | None = None) -> Response:  # noqa: ANN401
-    """Answer in JSON; numpy's arrays are lists in it."""
+    """Return a JSON response, with numpy arrays as lists."""
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(body, [(b"content-type", b"application/json"), *(headers or ())], status)

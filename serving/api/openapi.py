@@ -1,4 +1,4 @@
-"""OpenAPI documents: what those of the API and of the Open Inference Protocol are made of."""
+"""Building blocks for the OpenAPI documents of the API and of the Open Inference Protocol."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ BINARY: Schema = {"type": "string", "format": "binary"}
 BOOLEAN: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 
-# What any request can come to, and any that has a body.
+# The errors of any request, and of any with a body.
 ANY: Refusals = (errors.Unauthorized, errors.InternalError, errors.Overloaded)
 WITH_BODY: Refusals = (errors.InvalidRequest, errors.SlowRequest, *ANY)
 
@@ -40,7 +40,7 @@ def document(
         "openapi": "3.0.3",
         "info": {"title": title, "version": serving.__version__, "description": description},
         "paths": paths,
-        # None, too, because a service need not have keys.
+        # {} too, because a service may have no keys.
         "security": [{}, {"bearer": []}, {"key": []}],
         "components": {
             "schemas": schemas,
@@ -65,19 +65,19 @@ def path_item(
     description: str = "",
     tag: str = "Digits",
 ) -> dict[str, Any]:
-    """Describe an address, which takes GET, or POST if it takes a body.
+    """Describe an address; its method is POST if it takes a body, otherwise GET.
 
     Args:
-        name: The operation's.
-        summary: What is answered.
-        answer: The body of the answer.
-        refusals: What is answered instead.
-        parameters: In path, query and headers.
-        body: The request's.
-        body_required: Whether there must be one.
-        needs_key: Whether the service wants an API key for it, where it has keys.
-        description: What else there is to know.
-        tag: The heading under which it stands.
+        name: The operation's id.
+        summary: What it answers.
+        answer: The answer's body, by media type.
+        refusals: Its errors.
+        parameters: Its parameters in path, query and headers.
+        body: The request's body, by media type.
+        body_required: Whether the body is required.
+        needs_key: Whether it requires an API key, if the service has any.
+        description: Anything else to know.
+        tag: The heading that it is listed under.
     """
     operation: dict[str, Any] = {
         "tags": [tag],
@@ -96,7 +96,7 @@ def path_item(
 
 
 def parameter(place: str, name: str, description: str, schema: Schema = TEXT) -> Schema:
-    """Describe a parameter; one in the path must be there."""
+    """Describe a parameter; those in the path are required."""
     required = {"required": True} if place == "path" else {}
     return {"name": name, "in": place, "description": description, "schema": schema, **required}
 
@@ -107,7 +107,7 @@ def ref(schema: str | type) -> Schema:
 
 
 def schemas_of(*types: type) -> dict[str, Schema]:
-    """Return the schemas of types that are answered, and of all that they consist of."""
+    """Return the schemas of the types of answers, and of all types that they contain."""
     adapters: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (each.__name__, "serialization", TypeAdapter(each)) for each in types
     ]

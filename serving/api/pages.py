@@ -1,7 +1,7 @@
-"""The pages for people: one to draw on, at `/ui/`, and the description of every endpoint, at `/`.
+"""The pages for people: the one to draw on, at `/ui/`, and the list of endpoints, at `/`.
 
-BentoML has a page of endpoints too, but its own loads a script from another host, which then knows
-who looks. These take nothing but what this service serves itself.
+BentoML's own page of endpoints loads a script from another host, which then learns who visits.
+These pages load only what this service serves.
 """
 
 import os
@@ -30,14 +30,14 @@ SECURITY = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Cache-Control": "no-cache",  # or a browser would mix the files of two versions
+    "Cache-Control": "no-cache",  # so that browsers do not mix files of two versions
 }
 NOTHING_ELSE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
 CONTENT = (
     NOTHING_ELSE + "script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-# Swagger's page sets styles on its elements, and HTML.
+# Swagger UI needs inline styles and sets HTML.
 SWAGGER = (
     NOTHING_ELSE + "script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'"
@@ -45,7 +45,7 @@ SWAGGER = (
 
 
 def is_page(path: str) -> bool:
-    """Whether this is the address of a page to draw on, or of what belongs to it."""
+    """Whether this is an address below `/ui`."""
     return path == UI or path.startswith(f"{UI}/")
 
 
@@ -62,7 +62,7 @@ def routes() -> list[Route | Mount]:
 
 
 class Files(StaticFiles):
-    """The files of a folder, which take nothing from elsewhere."""
+    """The files of a folder, with a policy that forbids other hosts."""
 
     def __init__(self, folder: Path, html: bool = False) -> None:
         super().__init__(directory=folder, html=html, check_dir=False)
@@ -74,29 +74,29 @@ class Files(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        """Answer with a file, or that it is as it was."""
+        """Return a file, or 304 if it is unchanged."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(_headers(CONTENT))
         return response
 
 
 async def endpoints(_: Request) -> Response:
-    """The page that shows the OpenAPI document."""
+    """Return the page that shows the OpenAPI document."""
     return FileResponse(WEB / "endpoints.html", headers=_headers(SWAGGER))
 
 
 async def to_folder(_: Request) -> Response:
-    """The way to the page, for those who leave the last slash out."""
+    """Redirect `/ui` to `/ui/`."""
     return RedirectResponse("ui/")
 
 
 async def models(_: Request) -> Response:
-    """The page that shows the models' cards."""
+    """Return the page that shows the models' cards."""
     return FileResponse(WEB / "ui" / "models.html", headers=_headers(CONTENT))
 
 
 async def report(_: Request) -> Response:
-    """The report on the trainings, where the service comes with it."""
+    """Return the training report, if the service is shipped with it."""
     return HTMLResponse(_report(), headers=_headers(CONTENT))
 
 
@@ -112,12 +112,12 @@ def _report() -> str:
 
 def _html(markdown: str) -> str:
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    # A table may be wider than a phone; then it scrolls, with keys as well.
+    # A table may be wider than a phone; then it scrolls, also with the keyboard.
     parser.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0"><table>')
     parser.add_render_rule("table_close", lambda *_: "</table></div>")
     tokens = parser.parse(markdown)
     for token in tokens:
-        # The alignment of a table's column, which the policy forbids as a style.
+        # The policy forbids inline styles, here the alignment of table columns.
         if style := token.attrs.pop("style", None):
             token.attrs["class"] = str(style).removeprefix("text-align:")
     html: str = parser.renderer.render(tokens, parser.options, {})

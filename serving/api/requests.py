@@ -1,7 +1,6 @@
-"""What a request asks for: pictures or pixels, and which model is to answer.
+"""Parses requests: their pictures or pixels, and the models to use.
 
-BentoML's own parsing is not used: it would fetch a URL that a client puts in a picture's place,
-and read a body of any length.
+BentoML's own parsing would fetch URLs sent instead of pictures, and read bodies of any length.
 """
 
 import math
@@ -26,10 +25,10 @@ FILE = "image"
 FILES = "images"
 PIXELS = "pixels"
 MODEL = "model"
-ALL = "*"  # in the place of a model's name
+ALL = "*"  # instead of a model's name
 EXPLAIN = "explain"
 
-# How a PNG file begins without its line breaks; how pictures begin in base64.
+# The start of a PNG file that lost its line breaks, and of pictures in base64.
 NO_LINE_BREAKS = b"\x89PNG\x1a"
 IN_BASE64 = (b"data:image/", b"iVBORw0KGgo", b"/9j/", b"R0lGOD", b"UklGR", b"AAAA")
 
@@ -41,11 +40,11 @@ SWITCH = {"true": True, "1": True, "": True, "false": False, "0": False}
 
 @dataclass(frozen=True)
 class PictureRequest:
-    """One encoded picture, and what is asked for.
+    """One encoded picture, and how to answer.
 
     Attributes:
-        models: The names of the models that are to answer, if any is named: see `several`.
-        explain: Whether the answer is to show what was seen.
+        models: The models to use, if any is named; see `several`.
+        explain: Whether to add an explanation.
     """
 
     picture: bytes
@@ -58,9 +57,9 @@ class PicturesRequest:
     """Many pictures.
 
     Attributes:
-        parts: The files of a form, or
-        archive: the body, where that is no form: an archive, or a picture with several pages.
-        models: The names of the models that are to answer, if any is named: see `several`.
+        parts: The files of a form or the pictures in JSON; `None` if there is an archive.
+        archive: An archive or a multi-page picture; empty if there are parts.
+        models: The models to use, if any is named; see `several`.
     """
 
     parts: list[Part] | None
@@ -70,14 +69,14 @@ class PicturesRequest:
 
 @dataclass(frozen=True, eq=False)
 class PixelsRequest:
-    """Pictures that are pixels already: uint8 `[N, 28, 28]`, 255 is ink."""
+    """Pictures sent as pixels: uint8 `[N, 28, 28]`, 255 is ink."""
 
     pixels: NDArray[np.uint8]
     model: str | None
 
 
 def several(models: str | None) -> list[str] | None:
-    """Return the names, each once, if several models are to answer: with commas, or `ALL`."""
+    """Return the distinct names of several models, separated by commas, or `ALL`; else `None`."""
     if models is None or (models != ALL and "," not in models):
         return None
     return list(dict.fromkeys(models.split(",")))
@@ -96,11 +95,10 @@ def is_json(request: Request) -> bool:
 def parse_picture(request: Request, body: bytes) -> PictureRequest:
     """Find the one picture in a request.
 
-    A body that is neither a form nor JSON is taken for the picture itself, whatever its content
-    type says.
+    A body that is neither a form nor JSON is the picture itself, whatever its content type.
 
     Raises:
-        InvalidRequest: There is no picture, or the form is broken.
+        InvalidRequest: There is no picture, or the request is malformed.
     """
     query = request.query
     models, explain = query.get(MODEL), query.get(EXPLAIN)
@@ -118,7 +116,7 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
         return PictureRequest(body, models, _switch(explain))
 
     too_many = InvalidRequest(
-        "Too many files in the form: one picture is taken; /predict_batch takes many."
+        "Too many files in the form. Send one picture, or all of them to /predict_batch."
     )
     parts = forms.parse_form(request.headers["content-type"], body, 1, too_many)
     picture = _file(parts)
@@ -129,18 +127,18 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
 
 
 def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesRequest:
-    """Find the pictures in a request: the files `images` of a form, a list in JSON, or the body.
+    """Find the pictures in a request: files of a form, a list in JSON, or an archive.
 
     Raises:
-        InvalidRequest: There are none, or the form is broken.
+        InvalidRequest: There are none, or the request is malformed.
         TooManyPictures: There are more than allowed.
     """
     models = request.query.get(MODEL)
     if not is_form(request):
         if not body:
             raise InvalidRequest(
-                f"The request is empty. Send pictures as the files {FILES!r} of a form, or as a "
-                "zip or tar archive, or as a TIFF of many pages."
+                f"The request is empty. Send pictures as the files {FILES!r} of a form, as a zip "
+                "or tar archive, or as a multi-page TIFF."
             )
         if not is_json(request):
             return PicturesRequest(None, body, models)
@@ -155,7 +153,7 @@ def parse_pictures(request: Request, body: bytes, max_batch: int) -> PicturesReq
         return PicturesRequest(pictures, b"", models or model)
 
     too_many = TooManyPictures(
-        f"There are more than {max_batch:,} pictures in the request; no more are taken."
+        f"The request has more than {max_batch:,} pictures. Send fewer at a time."
     )
     parts = forms.parse_form(request.headers["content-type"], body, max_batch, too_many)
     models = models or _text(parts, MODEL)
@@ -186,21 +184,21 @@ def parse_pixels(request: Request, body: bytes, max_batch: int) -> PixelsRequest
         pixels = _pixels_of_bytes(body, max_batch)
     else:
         raise UnsupportedBody(
-            "Send pixels as application/json or as application/octet-stream; pictures are for "
+            "Send pixels as application/json or application/octet-stream; send picture files to "
             "/predict_batch."
         )
     return PixelsRequest(pixels, model)
 
 
 def check_count(count: int, max_batch: int) -> None:
-    """Check how many pictures there are.
+    """Check the number of pictures.
 
     Raises:
         TooManyPictures: There are more than allowed.
     """
     if count > max_batch:
         raise TooManyPictures(
-            f"There are {count:,} pictures in the request; at most {max_batch:,} are taken."
+            f"The request has {count:,} pictures. Send at most {max_batch:,} at a time."
         )
 
 
@@ -212,8 +210,8 @@ def _media_type(request: Request) -> str:
 def _pixels_of_bytes(body: bytes, max_batch: int) -> NDArray[np.uint8]:
     if not body or len(body) % SIDE**2:
         raise InvalidRequest(
-            f"The body has {len(body):,} bytes; it must have {SIDE**2} for each picture, one a "
-            "pixel, row by row, 255 is ink."
+            f"The body has {len(body):,} bytes; it must have {SIDE**2} per picture: one per "
+            "pixel, row by row, 255 for ink."
         )
     check_count(len(body) // SIDE**2, max_batch)
     return np.frombuffer(body, np.uint8).reshape(-1, SIDE, SIDE)
@@ -242,10 +240,10 @@ def _pixels_of_json(body: bytes, max_batch: int) -> tuple[NDArray[np.uint8], str
 
 
 def _of_json(body: bytes, name: str, pictures: int) -> tuple[Any, str | None, bool | None]:
-    """Return what JSON has of a name, and which model is to answer and whether to explain."""
+    """Return the value of a name in JSON, the model to use, and whether to explain."""
     sent = parse_json(body, pictures)
     if not isinstance(sent, dict) or name not in sent:
-        raise InvalidRequest(f"The JSON must be an object that has {name!r}.")
+        raise InvalidRequest(f"The JSON must be an object with {name!r}.")
     model, explain = sent.get(MODEL), sent.get(EXPLAIN)
     if model is not None and not isinstance(model, str):
         raise InvalidRequest(f"{MODEL!r} must be text.")
@@ -255,7 +253,7 @@ def _of_json(body: bytes, name: str, pictures: int) -> tuple[Any, str | None, bo
 
 
 def _picture_of(text: object, name: str) -> bytes:
-    """Decode a picture in base64, or a data URL of one (RFC 2397)."""
+    """Decode a picture from base64 or a data URL (RFC 2397)."""
     if not isinstance(text, str):
         raise InvalidRequest(f"{name!r} must be text: a picture in base64, or its data URL.")
     if URL.match(text):
@@ -285,23 +283,23 @@ def _file(parts: Sequence[Part]) -> bytes:
 
 
 def _only_file(parts: Sequence[Part]) -> list[Part]:
-    """Return the one file of a form, whatever its name is; none if there are several."""
+    """Return a form's only file, whatever its name; an empty list if there are several."""
     files = [part for part in parts if part.filename is not None]
     return files if len(files) == 1 else []
 
 
 def _check_text(picture: bytes) -> None:
-    """Say what has become of a picture that begins like a spoiled one.
+    """Check for pictures that were corrupted before they were sent.
 
     Raises:
-        InvalidRequest: It has lost its line breaks, or is text.
+        InvalidRequest: It has lost its line breaks, or is base64 text.
     """
     if picture.startswith(NO_LINE_BREAKS):
         raise InvalidRequest(
-            "The picture has lost its line breaks, as by curl's -d; use --data-binary."
+            "The picture has lost its line breaks. With curl, use --data-binary instead of -d."
         )
     if picture.startswith(IN_BASE64):
-        raise InvalidRequest("The picture is text, in base64; send the bytes that it stands for.")
+        raise InvalidRequest("The picture is base64 text. Decode it and send the bytes.")
 
 
 def _names(parts: Iterable[Part]) -> str:
@@ -318,4 +316,4 @@ def _switch(value: str | None) -> bool:
     try:
         return SWITCH[value.lower()]
     except KeyError:
-        raise InvalidRequest(f"{EXPLAIN!r} is true or false, not {value!r}.") from None
+        raise InvalidRequest(f"{EXPLAIN!r} must be true or false, not {value!r}.") from None

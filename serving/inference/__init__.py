@@ -1,1 +1,1 @@
-"""Pixels become predictions, by the models that are served."""
+"""Loads the models, and turns pixels into predictions."""

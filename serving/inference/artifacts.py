@@ -1,4 +1,4 @@
-"""Reads `models/` and verifies it: nothing is served whose bytes the card does not vouch for."""
+"""Reads and verifies the artifacts in `models/`: every file must match its SHA-256 on the card."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from serving.errors import first_mistake
 
 
 class ArtifactError(Exception):
-    """A model cannot be served; the message names the file and what is wrong with it."""
+    """A model cannot be served; the message names the file and the problem."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One verified model: its card, and the bytes of its ONNX file."""
+    """A verified model: its card, and the bytes of its ONNX file."""
 
     card: Card
     onnx: bytes
 
     @property
     def name(self) -> str:
-        """The model's name, which is its folder's too."""
+        """The model's name, also the name of its folder."""
         return self.card.name
 
 
@@ -31,16 +31,18 @@ def load(folder: Path) -> Artifact:
     """Read one artifact and check every file that its card lists.
 
     Raises:
-        ArtifactError: A file is missing, or is not what the card says.
+        ArtifactError: A file is missing, or does not match the card.
     """
     if not folder.is_dir():
         names = ", ".join(path.name for path in folders(folder.parent)) or "none"
         raise ArtifactError(
-            f"there is no model {folder.name!r} in {folder.parent}; there are {names}"
+            f"there is no model {folder.name!r} in {folder.parent}, which has {names}"
         )
     card = _read_card(folder / CARD_FILE)
     if card.name != folder.name:
-        raise ArtifactError(f"{folder / CARD_FILE} is the card of {card.name!r}")
+        raise ArtifactError(
+            f"{folder / CARD_FILE} is the card of {card.name!r}, not of {folder.name!r}"
+        )
     if ONNX_FILE not in card.files:
         raise ArtifactError(f"{folder / CARD_FILE} lists no {ONNX_FILE}")
     contents = {name: _read_verified(folder / name, digest) for name, digest in card.files.items()}
@@ -60,7 +62,7 @@ def load_all(models: Path) -> dict[str, Artifact]:
 
 
 def folders(models: Path) -> list[Path]:
-    """List the folders of artifacts in a folder; those with a leading dot are passed over."""
+    """List the folders of artifacts in a folder, except those with a leading dot."""
     return sorted(path for path in models.glob("[!.]*") if path.is_dir())
 
 
@@ -76,7 +78,7 @@ def _read_verified(path: Path, digest: str) -> bytes:
     actual = hashlib.sha256(content).hexdigest()
     if actual != digest:
         raise ArtifactError(
-            f"{path} is damaged: its SHA-256 is {actual}, and {CARD_FILE} says {digest}"
+            f"{path} is damaged: its SHA-256 is {actual}, but {CARD_FILE} says {digest}"
         )
     return content
 

@@ -1,4 +1,4 @@
-"""Pixels become predictions: ONNX Runtime, a session a model, or on CUDA two."""
+"""Classifies pixels with ONNX Runtime: one session per model, on CUDA two."""
 
 import logging
 from collections.abc import Iterator
@@ -14,30 +14,30 @@ from artifact import INPUT, OUTPUTS, REASONS, Acceptance, Reason
 from serving.inference.artifacts import Artifact
 from serving.settings import Provider
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
 INPUT_TYPE = "tensor(uint8)"
 
-PICTURE = (28, 28)  # pixels: a card's model takes no others
+PICTURE = (28, 28)  # pixels, the only input size
 
-# Pictures in one call of a network. On the CPU, what is in between of more does not fit the cache,
-# and a thousand take a fifth longer each; in any memory it takes some 20 kB a picture.
+# The most pictures per call of a network. On the CPU, the activations of more do not fit the cache,
+# and a thousand take a fifth longer per picture. They need about 20 kB of memory per picture.
 LARGEST_CALL = {Provider.CPU: 256, Provider.CUDA: 16_384}
 
-# Pictures for which CUDA takes no longer than one core, 0.32 ms on an NVIDIA H200: `deeper`, as
-# `benchmarks/gpu.py` measures it (docs/performance/gpu.json). For fewer it takes hardly less.
+# The fewest pictures for which CUDA is as fast as one core: 0.32 ms on an NVIDIA H200 (`deeper`;
+# benchmarks/gpu.py, docs/performance/gpu.json). For fewer, CUDA takes hardly less.
 LEAST_ON_CUDA = 48
 
-# What ONNX Runtime calls them.
+# ONNX Runtime's names.
 EXECUTION_PROVIDERS = {
     Provider.CPU: "CPUExecutionProvider",
     Provider.CUDA: "CUDAExecutionProvider",
 }
 OPTIONS: dict[Provider, dict[str, str]] = {
     Provider.CPU: {},
-    # Where it may, CUDA multiplies with ten bits of each number (TF32): probabilities would then be
-    # up to two thousandths from the CPU's. And for each new number of pictures it would first
-    # try each way to compute the one convolution, in the network for typicality.
+    # TF32 multiplies with only ten bits of mantissa: probabilities would differ from the CPU's by
+    # up to 0.002. By default, CUDA would try all algorithms for the one convolution, in the network
+    # for typicality, whenever the batch size is new.
     Provider.CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
 }
 
@@ -46,22 +46,22 @@ _REASONS = np.array(REASONS, object)
 
 
 class ProviderError(Exception):
-    """The provider that was asked for cannot be had on this machine."""
+    """The requested provider is not available on this machine."""
 
 
 class ContractError(Exception):
-    """The ONNX file does not take and return what an artifact's must."""
+    """The ONNX file does not have the inputs and outputs of an artifact."""
 
 
 class Prediction(NamedTuple):
-    """What a model makes of one picture.
+    """A model's prediction for one picture.
 
     Attributes:
         typicality: How much it looks like a digit at all; higher is more.
         accepted: Whether confidence and typicality reach the thresholds on the model's card; `None`
             if it has none.
-        reason: Why it is not accepted, if it is not.
-        probabilities: Of the digits 0 to 9.
+        reason: Why it is not accepted; `None` otherwise.
+        probabilities: The probabilities of the digits 0 to 9.
     """
 
     digit: int
@@ -74,7 +74,7 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model makes of N pictures.
+    """A model's predictions for N pictures.
 
     Attributes:
         logits: float32 `[N, 10]`.
@@ -90,14 +90,14 @@ class Predictions:
 
     @cached_property
     def digits(self) -> NDArray[np.int64]:
-        """The likeliest digit of each picture, int64 `[N]`."""
+        """The most likely digit of each picture, int64 `[N]`."""
         digits: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return digits
 
     @cached_property
     def confidences(self) -> NDArray[np.float32]:
-        """The likeliest digit's probability, float32 `[N]`."""
-        # The maximum of each row would take ten times as long.
+        """The probability of the most likely digit, float32 `[N]`."""
+        # Taking the maximum of each row takes ten times as long.
         confidences: NDArray[np.float32] = self.probabilities[
             np.arange(len(self.digits)), self.digits
         ]
@@ -105,9 +105,9 @@ class Predictions:
 
     @cached_property
     def accepted(self) -> NDArray[np.bool_] | None:
-        """Whether each answer reaches the thresholds on the model's card, bool `[N]`.
+        """Whether each prediction reaches the thresholds on the model's card, bool `[N]`.
 
-        `None` if it has none.
+        `None` if the model has no thresholds.
         """
         if self.acceptance is None:
             return None
@@ -115,7 +115,7 @@ class Predictions:
 
     @cached_property
     def grades(self) -> NDArray[np.uint8] | None:
-        """Why each answer is not accepted, as its place in `REASONS`, uint8 `[N]`.
+        """Why each prediction is not accepted, as an index into `REASONS`, uint8 `[N]`.
 
         `None` if the model has no thresholds.
         """
@@ -125,7 +125,7 @@ class Predictions:
 
     @cached_property
     def reasons(self) -> list[Reason | None] | None:
-        """Why each answer is not accepted, if it is not, N of them.
+        """Why each of N predictions is not accepted; `None` for those that are.
 
         `None` if the model has no thresholds.
         """
@@ -135,7 +135,7 @@ class Predictions:
         return reasons
 
     def rows(self) -> Iterator[Prediction]:
-        """Return each picture's prediction, in a fraction of the arrays' time if it is one."""
+        """Yield each picture's prediction; for one picture, much faster than the arrays."""
         acceptance = self.acceptance
         for row, typicality in zip(
             self.probabilities.tolist(), self.typicality.tolist(), strict=True
@@ -152,8 +152,8 @@ class Network:
     """A model's network in one ONNX Runtime session, on one provider.
 
     Raises:
-        ProviderError: The provider cannot be had.
-        ContractError: The file's inputs and outputs are not an artifact's.
+        ProviderError: The provider is not available.
+        ContractError: The file does not have an artifact's inputs and outputs.
     """
 
     def __init__(self, artifact: Artifact, provider: Provider) -> None:
@@ -161,7 +161,7 @@ class Network:
         self._session = _session(artifact, provider)
 
     def run(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Return `OUTPUTS` of pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
+        """Return the `OUTPUTS` for pictures: uint8 `[N, 28, 28]`, 255 is ink, N of at least 1."""
         largest = LARGEST_CALL[self.provider]
         if len(pixels) <= largest:
             outputs: list[NDArray[np.float32]] = self._session.run(OUTPUTS, {INPUT: pixels})
@@ -174,11 +174,11 @@ class Network:
 
 
 class Classifier:
-    """One model on a provider; on CUDA, few pictures are still the CPU's, which is faster then.
+    """A model on a provider; with CUDA, small batches still run on the CPU, which is faster.
 
     Raises:
-        ProviderError: The provider cannot be had.
-        ContractError: The file's inputs and outputs are not an artifact's.
+        ProviderError: The provider is not available.
+        ContractError: The file does not have an artifact's inputs and outputs.
     """
 
     def __init__(self, artifact: Artifact, provider: Provider) -> None:
@@ -190,17 +190,17 @@ class Classifier:
             self._large = Network(artifact, provider)
 
     def network_for(self, count: int) -> Network:
-        """Return the network that classifies so many pictures."""
+        """Return the network for this number of pictures."""
         return self._large if count >= LEAST_ON_CUDA else self._small
 
     def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
-        """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, any N of at least 1."""
+        """Classify pictures: uint8 `[N, 28, 28]`, 255 is ink, N of at least 1."""
         logits, probabilities, typicality = self.network_for(len(pixels)).run(pixels)
         return Predictions(logits, probabilities, typicality, self.card.calibration.acceptance)
 
 
 def choose_provider(wanted: Provider, artifact: Artifact) -> Provider:
-    """Decide what `auto` means here, by trying; what it took is logged."""
+    """Resolve `auto` by trying CUDA, and log the choice."""
     if wanted is not Provider.AUTO:
         return wanted
     try:
@@ -217,30 +217,30 @@ def _session(artifact: Artifact, provider: Provider) -> onnxruntime.InferenceSes
     if wanted not in onnxruntime.get_available_providers():
         raise ProviderError(f"this build of ONNX Runtime has no {wanted}")
     options = onnxruntime.SessionOptions()
-    # These networks take microseconds: more threads would only wait for each other.
+    # These networks take microseconds; more threads would only wait for each other.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     if provider is not Provider.CPU:
-        # Or ONNX Runtime would run on the CPU and not say so.
+        # Otherwise ONNX Runtime could silently run on the CPU.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     if provider is Provider.CUDA:
-        # CUDA and cuDNN come as Python packages, where the system's loader does not look.
+        # CUDA and cuDNN are Python packages, which the system's loader does not search.
         onnxruntime.preload_dlls(directory="")
     try:
         session = onnxruntime.InferenceSession(
             artifact.onnx,
             options,
             providers=[(wanted, OPTIONS[provider])],
-            enable_fallback=False,  # nor try the CPU where CUDA fails, now or in a call
+            enable_fallback=False,  # no fallback to the CPU if CUDA fails later, either
         )
     except Exception as error:
         what = f"ONNX Runtime cannot load the ONNX file of {artifact.name!r}"
         raise _fault(provider, what, error) from error
     if session.get_providers()[0] != wanted:
-        raise ProviderError(f"ONNX Runtime took {session.get_providers()[0]} in place of {wanted}")
+        raise ProviderError(f"ONNX Runtime chose {session.get_providers()[0]} instead of {wanted}")
     _check_contract(artifact.name, session)
-    # The first call takes longer, and is to be nobody's request. Without cuDNN, or on a GPU that is
-    # too old, it is also the first to fail.
+    # The first call is slow, so make it before any request. Without cuDNN, or on a GPU that is too
+    # old, it is also the first to fail.
     try:
         session.run(OUTPUTS, {INPUT: np.zeros((1, *PICTURE), np.uint8)})
     except Exception as error:
@@ -250,14 +250,14 @@ def _session(artifact: Artifact, provider: Provider) -> onnxruntime.InferenceSes
 
 
 def _fault(provider: Provider, what: str, error: Exception) -> Exception:
-    """Say whose fault an exception of ONNX Runtime's is; they share no base class."""
-    if provider is Provider.CPU:  # which there always is, so it is the file
+    """Convert an exception of ONNX Runtime; its exceptions share no base class."""
+    if provider is Provider.CPU:  # always available, so the file is at fault
         return ContractError(f"{what}: {error}")
-    # Which library, or whether the driver, is missing is in its log alone.
+    # Only ONNX Runtime's log names the missing library or driver.
     line = str(error).partition("\n")[0]
     return ProviderError(
         f"{EXECUTION_PROVIDERS[provider]} does not work here: {line} "
-        "(what ONNX Runtime logged may say more)"
+        "(ONNX Runtime's log may say more)"
     )
 
 

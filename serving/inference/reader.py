@@ -1,4 +1,4 @@
-"""Reads all digits of a picture: what `imaging` finds, as it makes most sense to the classifier."""
+"""Reads all digits in a picture: chooses the most likely of the candidates from `imaging`."""
 
 import math
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ import numpy as np
 from imaging import Candidate, View
 from serving.inference.classifier import Classifier, Prediction
 
-# What the network says of a digit counts so much beside its size and place. What breaks with less:
-# touching, of `benchmarks/imaging.py`.
+# The weight of the network's answer compared with size and place. With less, `touching` in
+# `benchmarks/imaging.py` fails.
 SURE = 6.0  # times the logarithm of the probability
-LEAST_SURE = 0.03  # a probability below this counts as this
+LEAST_SURE = 0.03  # lower probabilities count as this
 TYPICAL = 0.12  # times the typicality
-LEAST, MOST = -6.0, 4.0  # a typicality outside of these counts as the nearer one
+LEAST, MOST = -6.0, 4.0  # the typicality is clipped to this range
 
 
 @dataclass(frozen=True, eq=False)
 class ReadDigit:
-    """One digit that was read, and what of the picture it was read from."""
+    """One digit that was read, and the view that it was read from."""
 
     prediction: Prediction
     view: View
 
     @property
     def likeness(self) -> float:
-        """How much it looks like a digit, as a logarithm."""
+        """How likely it is a digit, as a logarithm."""
         typical = min(max(self.prediction.typicality, LEAST), MOST) - MOST
         return SURE * math.log(max(self.prediction.confidence, LEAST_SURE)) + TYPICAL * typical
 
 
 def read(classifier: Classifier, lines: list[list[Candidate]]) -> list[list[ReadDigit]]:
-    """Read what `imaging.look_for_all` found, line by line from the top, each from the left."""
+    """Read the result of `imaging.look_for_all`, line by line from the top, from the left."""
     seen: dict[Candidate, ReadDigit] = {}
     ways = [_likeliest(line, seen) for line in lines]
     while unseen := [each for way in ways for each in way if each not in seen]:
@@ -43,18 +43,18 @@ def read(classifier: Classifier, lines: list[list[Candidate]]) -> list[list[Read
 
 
 def text(lines: list[list[ReadDigit]]) -> str:
-    """Write the digits that were read, each line of writing as a line."""
+    """Return the digits as text, one line per line of writing."""
     return "\n".join("".join(str(digit.prediction.digit) for digit in line) for line in lines)
 
 
 def _likeliest(line: list[Candidate], seen: dict[Candidate, ReadDigit]) -> list[Candidate]:
-    """Choose the likeliest way through a line's pieces, of which each is read or left out.
+    """Choose the most likely path through a line's pieces, each of which is read or left out.
 
-    What is not seen yet counts as if it were a perfect digit: so the likeliest way is found once
-    all on it is seen, and what can be on none is never looked at.
+    Candidates not yet classified count as perfect digits. So the path is final once all of it is
+    classified, and candidates that cannot be on it are never classified.
     """
     best: dict[int, tuple[float, list[Candidate]]] = {0: (0.0, [])}
-    for each in line:  # those that begin farther to the left come first
+    for each in line:  # ordered by where they begin, from the left
         likelihood, way = best[each.first]
         likelihood -= each.cost
         if each in seen:

@@ -1,8 +1,8 @@
-"""The models that are served: loads them, and exchanges them while requests go on.
+"""The models being served: loads, replaces and unloads them while requests are answered.
 
-Each of a service's workers has all models, and is a process of its own. They serve the copies in
-the service's folder (`state.Copies`). The worker that is told to load or to unload a model changes
-its copy, and the others follow.
+Each worker is a process of its own with all models. Workers serve the copies in the service's
+folder (`state.Copies`). A worker that receives a request to load or unload a model changes its
+copy, and the others follow.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ from serving.settings import Provider, Settings
 from serving.telemetry import metrics
 from serving.telemetry.metrics import MeteredClassifier
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
-FOLLOW_SECONDS = 0.1  # until a worker looks again at what is to be served
+FOLLOW_SECONDS = 0.1  # between two looks at the copies
 
 REFUSALS = (ArtifactError, ContractError, ProviderError, OSError)
 
 
 class LoadError(Exception):
-    """A model cannot be served; the message is one sentence that says why."""
+    """A model cannot be served; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Entry:
     """A model in the folder, served or not.
 
     Attributes:
-        version: That which is served; "" if none is.
-        reason: Why it is not served, or why not in the version that lies in the folder.
+        version: The version being served; "" if there is none.
+        reason: Why it is not served, or why not in the version in the folder.
     """
 
     name: str
@@ -50,23 +50,23 @@ class Entry:
 class Repository:
     """All models, by name.
 
-    The first in a service's folder verifies all models, and copies them there. Those that come
-    later serve the copies, whatever lies in the folder of models by then.
+    The first repository in a service's folder verifies all models and copies them there. Later ones
+    serve the copies, whatever the models folder contains by then.
 
     Args:
-        settings: Say where the models are, where they run, and how often to look for new ones.
+        settings: Where the models are, where they run, and how often to look for new ones.
         shared: The service's folder; `None` makes one.
 
     Raises:
-        LoadError: The first finds that one is missing or damaged, or cannot run where the settings
-            say; a later one can load none of the copies.
+        LoadError: In the first, a model is missing, damaged, or cannot run on the provider; in
+            later ones, no copy can be loaded.
     """
 
     def __init__(self, settings: Settings, shared: Path | None = None) -> None:
         self._folder = settings.models
         self._poll = settings.model_poll
         self.provider: Provider = settings.provider
-        # Never changed, but exchanged as a whole: who holds it has models that fit together.
+        # Replaced as a whole, never modified, so that readers have a consistent set.
         self.models: Mapping[str, Classifier] = {}
         self._followed: dict[str, Stamp] = {}
         self._seen: dict[str, dict[str, Stamp]] = {}
@@ -86,37 +86,42 @@ class Repository:
         found = artifacts.load_all(self._folder)
         if default not in found:
             raise LoadError(
-                f"QMNIST_MODEL={default!r} is not in {self._folder}, which has {', '.join(found)}"
+                f"QMNIST_MODEL={default!r} is not in {self._folder}; "
+                f"choose one of {', '.join(found)}"
             )
         if found[default].card.comparison:
             raise LoadError(
-                f"QMNIST_MODEL={default!r} is there for comparison alone; choose another model"
+                f"QMNIST_MODEL={default!r} is only for comparison; choose another model"
             )
         for artifact in found.values():
             self._install(artifact)
 
     def get(self, name: str, version: str | None = None) -> Classifier:
-        """Look a model up.
+        """Look up a model.
 
         Args:
-            name: The model's.
-            version: If it must be this one.
+            name: The model's name.
+            version: The version it must have, if given.
 
         Raises:
-            UnknownModel: It is not served, or not in that version.
+            UnknownModel: It is not served, or not in this version.
         """
         models = self.models
         model = models.get(name)
         if model is None:
-            raise UnknownModel(f"There is no model {name!r}; there are {', '.join(models)}.")
+            raise UnknownModel(
+                f"There is no model {name!r}. Choose one of {', '.join(models)}."
+                if models
+                else f"There is no model {name!r}: none is loaded."
+            )
         if version is not None and version != model.card.version:
             raise UnknownModel(
-                f"The model {name!r} has no version {version!r}; it has {model.card.version!r}."
+                f"The model {name!r} has no version {version!r}, only {model.card.version!r}."
             )
         return model
 
     def index(self) -> list[Entry]:
-        """List the models in the folder, and those that are served without being there any more."""
+        """List the models in the folder, and those still served that are no longer there."""
         models = self.models
         names = sorted({*models, *self._names()})
         return [
@@ -127,19 +132,19 @@ class Repository:
         ]
 
     def load(self, name: str) -> None:
-        """Load a model from its folder, anew if it is served already, in every worker.
+        """Load or reload a model from its folder, in every worker.
 
         Raises:
-            LoadError: It cannot be served. What was served is served on.
+            LoadError: It cannot be served. The old version, if any, is still served.
             UnknownModel: There is no such folder.
         """
         if name not in self._names():
-            raise UnknownModel(f"There is no model {name!r} in the folder of models.")
+            raise UnknownModel(f"There is no model {name!r} in the models folder.")
         with self._changing():
             self._exchange(name)
 
     def unload(self, name: str) -> None:
-        """Serve a model no more, in every worker; requests that have it finish.
+        """Stop serving a model, in every worker; running requests finish with it.
 
         Raises:
             UnknownModel: It is not served.
@@ -148,10 +153,10 @@ class Repository:
             self.get(name)
             self._copies.unload(name)
             self._serve(name, None)
-        logger.info("model %r: not served any more", name)
+        logger.info("model %r: no longer served", name)
 
     async def watch(self) -> None:
-        """Look for what other workers were told, and for new artifacts, until cancelled."""
+        """Follow other workers' changes, and look for new artifacts, until cancelled."""
         loop = asyncio.get_running_loop()
         next_poll = loop.time() + self._poll
         while True:
@@ -163,11 +168,11 @@ class Repository:
                     next_poll = loop.time() + self._poll
                     await asyncio.to_thread(self._notice)
             except Exception:
-                logger.exception("looking for new models failed; it goes on")
+                logger.exception("looking for new models failed; it will be tried again")
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Let nobody else change what is served, and know what they changed before."""
+        """Lock the copies, and catch up with changes made before."""
         with self._copies.locked():
             self._follow()
             yield
@@ -177,7 +182,7 @@ class Repository:
             pass
 
     def _follow(self) -> None:
-        """Serve the copies as they are; instead of one that cannot be loaded, what was served."""
+        """Serve the current copies; keep the old model if one cannot be loaded."""
         for name, stamp in self._copies.look().items():
             if stamp != self._followed.get(name):
                 self._followed[name] = stamp
@@ -189,7 +194,7 @@ class Repository:
                     self._log_refusal(name, error)
 
     def _notice(self) -> None:
-        """Load what has changed in the folder, but for what was unloaded."""
+        """Load what has changed in the folder, except models that were unloaded."""
         with self._changing():
             for name in sorted(self._names() - self._copies.unloaded()):
                 if state.stamps(self._folder / name) != self._seen.get(name):
@@ -199,9 +204,9 @@ class Repository:
                         self._log_refusal(name, error)
 
     def _exchange(self, name: str) -> None:
-        """Serve what is in a model's folder."""
-        # Before it is read: what changes meanwhile is looked at again. A bad one is so too, but
-        # not before it changes.
+        """Serve the artifact in a model's folder."""
+        # Before reading, so that later changes are noticed. A bad artifact is tried again only
+        # after it changes.
         self._seen[name] = state.stamps(self._folder / name)
         refused = self._refused.pop(name, None)
         served = self.models.get(name)
@@ -216,7 +221,7 @@ class Repository:
         logger.info("model %r: version %s is served", name, artifact.card.version)
 
     def _install(self, artifact: Artifact) -> None:
-        """Try an artifact, and then have all workers serve it."""
+        """Load an artifact, then publish it to all workers."""
         classifier = self._classifier(artifact)
         self._copies.write(artifact)
         self._serve(artifact.name, classifier)
@@ -234,7 +239,7 @@ class Repository:
         self.models = models
 
     def _log_refusal(self, name: str, error: Exception) -> None:
-        served = "the old one is served on" if name in self.models else "it is not served"
+        served = "the old version is still served" if name in self.models else "it is not served"
         logger.error("model %r: %s; %s", name, error, served)
 
     def _names(self) -> set[str]:

@@ -1,7 +1,6 @@
-"""The folder of a running service, which its processes share: what they count, and what they serve.
+"""The folder that a running service's processes share: their metrics, and the models they serve.
 
-BentoML has a folder for counts, too. But all services of a user have the same, and each empties it
-when it starts.
+BentoML's own folder for metrics is shared by all services of a user, and each start empties it.
 """
 
 import atexit
@@ -17,32 +16,32 @@ from pathlib import Path
 from artifact import Card
 from serving.inference.artifacts import Artifact, ArtifactError
 
-# In the environment, tells workers where the folder is. It is no setting: who starts them sets it.
+# Tells workers where the folder is. Not a setting: the parent process sets it.
 VARIABLE = "QMNIST_STATE"
 
-# A file's inode, time and size. What comes in its place has another inode, if nothing else.
+# A file's inode, time and size. A replacement has at least another inode.
 Stamp = tuple[int, int, int]
 
 
 def make() -> Path:
-    """Make a folder, which is removed when this process ends, unless it is killed.
+    """Make a folder, which is removed when this process exits normally.
 
     Raises:
-        OSError: There is no room for it.
+        OSError: It cannot be made.
     """
     folder = Path(tempfile.mkdtemp(prefix="qmnist-digits-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # systemd removes what nobody has used for ten days, but no folder that somebody has locked. The
-    # lock goes with the process.
+    # systemd removes temporary folders unused for ten days, except locked ones. The lock ends with
+    # the process.
     fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)
     return folder
 
 
 def share() -> Path:
-    """Make a folder for the processes that this one is about to start.
+    """Make a folder for the processes that this one will start.
 
     Raises:
-        OSError: There is no room for it.
+        OSError: It cannot be made.
     """
     folder = make()
     os.environ[VARIABLE] = str(folder)
@@ -50,15 +49,15 @@ def share() -> Path:
 
 
 def shared() -> Path | None:
-    """Return the folder that this process shares with others, if it was started to do so."""
+    """Return the folder shared with other processes; `None` if the parent set none."""
     folder = os.environ.get(VARIABLE)
     return None if folder is None else Path(folder)
 
 
 def stamps(folder: Path) -> dict[str, Stamp]:
-    """Look at the files in a folder, if there is one, but not at those with a leading dot."""
+    """Return the stamp of each file in a folder, except those with a leading dot."""
     found = {}
-    with suppress(FileNotFoundError):  # it went away between two looks
+    with suppress(FileNotFoundError):  # deleted meanwhile
         for path in sorted(folder.glob("[!.]*")):
             status = path.stat()
             found[path.name] = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -66,10 +65,10 @@ def stamps(folder: Path) -> dict[str, Stamp]:
 
 
 class Copies:
-    """What is served: a copy of each model's artifact, in a file that is empty once it is unloaded.
+    """The copies of the models' artifacts; the file of an unloaded model is empty.
 
     Args:
-        folder: The service's.
+        folder: The service's folder.
 
     Raises:
         OSError: It cannot be written to.
@@ -81,24 +80,24 @@ class Copies:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep all others, in this process or another, from changing anything meanwhile."""
+        """Lock the copies against changes by other threads and processes."""
         with (self._folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def look(self) -> dict[str, Stamp]:
-        """Return each model's stamp, which is another once its copy is."""
+        """Return each model's stamp, which changes with its copy."""
         return stamps(self._folder)
 
     def unloaded(self) -> set[str]:
-        """Return the models that are not to be served."""
+        """Return the names of unloaded models."""
         return {name for name, (*_, size) in self.look().items() if size == 0}
 
     def read(self, name: str) -> Artifact | None:
         """Return a model's artifact; `None` if it is unloaded.
 
         Raises:
-            ArtifactError: The copy is not what was written.
+            ArtifactError: The copy is damaged.
             OSError: It cannot be read.
         """
         content = (self._folder / name).read_bytes()
@@ -111,10 +110,10 @@ class Copies:
         return Artifact(Card.model_validate_json(card), onnx)
 
     def write(self, artifact: Artifact) -> None:
-        """Put an artifact in the place of the model's copy.
+        """Replace a model's copy with an artifact.
 
         Raises:
-            ArtifactError: There is no room for it.
+            ArtifactError: It cannot be written.
         """
         content = artifact.card.model_dump_json().encode() + b"\n" + artifact.onnx
         digest = hashlib.sha256(content).hexdigest().encode()
@@ -127,5 +126,5 @@ class Copies:
             raise ArtifactError(f"{new} cannot be written: {error.strerror}") from error
 
     def unload(self, name: str) -> None:
-        """Empty a model's copy, for which there is always room."""
+        """Empty a model's copy, which works even on a full disk."""
         (self._folder / name).write_bytes(b"")

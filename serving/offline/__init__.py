@@ -1,6 +1,6 @@
 """Labels any number of pictures, or evaluates a model on labelled ones, without a server.
 
-A source becomes shards (`sources`; `files`, `tars`, `parquet` and `idx` read them), a shard becomes
-rows (`labelling`), rows become files (`results`), and an engine (`engines`) has many shards done at
-once. Every file goes through `imaging`, and all through `classifier`, as what is served does.
+`sources` splits a source into shards, which `files`, `tars`, `parquet` and `idx` read; `labelling`
+turns a shard into rows; `results` writes rows to files; and `engines` processes many shards in
+parallel. Pictures pass through the same `imaging` and `classifier` as in the service.
 """

@@ -1,4 +1,4 @@
-"""Has many shards done at once: in the processes of this machine, or by Ray, here or on a cluster.
+"""Processes many shards in parallel: in local processes, or with Ray, here or on a cluster.
 
 Both call the same function, `do`, on the same shards.
 """
@@ -16,24 +16,24 @@ from serving.offline.labelling import Count, Job, Labeller, ahead
 from serving.offline.results import Results
 from serving.offline.shards import Shard
 
-# By their numbers.
+# By number.
 Shards: TypeAlias = Mapping[int, Shard]
 Done: TypeAlias = tuple[int, Count]
 
 
 class EngineError(Exception):
-    """The engine cannot be had, or has broken down; the message says what to do."""
+    """The engine is unavailable or has failed; the message says what to do."""
 
 
 class Engine(StrEnum):
-    """Who does the work."""
+    """What runs the work."""
 
     LOCAL = "local"
     RAY = "ray"
 
 
 def do(labeller: Labeller, shard: Shard, number: int, results: Results | None) -> Count:
-    """Label a shard, and write its rows if they are wanted."""
+    """Label a shard, and write its rows if there are `results`."""
     count = Count()
     rows = ahead(labeller.label(shard, count))
     if results is None:
@@ -45,17 +45,17 @@ def do(labeller: Labeller, shard: Shard, number: int, results: Results | None) -
 
 
 def run_local(job: Job, shards: Shards, results: Results | None, workers: int) -> Iterator[Done]:
-    """Do shards in as many processes, if it is one in this; yield each when it is done.
+    """Process shards in `workers` processes, or in this one if it is one; yield each when done.
 
     Raises:
-        EngineError: A process was killed, most likely for the memory it took.
+        EngineError: A process was killed, probably because memory ran out.
     """
     if workers == 1:
         labeller = Labeller(job)
         for number, shard in shards.items():
             yield number, do(labeller, shard, number, results)
         return
-    # Forked, ONNX Runtime's and OpenCV's threads would be missing in the child.
+    # A forked child would lack ONNX Runtime's and OpenCV's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start, (job, results)) as pool:
         waiting = iter(shards.items())
@@ -70,14 +70,14 @@ def run_local(job: Job, shards: Shards, results: Results | None, workers: int) -
                     yield running.pop(future), future.result()
         except BrokenProcessPool as error:
             raise EngineError(
-                "a process was killed, most likely for want of memory; the same command takes less "
-                "with fewer --workers, and `label` goes on where it stopped"
+                "a process was killed, probably because memory ran out; run the same command with "
+                "fewer --workers: `label` continues where it stopped"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-# What a process of the pool has for all its shards.
+# Set once in each process of the pool.
 _job: Job
 _results: Results | None
 
@@ -89,7 +89,7 @@ def _start(job: Job, results: Results | None) -> None:
 
 @cache
 def _labeller() -> Labeller:
-    # Not at the start of the process, where what is wrong with it would not be told.
+    # Not when the process starts, where an error would not be reported.
     return Labeller(_job)
 
 
@@ -98,13 +98,13 @@ def _do(shard: Shard, number: int) -> Count:
 
 
 class RayWorker:
-    """An actor of Ray Data's, with one session."""
+    """A Ray Data actor with one session."""
 
     def __init__(self, job: Job, results: Results | None) -> None:
         self._labeller, self._results = Labeller(job), results
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Do the one shard of a batch."""
+        """Process the single shard of a batch."""
         (number,), (shard,) = batch["number"], batch["shard"]
         return {
             "number": [number],
@@ -115,7 +115,7 @@ class RayWorker:
 def run_ray(
     job: Job, shards: Shards, results: Results | None, workers: int, address: str | None
 ) -> Iterator[Done]:
-    """Do shards in as many actors of Ray's; yield each when it is done.
+    """Process shards in `workers` Ray actors; yield each when done.
 
     Raises:
         EngineError: Ray is not installed.
@@ -123,7 +123,9 @@ def run_ray(
     try:
         import ray  # noqa: PLC0415  an extra
     except ImportError as error:
-        raise EngineError(f"--engine ray wants qmnist-digits[ray] installed: {error}") from None
+        raise EngineError(
+            f"--engine ray needs an extra: install qmnist-digits[ray] ({error})"
+        ) from None
     ray.init(address=address, log_to_driver=False, configure_logging=False)
     try:
         context = ray.data.DataContext.get_current()

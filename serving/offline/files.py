@@ -1,4 +1,4 @@
-"""Pictures in files of their own."""
+"""Reads pictures in files of their own."""
 
 import os
 import stat
@@ -9,36 +9,36 @@ from fsspec.core import url_to_fs
 
 from serving.offline.shards import UNKNOWN, Sample
 
-AT_ONCE = 16  # files that are asked for at once where they are far away
+AT_ONCE = 16  # remote files requested at once
 
-NO_FILE = "it is no file"
+NO_FILE = "it is not a file"
 DIGITS = frozenset("0123456789")
 
 
 @dataclass(frozen=True)
 class Files:
-    """Files of pictures; the folder that one lies in, if it is `0` to `9`, is its label."""
+    """Picture files; a file's label is its folder, if that is `0` to `9`."""
 
     group: str
     urls: tuple[str, ...]
 
     @property
     def weight(self) -> int:
-        """How many there are."""
+        """The number of files."""
         return len(self.urls)
 
     def read(self, largest: int) -> Iterator[Sample]:
-        """Read them."""
+        """Read the files."""
         contents = _far_away if "://" in self.urls[0] else _here
         for url, content in zip(self.urls, contents(self.urls, largest), strict=True):
             yield Sample(url, content, _label_of_folder(url))
 
 
 def _here(paths: tuple[str, ...], largest: int) -> Iterator[bytes | Exception]:
-    # There may be millions: Python's files and fsspec's take two and ten times as long.
+    # For millions of files: `open` takes twice, fsspec ten times as long.
     for path in paths:
         try:
-            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would be waited for
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # do not wait for a pipe
             try:
                 found = os.fstat(file)
                 if not stat.S_ISREG(found.st_mode):

@@ -1,4 +1,4 @@
-"""QMNIST's own files: IDX, as http://yann.lecun.com/exdb/mnist/ described it."""
+"""Reads QMNIST's own IDX files, a format that http://yann.lecun.com/exdb/mnist/ described."""
 
 import io
 import math
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from imaging import SIDE
 from serving.offline.shards import BATCH, UNKNOWN, Pixels, Shard, SourceError
 
-ROWS = 50_000  # in a shard
-IMAGES, LABELS = "images-idx3-ubyte", "labels-idx2-int"  # how QMNIST's files end
-TEST10K = 10_000  # the digits of the official test file that were published first
+ROWS = 50_000  # per shard
+IMAGES, LABELS = "images-idx3-ubyte", "labels-idx2-int"  # the endings of QMNIST's files
+TEST10K = 10_000  # the first 10,000 digits of the official test file, published first
 
 TYPES: dict[bytes, np.dtype[Any]] = {b"\0\0\x08": np.dtype(np.uint8), b"\0\0\x0c": np.dtype(">i4")}
 
 
 @dataclass(frozen=True)
 class Idx:
-    """Rows of one of QMNIST's files of pictures, with the labels beside it if there are any."""
+    """Rows of one of QMNIST's picture files, with labels if their file is next to it."""
 
     group: str
     url: str
@@ -34,11 +34,11 @@ class Idx:
 
     @property
     def weight(self) -> int:
-        """How many rows."""
+        """The number of rows."""
         return self.stop - self.start
 
-    def read(self, largest: int) -> Iterator[Pixels]:  # noqa: ARG002  the protocol's
-        """Read them."""
+    def read(self, largest: int) -> Iterator[Pixels]:  # noqa: ARG002  of `Shard`
+        """Read the rows."""
         name = PurePosixPath(self.url).name
         start = self.start
         images = _read_idx(self.url, self.start, self.stop)
@@ -53,10 +53,10 @@ class Idx:
 
 
 def idx_shards(url: str) -> Iterator[Shard]:
-    """Cut one of QMNIST's files of pictures into shards of as many rows.
+    """Split one of QMNIST's picture files into shards of `ROWS` rows.
 
     Raises:
-        SourceError: It, or the file of labels beside it, is not whole.
+        SourceError: It, or the label file next to it, is invalid.
     """
     shape = _idx_header(url)[1]
     if len(shape) != 3 or shape[1:] != (SIDE, SIDE):
@@ -65,14 +65,14 @@ def idx_shards(url: str) -> Iterator[Shard]:
     filesystem, path = url_to_fs(labels)
     has_labels = filesystem.exists(path)
     if has_labels and _idx_header(labels)[1][0] != shape[0]:
-        raise SourceError(f"{labels} has not as many labels as there are pictures")
+        raise SourceError(f"{labels} does not have one label for each picture")
     for group, rows in _groups(url, shape[0]):
         for start in range(rows.start, rows.stop, ROWS):
             yield Idx(group, url, start, min(start + ROWS, rows.stop), has_labels)
 
 
 def _groups(url: str, total: int) -> list[tuple[str, range]]:
-    """Name the parts of a file: the official test file has two, as its authors name them."""
+    """Name the parts of a file; the official test file has two, test10k and test50k."""
     if not url.endswith(f"test-{IMAGES}"):
         return [(PurePosixPath(url).name, range(total))]
     if total == 6 * TEST10K:
@@ -81,7 +81,7 @@ def _groups(url: str, total: int) -> list[tuple[str, range]]:
 
 
 def _idx_header(url: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Read an IDX file's type, its shape, and where its elements begin."""
+    """Return an IDX file's type, its shape, and the offset of its elements in bytes."""
     try:
         with fsspec.open(url, "rb") as file:
             begin = file.read(4)
@@ -95,7 +95,7 @@ def _idx_header(url: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
         raise SourceError(f"{url} is not an IDX file of bytes or integers") from error
     first = 4 + 4 * rank
     if size != first + math.prod(shape) * dtype.itemsize:
-        raise SourceError(f"{url} is not a whole IDX file")
+        raise SourceError(f"{url} is not a complete IDX file: its size does not match its header")
     return dtype, shape, first
 
 

@@ -1,4 +1,4 @@
-"""A shard's pictures become rows: the digit of each, or what is wrong with it."""
+"""Turns a shard's pictures into rows: the digit of each, or its error."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,15 +17,15 @@ from serving.offline.shards import BATCH, TRANSIENT, Pixels, Shard
 from serving.settings import Provider
 
 CLASSES = 10
-REFUSED = CLASSES  # the column of `Count.confusion` for pictures in which no digit was found
+REFUSED = CLASSES  # the column of `Count.confusion` for pictures that could not be read
 
-# A file's path, the digit's pixels or what is wrong, and the label.
+# A file's path, the digit's pixels or an error, and the label.
 Looked: TypeAlias = tuple[str, NDArray[np.uint8] | str, int]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is done with every shard, model and all: it can be sent to another machine."""
+    """What to do with every shard, model included; it can be sent to another machine."""
 
     artifact: Artifact
     provider: Provider
@@ -35,10 +35,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Rows:
-    """What was found in N pictures; where `errors` says what is wrong, the rest says nothing.
+    """The results for N pictures; the predictions of rows with an error are meaningless.
 
     Attributes:
-        errors: A sentence, by row.
+        errors: Messages, by row.
     """
 
     paths: list[str]
@@ -48,12 +48,12 @@ class Rows:
 
 @dataclass
 class Count:
-    """How a shard went.
+    """The counts of a shard.
 
     Attributes:
-        confusion: int64 `[10, 11]`, of labelled pictures: rows are labels, columns what was found,
-            or `REFUSED`.
-        seconds: In the model alone.
+        confusion: int64 `[10, 11]`, for labelled pictures: rows are labels, columns are the digits
+            found, or `REFUSED`.
+        seconds: Time spent in the model.
     """
 
     rows: int = 0
@@ -64,7 +64,7 @@ class Count:
     )
 
     def add(self, other: "Count") -> None:
-        """Count another shard, too."""
+        """Add the counts of another shard."""
         self.rows += other.rows
         self.errors += other.errors
         self.seconds += other.seconds
@@ -75,7 +75,7 @@ Item = TypeVar("Item")
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Make the next item in a thread, while one is worked on."""
+    """Yield items, making the next one in a thread meanwhile."""
     with ThreadPoolExecutor(1) as maker:
         making = maker.submit(next, items, None)
         while (item := making.result()) is not None:
@@ -91,7 +91,7 @@ class Labeller:
         self._classifier = Classifier(job.artifact, job.provider)
 
     def label(self, shard: Shard, count: Count) -> Iterator[Rows]:
-        """Read a shard and label it, batch by batch; what is counted goes into `count`."""
+        """Read and label a shard, batch by batch, adding to `count`."""
         for batch in ahead(self._pixels(shard)):
             started = perf_counter()
             predictions = self._classifier.predict(batch.images)
@@ -110,7 +110,7 @@ class Labeller:
             yield rows
 
     def _pixels(self, shard: Shard) -> Iterator[Pixels]:
-        """Read a shard; files of pictures are looked at one by one, for they may be large."""
+        """Read a shard; picture files are processed one by one, because they may be large."""
         looked: list[Looked] = []
         for piece in shard.read(self._job.max_image_bytes):
             if isinstance(piece, Pixels):
@@ -137,7 +137,7 @@ class Labeller:
 
 
 def _in_utf8(path: str) -> str:
-    """Write what is not UTF-8 in a file's name as its bytes' numbers."""
+    """Escape the bytes of a file name that are not UTF-8."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""Pictures in Parquet files."""
+"""Reads pictures in Parquet files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from serving.offline.shards import (
 )
 
 BUFFER = 1 << 20  # bytes
-AT_ONCE = 16  # pictures in files' formats, which may be large
-EMPTY = "there is nothing in this row"
+AT_ONCE = 16  # encoded pictures, which may be large
+EMPTY = "this row is empty"
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class RowGroup:
     """A row group of a Parquet file.
 
     Attributes:
-        column: Of binary pictures, of structures with `bytes` in them (as Hugging Face keeps
-            pictures), or of `fixed_size_binary[784]`, which are pixels.
-        label_column: Of integers, if there is one.
+        column: Encoded pictures, structs with a field `bytes` (Hugging Face's form), or pixels as
+            `fixed_size_binary[784]`.
+        label_column: Integers; `None` if there are no labels.
     """
 
     url: str
@@ -44,11 +44,11 @@ class RowGroup:
 
     @property
     def group(self) -> str:
-        """The file."""
+        """The file's URL."""
         return self.url
 
-    def read(self, largest: int) -> Iterator[Sample | Pixels]:  # noqa: ARG002  the protocol's
-        """Read it."""
+    def read(self, largest: int) -> Iterator[Sample | Pixels]:  # noqa: ARG002  of `Shard`
+        """Read the row group."""
         import pyarrow as pa  # noqa: PLC0415  an extra
 
         try:
@@ -58,11 +58,11 @@ class RowGroup:
         except (pa.ArrowException, OSError) as error:
             yield Sample(self.url, OSError(f"the Parquet file is damaged here: {error}"))
 
-    def _pieces(self, pa: Any) -> Iterator[Sample | Pixels]:  # noqa: ANN401  it has no types
+    def _pieces(self, pa: Any) -> Iterator[Sample | Pixels]:  # noqa: ANN401  untyped
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         columns = [self.column, *([self.label_column] if self.label_column else [])]
-        # Without buffers of its own it reads a row group as a whole, which may be the whole file.
+        # By default it reads a whole row group at once, which may be the whole file.
         options = {"buffer_size": BUFFER, "pre_buffer": False}
         with fsspec.open(self.url, "rb") as file, pq.ParquetFile(file, **options) as parquet:
             are_pixels = parquet.schema_arrow.field(self.column).type == pa.binary(SIDE * SIDE)
@@ -87,27 +87,29 @@ class RowGroup:
                     yield Sample(path, OSError(EMPTY) if value is None else value, int(label))
 
 
-def _images(pictures: Any) -> NDArray[np.uint8]:  # noqa: ANN401  an array of pyarrow's
-    """Take pixels from where they are: uint8 `[N, 28, 28]`; of what is null it may be anything."""
+def _images(pictures: Any) -> NDArray[np.uint8]:  # noqa: ANN401  a pyarrow array
+    """Return pixels without copying: uint8 `[N, 28, 28]`; null rows contain anything."""
     flat = np.frombuffer(pictures.buffers()[1], np.uint8)
     return flat.reshape(-1, SIDE, SIDE)[pictures.offset : pictures.offset + len(pictures)]
 
 
 def row_groups(url: str, column: str | None) -> Iterator[Shard]:
-    """Cut a Parquet file into its row groups; one that cannot be read is `Unreadable`.
+    """Split a Parquet file into its row groups; an invalid file becomes `Unreadable`.
 
     Args:
-        url: Where it is.
-        column: The one with pictures; the only one of binary values if not given.
+        url: The file.
+        column: The column with pictures; by default the only binary one.
 
     Raises:
-        SourceError: Which column is meant is not clear, or pyarrow is not installed.
+        SourceError: The column is missing or ambiguous, or pyarrow is not installed.
     """
     try:
         import pyarrow as pa  # noqa: PLC0415  an extra
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError as error:
-        raise SourceError(f"Parquet files want qmnist-digits[offline] installed: {error}") from None
+        raise SourceError(
+            f"Parquet files need an extra: install qmnist-digits[offline] ({error})"
+        ) from None
     try:
         with fsspec.open(url, "rb") as file, pq.ParquetFile(file) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
@@ -118,9 +120,9 @@ def row_groups(url: str, column: str | None) -> Iterator[Shard]:
         return
     binary = [field.name for field in schema if _holds_pictures(field.type)]
     if column is None and len(binary) != 1:
-        raise SourceError(f"{url} has {len(binary)} columns of binary values; name one: --column")
+        raise SourceError(f"{url} has {len(binary)} binary columns; choose one with --column")
     if column is not None and column not in binary:
-        raise SourceError(f"{url} has no column {column!r} of binary values")
+        raise SourceError(f"{url} has no binary column {column!r}")
     integers = [field.name for field in schema if pa.types.is_integer(field.type)]
     label = next((name for name in integers if name in {"label", "labels", "digit"}), None)
     start = 0
@@ -130,7 +132,7 @@ def row_groups(url: str, column: str | None) -> Iterator[Shard]:
         start += rows
 
 
-def _holds_pictures(kind: Any) -> bool:  # noqa: ANN401  a type of pyarrow's, which has no types
+def _holds_pictures(kind: Any) -> bool:  # noqa: ANN401  a pyarrow type
     import pyarrow as pa  # noqa: PLC0415  an extra
 
     if pa.types.is_struct(kind):

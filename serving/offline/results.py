@@ -1,6 +1,6 @@
-"""Rows become files: a part for each shard, which is there when it is whole.
+"""Writes rows to files: one part per shard, which appears only when it is complete.
 
-So a run that was interrupted goes on with the shards that have no part yet.
+An interrupted run continues with the shards that have no part yet.
 """
 
 import csv
@@ -19,7 +19,7 @@ from fsspec.core import url_to_fs
 from serving.offline.labelling import Rows
 from serving.offline.shards import is_hidden
 
-PLAN = "_plan.json"  # which readers of Parquet folders pass over, for its first letter
+PLAN = "_plan.json"  # readers of Parquet folders ignore names with an underscore
 HEAD = (
     *("path", "digit", "confidence", "typicality", "accepted", "reason", "error"),
     *(f"p{i}" for i in range(10)),
@@ -27,11 +27,11 @@ HEAD = (
 
 
 class ResultsError(Exception):
-    """The results cannot be written there; the message says why."""
+    """The results cannot be written; the message is the reason."""
 
 
 class Format(StrEnum):
-    """What the results are written as."""
+    """The file format of the results."""
 
     PARQUET = "parquet"
     CSV = "csv"
@@ -39,16 +39,16 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Results:
-    """A folder of results; a path, or a URL that fsspec knows."""
+    """A folder of results: a path, or a URL that fsspec can open."""
 
     url: str
     format: Format
 
     def prepare(self, model: str, version: str, shards: list[str]) -> set[int]:
-        """Make the folder, or go on with it; return the numbers of the shards that are done.
+        """Make or reopen the folder; return the numbers of the shards already done.
 
         Raises:
-            ResultsError: The folder has results of other pictures, or of another model.
+            ResultsError: The folder has results of other pictures or another model, or other files.
         """
         if self.format is Format.PARQUET:
             _import_pyarrow()
@@ -78,11 +78,11 @@ class Results:
         return {number for number in range(len(shards)) if self.part(number) in parts}
 
     def part(self, number: int) -> str:
-        """Name the file of a shard."""
+        """Return the file name of a shard."""
         return f"part-{number:06}.{self.format}"
 
     def write(self, number: int, rows: Iterable[Rows]) -> None:
-        """Write a shard's rows; the part is there once all of them are."""
+        """Write a shard's rows to its part, atomically."""
         with self._part(number) as file:
             write = _write_parquet if self.format is Format.PARQUET else _write_csv
             write(file, rows)
@@ -96,13 +96,13 @@ class Results:
         filesystem.mv(unfinished, f"{path}/{self.part(number)}")
 
 
-def _import_pyarrow() -> Any:  # noqa: ANN401  it has no types
+def _import_pyarrow() -> Any:  # noqa: ANN401  untyped
     try:
         import pyarrow as pa  # noqa: PLC0415  an extra
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
         raise ResultsError(
-            f"Parquet wants qmnist-digits[offline] installed, or take --format csv: {error}"
+            f"Parquet needs an extra: install qmnist-digits[offline], or use --format csv ({error})"
         ) from None
     return pa
 
@@ -121,7 +121,7 @@ def _write_parquet(file: IO[bytes], parts: Iterable[Rows]) -> None:
             "error": pa.string(),
         }
     )
-    # Dictionaries of values that hardly ever come twice take time and space.
+    # Hardly any value occurs twice, so dictionaries would waste time and space.
     with pa.parquet.ParquetWriter(file, schema, use_dictionary=False) as writer:
         for rows in parts:
             wrong = np.zeros(len(rows.paths), bool)

@@ -1,7 +1,7 @@
-"""What a source is cut into.
+"""Shards: the parts of a source, each read by one process in one go.
 
-A shard is what one process reads in one go. It says where its pictures are and holds none of them,
-so it can be sent to another process or another machine.
+A shard describes where its pictures are but holds none of them, so it can be sent to another
+process or machine.
 """
 
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-BATCH = 2_048  # pictures of 28 x 28 that are read, classified, and written together
+BATCH = 2_048  # pictures of 28 x 28 that are read, classified and written together
 UNKNOWN = -1  # the label of a picture that has none
 
 
-# What is wrong only now. It is not a row's error: the same command is to try it again.
+# Temporary errors: they end the run, which can be repeated, and are not recorded in rows.
 TRANSIENT = (TimeoutError, ConnectionError)
 
 
 class SourceError(Exception):
-    """The source cannot be read; the message says what is wrong with which part of it."""
+    """The source cannot be read; the message names the part and the problem."""
 
 
 class Sample(NamedTuple):
-    """A picture in a file's format; in its place, if it cannot be read, what is wrong."""
+    """An encoded picture, or the error if it cannot be read."""
 
     path: str
     content: bytes | Exception
@@ -33,12 +33,12 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Pixels:
-    """N pictures in QMNIST's form; where `errors` says what is wrong, the rest says nothing.
+    """N pictures in QMNIST's form; the pixels of rows with an error are meaningless.
 
     Attributes:
         images: uint8 `[N, 28, 28]`, 255 is ink.
         labels: int64 `[N]`.
-        errors: A sentence, by row.
+        errors: Messages, by row.
     """
 
     paths: list[str]
@@ -52,26 +52,26 @@ class Shard(Protocol):
 
     @property
     def group(self) -> str:
-        """What it is counted under: the source, a file's name, or `test10k`."""
+        """The name its counts are grouped by: the source, a file, or `test10k`."""
 
     @property
     def weight(self) -> int:
-        """How much of the source it is, compared with other shards."""
+        """Its size relative to other shards, for the progress bar."""
 
     def read(self, largest: int) -> Iterator[Sample | Pixels]:
-        """Read it; at most `BATCH` pictures of 28 x 28 at once, and a few of others.
-
-        Raises:
-            TimeoutError, ConnectionError: It can be tried again.
+        """Read the shard: up to `BATCH` pictures of 28 x 28 at a time, and a few larger ones.
 
         Args:
-            largest: Bytes of a sample; of one that has more, at least one more is read.
+            largest: The largest sample in bytes; of larger ones, at least one byte more is read.
+
+        Raises:
+            TimeoutError, ConnectionError: A temporary error; try again.
         """
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file in which no picture can be found: one row, with what is wrong."""
+    """A file without readable pictures: one row with an error."""
 
     url: str
     error: str
@@ -79,14 +79,14 @@ class Unreadable:
 
     @property
     def group(self) -> str:
-        """The file."""
+        """The file's URL."""
         return self.url
 
-    def read(self, largest: int) -> Iterator[Sample]:  # noqa: ARG002  the protocol's
-        """Give the row."""
+    def read(self, largest: int) -> Iterator[Sample]:  # noqa: ARG002  of `Shard`
+        """Yield the row."""
         yield Sample(self.url, OSError(self.error))
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file is none of the source's, as `.DS_Store` is."""
+    """Whether to ignore a file, such as `.DS_Store`."""
     return name.rpartition("/")[2].startswith(".")

@@ -1,4 +1,4 @@
-"""Where pictures are: folders, globs, tar files, Parquet files, QMNIST's own; here or at a URL."""
+"""Splits sources into shards: folders, globs, tar, Parquet and QMNIST files, local or remote."""
 
 import os
 from collections.abc import Sequence
@@ -15,22 +15,22 @@ from serving.offline.parquet import row_groups
 from serving.offline.shards import Shard, SourceError, is_hidden
 from serving.offline.tars import PICTURES, Tar
 
-FILES = 2_000  # in a shard
+FILES = 2_000  # per shard
 ROOT = "QMNIST/raw"  # below a torchvision root
 
 
 def find_shards(source: str, column: str | None = None) -> list[Shard]:
-    """Cut a source into shards, always the same ones in the same order.
+    """Split a source into shards, always the same ones in the same order.
 
     Args:
-        source: A folder, a glob, or a file; a path, or a URL that fsspec knows.
-        column: Of Parquet files, the one with pictures; the only one of binary values if not given.
+        source: A folder, a glob or a file: a path, or a URL that fsspec can open.
+        column: The column of Parquet files with pictures; by default the only binary one.
 
     Raises:
-        SourceError: There is nothing, or a file is not what its name says.
+        SourceError: There are no files, or a file does not have the format of its name.
     """
     if "::" in source:
-        raise SourceError(f"{source} is a URL in a URL; unpack it first")
+        raise SourceError(f"{source} is a chained URL; unpack the archive first")
     try:
         filesystem, path = url_to_fs(source)
     except (ValueError, ImportError) as error:
@@ -57,8 +57,8 @@ def find_shards(source: str, column: str | None = None) -> list[Shard]:
     return shards
 
 
-def _find(filesystem: Any, path: str) -> list[str]:  # noqa: ANN401  one of fsspec's
-    # Far away, whether it is a folder may be known only when all of it has been read.
+def _find(filesystem: Any, path: str) -> list[str]:  # noqa: ANN401  an fsspec filesystem
+    # Some remote filesystems must list a whole folder to know that it is one.
     is_file = Path(path).is_file() if _is_local(filesystem) else _is_named_as_a_file(path)
     if is_file:
         return [path]
@@ -75,20 +75,20 @@ def _is_named_as_a_file(path: str) -> bool:
     return not has_magic(path) and bool(_suffix(path) or suffix in PICTURES)
 
 
-def _size(filesystem: Any, url: str) -> int:  # noqa: ANN401  one of fsspec's
+def _size(filesystem: Any, url: str) -> int:  # noqa: ANN401  an fsspec filesystem
     try:
-        return filesystem.size(url_to_fs(url)[1]) or 1  # which not every server says
+        return filesystem.size(url_to_fs(url)[1]) or 1  # not every server reports a size
     except FileNotFoundError as error:
         raise SourceError(f"there is no file at {url}") from error
 
 
 def names(shards: Sequence[Shard]) -> list[str]:
-    """Describe shards, so that the same ones can be known again."""
+    """Return descriptions of shards, by which a later run recognises them."""
     return [repr(shard) for shard in shards]
 
 
 def _files_below(path: str) -> list[str]:
-    # fsspec asks for the size of each, and more.
+    # fsspec would also query each file's size.
     found = []
     for folder, folders, names in os.walk(path, onerror=_refuse, followlinks=True):
         folders[:] = [name for name in folders if not _leads_back(folder, f"{folder}/{name}")]
@@ -97,7 +97,7 @@ def _files_below(path: str) -> list[str]:
 
 
 def _leads_back(folder: str, path: str) -> bool:
-    """Whether a folder in a folder is a link to that, or to one that it lies in."""
+    """Whether a subfolder is a link to its folder or one above."""
     if not Path(path).is_symlink():
         return False
     return f"{os.path.realpath(folder)}/".startswith(os.path.realpath(path).rstrip("/") + "/")
@@ -107,7 +107,7 @@ def _refuse(error: OSError) -> None:
     raise SourceError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
-def _is_local(filesystem: Any) -> bool:  # noqa: ANN401  one of fsspec's
+def _is_local(filesystem: Any) -> bool:  # noqa: ANN401  an fsspec filesystem
     known = filesystem.protocol
     return not {"file", "local"}.isdisjoint({known} if isinstance(known, str) else known)
 

@@ -1,7 +1,7 @@
-"""Pictures in tar files, as WebDataset has them.
+"""Reads pictures in tar files, in WebDataset's layout.
 
-https://github.com/webdataset/webdataset: the files of one sample follow each other, have one name,
-and differ in what comes after its first dot.
+The files of a sample follow each other and share their name up to the first dot
+(https://github.com/webdataset/webdataset).
 """
 
 import tarfile
@@ -18,34 +18,34 @@ from serving.tar_headers import SPARSE, Stream, walk
 PICTURES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif"}
 LABEL = "cls"
 
-FILES = 16  # of one sample, which are in memory together; what comes on top is another sample
+FILES = 16  # of one sample, held in memory together; more files form another sample
 
-NO_FILE = "it is a link, or another thing that is no file"
-HAS_HOLES = "it is a sparse file, of which the tar file holds parts"
+NO_FILE = "it is a link or something else that is not a file"
+HAS_HOLES = "it is a sparse file, which is not supported"
 
 Member: TypeAlias = tuple[str, bytes | Exception]
 
 
 @dataclass(frozen=True)
 class Tar:
-    """A tar file, with samples such as `7.png` and perhaps its label in `7.cls`."""
+    """A tar file with samples such as `7.png` and, optionally, its label in `7.cls`."""
 
     url: str
     weight: int
 
     @property
     def group(self) -> str:
-        """The file."""
+        """The file's URL."""
         return self.url
 
     def read(self, largest: int) -> Iterator[Sample]:
-        """Read it from the beginning to the end, without looking back."""
+        """Read the file in one pass."""
         damage: list[Exception] = []
         members = self._members(largest, damage)
         for _, group in groupby(members, lambda member: _stem(member[0])):
             while sample := list(islice(group, FILES)):
                 yield from self._samples(sample)
-        # What was read before is good; what is missing is one row.
+        # Samples before the damage are good; the rest is one row with an error.
         for error in damage:
             yield Sample(self.url, OSError(f"the tar file is damaged here: {error}"))
 

@@ -1,4 +1,4 @@
-"""The protocol's OpenAPI document, as this server speaks it."""
+"""The OpenAPI document of the Open Inference Protocol, as this server implements it."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -33,7 +33,7 @@ VERSION = openapi.parameter("path", "version", "The model's version.")
 JSON_LENGTH = openapi.parameter(
     "header",
     "Inference-Header-Content-Length",
-    "Bytes of JSON at the beginning of the body, where binary tensors follow it.",
+    "Bytes of JSON at the start of the body, if binary tensors follow.",
     COUNT,
 )
 
@@ -43,29 +43,30 @@ def document() -> dict[str, Any]:
     """Return the document."""
     return openapi.document(
         "Open Inference Protocol",
-        "Pictures in, digits out, over the protocol that the clients of Triton, KServe and "
-        "MLServer speak.",
+        "Pictures in, digits out, for the clients of Triton, KServe and MLServer.",
         {
-            "/v2": _get("server_metadata", "What this server is", "ServerMetadata"),
-            "/v2/": _get("server_metadata_slash", "The same", "ServerMetadata"),
+            "/v2": _get(
+                "server_metadata", "The server's name, version and extensions", "ServerMetadata"
+            ),
+            "/v2/": _get("server_metadata_slash", "The same as /v2", "ServerMetadata"),
             "/v2/health/live": _get(
                 "server_live", "Whether the server is alive", "Live", (), needs_key=False
             ),
             "/v2/health/ready": _get(
                 "server_ready",
-                "Whether requests may be sent",
+                "Whether the service accepts requests",
                 "Ready",
                 (errors.Overloaded,),
                 needs_key=False,
             ),
             "/v2/openapi.json": _get("openapi", "This document", "Any"),
-            "/v2/models": _get("models", "The models that are served", "Models"),
-            "/v2/models/stats": _get("stats", "What was counted of all models", "Statistics"),
+            "/v2/models": _get("models", "The names of the models", "Models"),
+            "/v2/models/stats": _get("stats", "Statistics of all models", "Statistics"),
             **_of_a_model("/v2/models/{model}", "model", MODEL),
             **_of_a_model("/v2/models/{model}/versions/{version}", "model_version", MODEL, VERSION),
             "/v2/repository/index": path_item(
                 "repository_index",
-                "The models in the repository, served or not",
+                "All models in the repository, loaded or not",
                 {JSON: ref("Index")},
                 CONTROL,
                 body={JSON: ref("IndexRequest")},
@@ -74,7 +75,7 @@ def document() -> dict[str, Any]:
             **{
                 f"/v2/repository/models/{{model}}/{name}": path_item(
                     name,
-                    f"{summary}; only with an API key",
+                    f"{summary}; requires an API key",
                     {JSON: ref("Any")},
                     (errors.Forbidden, errors.UnknownModel, *CONTROL),
                     parameters=(MODEL,),
@@ -82,8 +83,8 @@ def document() -> dict[str, Any]:
                     body_required=False,
                 )
                 for name, summary in (
-                    ("load", "Load a model from its folder, anew if it is served"),
-                    ("unload", "Serve a model no more"),
+                    ("load", "Load or reload a model from its folder"),
+                    ("unload", "Unload a model"),
                 )
             },
         },
@@ -110,9 +111,9 @@ def _of_a_model(path: str, name: str, *parameters: Schema) -> dict[str, dict[str
 
     return {
         path: get("_metadata", "What a model takes and returns", "ModelMetadata"),
-        f"{path}/ready": get("_ready", "Whether a model may be asked", "ModelReady"),
-        f"{path}/config": get("_config", "A model's configuration, in Triton's words", "Any"),
-        f"{path}/stats": get("_stats", "What was counted of a model", "Statistics"),
+        f"{path}/ready": get("_ready", "Whether a model is ready", "ModelReady"),
+        f"{path}/config": get("_config", "A model's configuration, in Triton's format", "Any"),
+        f"{path}/stats": get("_stats", "Statistics of a model", "Statistics"),
         f"{path}/infer": path_item(
             f"{name}_infer",
             "Find the digits",
@@ -149,7 +150,7 @@ _DURATION = ref("Duration")
 
 SCHEMAS: dict[str, Schema] = {
     "Any": {"type": "object"},
-    "Error": _object({"error": {**TEXT, "description": "A sentence."}}),
+    "Error": _object({"error": {**TEXT, "description": "What was wrong."}}),
     "Live": _object({"live": BOOLEAN}),
     "Ready": _object({"live": BOOLEAN, "ready": BOOLEAN}),
     "Models": _object({"models": _list(TEXT)}),
@@ -175,7 +176,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "batch_size": {
                 **COUNT,
-                "description": "A power of two: of batches up to this size, and over half of it.",
+                "description": "A power of two: batches up to this size, above half of it.",
             },
             **dict.fromkeys(PHASES[1:], _DURATION),
         }
@@ -201,8 +202,8 @@ SCHEMAS: dict[str, Schema] = {
         {
             "parameters": _PARAMETERS,
             "data": {
-                "description": f"Numbers of 0…{BYTE} or 0…1, row by row or nested as the shape is; "
-                "or pictures in base64. Left out where the tensor is binary.",
+                "description": f"Numbers from 0 to {BYTE} or 0 to 1, row by row or nested like the "
+                "shape; or pictures in base64. Left out if the tensor is binary.",
                 "anyOf": [_NUMBERS, _NESTED, _list(TEXT)],
             },
         },

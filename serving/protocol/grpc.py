@@ -1,4 +1,4 @@
-"""The protocol over gRPC, and gRPC's own health checks."""
+"""The protocol over gRPC, with gRPC's own health checks."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ from serving.settings import Settings
 from serving.telemetry import metrics
 from serving.telemetry.traces import Attributes, RequestTrace
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
 METHODS = (
     "ServerLive",
@@ -45,7 +45,7 @@ METHODS = (
     "ModelMetadata",
     "ModelInfer",
 )
-HEALTH = ("ServerLive", "ServerReady")  # these want no key
+HEALTH = ("ServerLive", "ServerReady")  # these need no key
 
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -59,9 +59,9 @@ CODES = {
 }
 OVERHEAD = 100_000  # bytes of a message besides its tensors
 
-LARGE = 1_000_000  # bytes: numbers of a larger message take milliseconds
+LARGE = 1_000_000  # bytes; reading the numbers of larger messages takes milliseconds
 
-# Where a message has the contents of each datatype.
+# The field of a message that holds the contents of each datatype.
 FIELDS = {
     "UINT8": "uint_contents",
     "FP32": "fp32_contents",
@@ -74,7 +74,7 @@ Method = Callable[[Any, int], Awaitable[bytes]]
 
 
 class PortError(Exception):
-    """The port cannot be had; the message is one sentence that says why."""
+    """The port cannot be opened; the message is the reason."""
 
 
 def check_port(host: str, port: int) -> None:
@@ -95,7 +95,7 @@ def check_port(host: str, port: int) -> None:
 async def serve(
     server: inference.Server, admission: Admission, bodies: Bodies, settings: Settings
 ) -> AsyncIterator[None]:
-    """Answer for as long as the context lasts, and then what has come until its end."""
+    """Serve as long as the context lasts, then finish the requests in flight."""
     grpc_server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.max_batch_bytes + OVERHEAD),
@@ -104,9 +104,8 @@ async def serve(
     )
     transport = Transport(server, admission, bodies, settings)
     handlers = {
-        # Without a deserializer: bytes that are no message are the client's mistake, and gRPC
-        # would call them the server's. And as if there were a stream of requests, which is the same
-        # on the wire: so one without a key is refused before its bytes are held.
+        # No deserializer: gRPC would report invalid messages as the server's error. And a stream of
+        # requests, which is the same on the wire, so that keys are checked before a body is read.
         name: grpc.stream_unary_rpc_method_handler(partial(transport.answer, name))
         for name in METHODS
     }
@@ -118,7 +117,7 @@ async def serve(
     for name in ("", messages.SERVICE):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
 
-    # Each worker opens the port, and the system shares the connections out.
+    # Each worker opens the port, and the system distributes the connections.
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
     grpc_server.add_insecure_port(f"{host}:{settings.grpc_port}")
     await grpc_server.start()
@@ -138,7 +137,7 @@ async def _end_with(draining: asyncio.Event, checks: health.aio.HealthServicer) 
 
 
 class Transport:
-    """Reads messages, asks the protocol's server, and writes its answers."""
+    """Reads messages, calls the protocol's server, and writes its answers."""
 
     def __init__(
         self, server: inference.Server, admission: Admission, bodies: Bodies, settings: Settings
@@ -193,15 +192,15 @@ class Transport:
             raise SlowRequest(
                 f"The request did not arrive within {self._timeout:g} seconds."
             ) from None
-        if not isinstance(sent, bytes):  # it is gRPC's sign of an end
+        if not isinstance(sent, bytes):  # gRPC's marker of the end
             raise InvalidRequest("The call ended without a request.")
         return sent
 
-    def _parse(self, name: str, sent: bytes) -> Any:  # noqa: ANN401  a message of the table's
+    def _parse(self, name: str, sent: bytes) -> Any:  # noqa: ANN401  a protobuf message
         try:
             return self._requests[name].FromString(sent)
         except DecodeError as error:
-            raise InvalidRequest(f"This is no {name}Request: {error}.") from error
+            raise InvalidRequest(f"This is not a valid {name}Request: {error}.") from error
 
     async def _live(self, _: Any, _size: int) -> bytes:  # noqa: ANN401
         return _answer("ServerLive", live=True)
@@ -235,7 +234,7 @@ class Transport:
 
 
 class GRPCTrace(RequestTrace):
-    """The spans of a call."""
+    """The spans of a gRPC call."""
 
     def __init__(self, _: str, path: str, headers: Mapping[str, str]) -> None:
         self._method = path.removeprefix("/")
@@ -243,12 +242,12 @@ class GRPCTrace(RequestTrace):
         super().__init__(self._method, asked, headers)
 
     def describe(self, _: str | None, status: int) -> tuple[str, Attributes]:
-        """Return the name and attributes that the conventions for RPC have."""
+        """Return the name and attributes of the conventions for RPC."""
         return self._method, {"rpc.response.status_code": _code(status).name}
 
 
 def _code(status: int) -> grpc.StatusCode:
-    """Return gRPC's status for HTTP's."""
+    """Return the gRPC status for an HTTP status."""
     if status < 400:
         return grpc.StatusCode.OK
     return CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT)
@@ -256,7 +255,7 @@ def _code(status: int) -> grpc.StatusCode:
 
 @dataclass(frozen=True)
 class TypedContents:
-    """A tensor's contents in the field of a message that has its datatype."""
+    """A tensor's contents in the typed field of a message."""
 
     contents: Any
 
@@ -265,12 +264,12 @@ class TypedContents:
         name = FIELDS["UINT8" if dtype == np.uint8 else "FP32"]
         sent = getattr(self.contents, name)
         if len(sent) != count:
-            raise ContentsError(f"has {len(sent):,} {name}, and its shape says {count:,}")
+            raise ContentsError(f"has {len(sent):,} {name}, but its shape needs {count:,}")
         if dtype != np.uint8:
             return np.array(sent, dtype)
         numbers = np.array(sent, np.uint32)
         if numbers.max() > BYTE:
-            raise ContentsError(f"has values beyond {BYTE}")
+            raise ContentsError(f"has values above {BYTE}")
         return numbers.astype(np.uint8)
 
     def strings(self, count: int) -> list[bytes]:
@@ -285,8 +284,8 @@ def _read(asked: Any) -> InferRequest:  # noqa: ANN401
         raise InvalidRequest(f"There are more than {LONGEST_LIST:,} inputs or outputs.")
     if raw and len(raw) != len(asked.inputs):
         raise InvalidRequest(
-            f"There are {len(asked.inputs):,} inputs and {len(raw):,} raw_input_contents; there "
-            "must be one for each."
+            f"There are {len(asked.inputs):,} inputs and {len(raw):,} raw_input_contents. Send "
+            "one for each input."
         )
     inputs = []
     for place, tensor in enumerate(asked.inputs):
@@ -294,8 +293,8 @@ def _read(asked: Any) -> InferRequest:  # noqa: ANN401
         if raw:
             if tensor.HasField("contents"):
                 raise InvalidRequest(
-                    f"The input {quoted(tensor.name)} has contents, and there are "
-                    "raw_input_contents, too."
+                    f"The input {quoted(tensor.name)} has contents, but the request also has "
+                    "raw_input_contents. Send one."
                 )
             contents = RawContents(raw[place])
         inputs.append(
@@ -318,7 +317,7 @@ def _parameters(message: Any) -> dict[str, Parameter]:  # noqa: ANN401
 
 
 def _write(_: InferRequest, response: InferResponse, *, raw: bool) -> bytes:
-    """Write an answer, with its tensors as the request had its own."""
+    """Write an answer, with raw tensors if the request had raw tensors."""
     outputs = []
     for output in response.outputs:
         described: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What the protocol's requests mean, whatever brings them: there is no transport in here."""
+"""The protocol's server, independent of the transport."""
 
 import math
 import time
@@ -52,20 +52,20 @@ EXTENSIONS = (
     "statistics",
 )
 
-# Pictures of pixels up to so many are classified where they arrive: a thread would cost more than
-# it saves. More, and pictures that must be decoded, hold up nobody else in a thread.
+# Up to this many pictures of pixels are classified in the event loop, because a thread would cost
+# more than it saves. More, and encoded pictures, go to a thread.
 INLINE = 64
 
 T = TypeVar("T")
 
 
-# Of the request's parameters, those that say how to answer and not what.
+# Parameters for the transport, which are not returned.
 OF_THE_TRANSPORT = ("binary_data_output",)
 
 
 @dataclass(frozen=True)
 class InferRequest:
-    """What is asked; no `outputs` are all."""
+    """An inference request; empty `outputs` request all."""
 
     inputs: Sequence[Input]
     outputs: Sequence[RequestedOutput] = ()
@@ -75,7 +75,7 @@ class InferRequest:
 
 @dataclass(frozen=True)
 class InferResponse:
-    """What is answered."""
+    """An inference response."""
 
     model_name: str
     model_version: str
@@ -86,7 +86,7 @@ class InferResponse:
 
 _KINDS = {Provider.CPU: "KIND_CPU", Provider.CUDA: "KIND_GPU"}
 
-# Calls a function in a thread.
+# Calls a function with arguments in a thread.
 Run = Callable[..., Awaitable[Any]]
 
 
@@ -96,7 +96,7 @@ class Server:
     Args:
         repository: The models.
         settings: The limits.
-        run: Calls a function with arguments in a thread, for what would hold up others.
+        run: Calls a function in a thread, for work that would block others.
     """
 
     def __init__(self, repository: Repository, settings: Settings, run: Run) -> None:
@@ -112,7 +112,7 @@ class Server:
         """Return a model's metadata.
 
         Raises:
-            UnknownModel: There is no such model, or not in that version.
+            UnknownModel: There is no such model, or not in this version.
         """
         model = self.repository.get(name, version)
         return {
@@ -125,16 +125,16 @@ class Server:
         }
 
     def model_config(self, name: str, version: str | None) -> dict[str, Any]:
-        """Return a model's configuration, in the words of Triton's `model_config.proto`.
+        """Return a model's configuration, in the format of Triton's `model_config.proto`.
 
         Raises:
-            UnknownModel: There is no such model, or not in that version.
+            UnknownModel: There is no such model, or not in this version.
         """
         model = self.repository.get(name, version)
 
         def describe(spec: TensorSpec) -> dict[str, Any]:
             datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
-            # Its shapes are without the dimension of the batch.
+            # Its shapes omit the batch dimension.
             dims = list(spec.shape[1:])
             return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": dims}
 
@@ -150,10 +150,10 @@ class Server:
         }
 
     def statistics(self, name: str | None, version: str | None) -> dict[str, Any]:
-        """Return what was counted of one model, or of all; reads files, and so takes a while.
+        """Return the statistics of one model, or of all; reads files, so call it in a thread.
 
         Raises:
-            UnknownModel: There is no such model, or not in that version.
+            UnknownModel: There is no such model, or not in this version.
         """
         models = self.repository.models
         asked = [self.repository.get(name, version)] if name else models.values()
@@ -174,11 +174,11 @@ class Server:
         ]
 
     def load(self, name: str) -> None:
-        """Load a model from its folder, anew if it is served already; takes a while.
+        """Load or reload a model from its folder; slow, so call it in a thread.
 
         Raises:
             UnknownModel: There is no such folder.
-            InvalidRequest: It cannot be served.
+            InvalidRequest: It cannot be loaded.
         """
         try:
             self.repository.load(name)
@@ -186,7 +186,7 @@ class Server:
             raise InvalidRequest(f"The model {name!r} cannot be loaded: {error}.") from error
 
     def unload(self, name: str) -> None:
-        """Serve a model no more.
+        """Unload a model.
 
         Raises:
             UnknownModel: It is not served.
@@ -205,16 +205,16 @@ class Server:
         """Answer an inference request.
 
         Args:
-            name: The model's.
-            version: The model's, if it must be this one.
+            name: The model's name.
+            version: The version it must have, if given.
             read: Reads the request.
-            write: Makes of the answer what the transport sends.
-            large: Whether reading alone would hold up others.
+            write: Converts the answer to what the transport sends.
+            large: Whether reading alone would block the event loop.
 
         Raises:
-            UnknownModel: There is no such model, or not in that version.
+            UnknownModel: There is no such model, or not in this version.
             InvalidRequest: The request does not fit the model; the message names the tensor.
-            TookTooLong: The answer was not found in time.
+            TookTooLong: The answer took too long.
         """
         model = self.repository.get(name, version)
         started = time.perf_counter()
@@ -254,11 +254,11 @@ class _Inference:
 
     @property
     def is_slow(self) -> bool:
-        """Whether it would hold up others."""
+        """Whether it would block the event loop."""
         return self._spec is PICTURES or self._count > INLINE
 
     def answer(self, write: Callable[[InferRequest, InferResponse], T], queued: float) -> T:
-        """Find the answer; `queued` is when it began to wait for that."""
+        """Compute the answer; `queued` is when it began to wait, by `perf_counter`."""
         begun = time.perf_counter()
         pixels = self._pixels()
         read = time.perf_counter()
@@ -280,7 +280,7 @@ class _Inference:
         return written
 
     def _pixels(self) -> NDArray[np.uint8]:
-        """Return the input as the network takes it: uint8 `[N, 28, 28]`."""
+        """Return the network's input: uint8 `[N, 28, 28]`, 255 is ink."""
         try:
             if self._spec is PICTURES:
                 return self._decode(self._input.contents.strings(self._count))
@@ -303,7 +303,6 @@ class _Inference:
                 pixels.append(view.pixels)
             except REFUSALS as error:
                 raise InvalidRequest(
-                    f"The element {place} of the input {PICTURES.name!r} cannot be answered. "
-                    f"{error}"
+                    f"Element {place} of the input {PICTURES.name!r} cannot be classified. {error}"
                 ) from error
         return np.stack(pixels)

@@ -1,10 +1,9 @@
 """The protocol's protobuf messages.
 
-Field by field those of `open_inference_grpc.proto` in
-https://github.com/kserve/open-inference-protocol, and `properties` of a model's metadata, which the
-protocol's own Python client has. They are made from a table and not generated: generated code fits
-one major version of protobuf only, and registers its names in a pool where those of a client's
-library would clash with them.
+They have the fields of `open_inference_grpc.proto` in
+https://github.com/kserve/open-inference-protocol, and `properties` in a model's metadata, as in the
+protocol's own Python client. They are built from a table, because generated code supports only one
+major version of protobuf, and its names would clash with a client library's in the global pool.
 """
 
 from typing import Any
@@ -14,14 +13,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
 
-# A scalar's type, or a message's name; in a list if it is repeated, in a dict if it is a map.
+# A scalar type or a message's name; in a list if repeated, in a dict if a map.
 Kind = str | list[str] | dict[str, str]
 
 _PARAMETERS: dict[str, Kind] = {"parameters": {"string": "InferParameter"}}
 _TENSOR: dict[str, Kind] = {"name": "string", "datatype": "string", "shape": ["int64"]}
 _MODEL: dict[str, Kind] = {"model_name": "string", "model_version": "string", "id": "string"}
 
-# The fields of each message, in the order of their numbers, which begin with 1 and leave none out.
+# The fields of each message, in the order of their numbers, which count from 1 without gaps.
 _MESSAGES: dict[str, dict[str, Kind]] = {
     "ServerLiveRequest": {},
     "ServerLiveResponse": {"live": "bool"},
@@ -75,7 +74,7 @@ _MESSAGES: dict[str, dict[str, Kind]] = {
     },
 }
 
-ONE_OF = "parameter_choice"  # of an InferParameter's fields
+ONE_OF = "parameter_choice"  # over an InferParameter's fields
 
 _Field = descriptor_pb2.FieldDescriptorProto
 
@@ -101,7 +100,7 @@ def _fill(message: descriptor_pb2.DescriptorProto, fields: dict[str, Kind]) -> N
         elif isinstance(kind, list):
             field.label = _Field.LABEL_REPEATED
             (base,) = kind
-        else:  # a map is a list of pairs, under a name that protobuf finds
+        else:  # a map is a repeated pair with the name that protobuf expects
             field.label = _Field.LABEL_REPEATED
             pair = message.nested_type.add(name=name.title().replace("_", "") + "Entry")
             pair.options.map_entry = True
@@ -118,6 +117,6 @@ _POOL = descriptor_pool.DescriptorPool()
 _POOL.Add(_file())
 
 
-def of(name: str) -> Any:  # noqa: ANN401  its fields are known when it runs
+def of(name: str) -> Any:  # noqa: ANN401  its fields are known only at run time
     """Return a message's class, by its name in the package."""
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))

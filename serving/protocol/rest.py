@@ -1,4 +1,4 @@
-"""The protocol over HTTP: its addresses, and what answers at each."""
+"""The protocol over HTTP: its addresses and their endpoints."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -32,32 +32,32 @@ PREFIX = "/v2"
 LIVE = f"{PREFIX}/health/live"
 READY = f"{PREFIX}/health/ready"
 
-# Bytes of JSON that are read: each of the largest request's pixels as a number of FP32 (at most 22
-# digits, and a comma and a space), or one picture in base64; and some for the rest.
+# The limit of JSON bytes: the pixels of the largest request as FP32 (at most 22 digits, a comma and
+# a space each) or one picture in base64, plus some for the rest.
 VALUE_BYTES = 24
 ENVELOPE = 64_000
 
-INLINE_BYTES = 1_000_000  # of JSON: reading more would hold up others for milliseconds
-WATCHED_BYTES = 100_000  # what a larger body asks for is given up once its client disconnects
+INLINE_BYTES = 1_000_000  # of JSON; reading more would block the event loop for milliseconds
+WATCHED_BYTES = 100_000  # requests with a larger body are cancelled when the client disconnects
 
-MAX_CONTROL_BYTES = 64_000  # of what is sent to the repository
+MAX_CONTROL_BYTES = 64_000  # of a request to the repository
 
 T = TypeVar("T")
 
 
 def is_under(path: str) -> bool:
-    """Whether an address is one of the protocol's."""
+    """Whether an address belongs to the protocol."""
     return path.startswith(PREFIX) and path[len(PREFIX) : len(PREFIX) + 1] in ("", "/")
 
 
 def refuse(error: Refusal) -> Response:
-    """Answer a request with what was wrong with it, as the protocol has it."""
+    """Return the response for an error, in the protocol's form."""
     metrics.count_error(error.code)
     return in_json({"error": str(error)}, STATUS[error.code], headers_of(error))
 
 
 def template(path: str) -> tuple[str, dict[str, str]]:
-    """Split an address into its OpenAPI template and what stands in the places of its names."""
+    """Split an address into its OpenAPI template and the values of its parameters."""
     parts = path.split("/")
     names: dict[str, str] = {}
 
@@ -79,7 +79,7 @@ Methods = dict[str, Endpoint]
 
 
 def _of_models(endpoints: dict[str, Methods]) -> dict[str, Methods]:
-    """Complete the ends of addresses to those of a model, and of one in a version."""
+    """Prefix endpoints with the address of a model, and of a model's version."""
     model = f"{PREFIX}/models/{{model}}"
     return {
         start + end: methods
@@ -89,14 +89,14 @@ def _of_models(endpoints: dict[str, Methods]) -> dict[str, Methods]:
 
 
 class Routes:
-    """The protocol's addresses.
+    """The protocol's addresses over HTTP.
 
     Args:
-        server: Answers.
-        admission: Knows whether the service is shutting down, and whether it has keys.
-        bodies: Reads requests.
+        server: Answers the requests.
+        admission: Whether the service is shutting down, and whether it has keys.
+        bodies: Reads request bodies.
         settings: The limits.
-        run: Calls a function in a thread, of what is no inference.
+        run: Calls a function in a thread, for anything but inference.
     """
 
     def __init__(
@@ -118,21 +118,21 @@ class Routes:
         self._limit = self._json_limit + settings.max_batch_bytes
 
     async def answer(self, address: str, names: dict[str, str], request: Request) -> Response:
-        """Answer a request, whose address `template` has split.
+        """Answer a request to an address split by `template`.
 
         Raises:
-            RequestError, PictureError: What was wrong with it.
+            RequestError, PictureError: The request's error.
         """
         methods = self.TABLE.get(address)
         if methods is None:
             raise NotFound(
-                f"There is nothing at this address; {PREFIX}/openapi.json describes what there is."
+                f"There is nothing at this address. See {PREFIX}/openapi.json for all addresses."
             )
         method = request.method
         endpoint = methods.get("GET" if method == "HEAD" else method)
         if endpoint is None:
             (allowed,) = methods
-            raise MethodNotAllowed(f"This address takes {allowed} alone.", allow=allowed)
+            raise MethodNotAllowed(f"This address accepts only {allowed}.", allow=allowed)
         return await endpoint(self, request, **names)
 
     async def _metadata(self, _: Request) -> Response:
@@ -143,8 +143,8 @@ class Routes:
 
     async def _ready(self, _: Request) -> Response:
         if self._admission.draining.is_set():
-            raise Overloaded("The service is shutting down; send no more requests here.")
-        # The specification's text has "live" here, and KServe's client wants "ready".
+            raise Overloaded("The service is shutting down. Send requests elsewhere.")
+        # The specification's text has "live" here, but KServe's client expects "ready".
         return in_json({"live": True, "ready": True})
 
     async def _models(self, _: Request) -> Response:
@@ -183,23 +183,23 @@ class Routes:
         return in_json({})
 
     async def _may_change(self, request: Request) -> None:
-        """Check that models may be changed, and that nothing is asked that cannot be done."""
+        """Check that models may be loaded and unloaded, and the request's parameters."""
         if not self._admission.wants_keys:
             raise Forbidden(
-                "Loading and unloading models takes an API key, and this service has none: set "
+                "Loading and unloading models requires an API key, and this service has none. Set "
                 "QMNIST_API_KEYS."
             )
         sent = await self._control(request, CONTROL)
         if unknown := set(sent.get("parameters") or ()) - {"unload_dependents"}:
             raise InvalidRequest(
-                f"The parameters {quoted(sorted(unknown))} are not taken: a model is what is in "
-                "its folder."
+                f"The parameters {quoted(sorted(unknown))} are not supported: a model is always "
+                "loaded from its folder."
             )
 
     async def _control(self, request: Request, kind: TypeAdapter[T]) -> T:
         def too_large() -> BodyTooLarge:
             return BodyTooLarge(
-                f"The request is too large; at most {MAX_CONTROL_BYTES:,} bytes are read."
+                f"The request is too large. Send at most {MAX_CONTROL_BYTES:,} bytes."
             )
 
         async with self._bodies.read(request, MAX_CONTROL_BYTES, too_large) as body:
@@ -225,11 +225,11 @@ class Routes:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(
-            f"The request is too large; at most {self._limit:,} bytes are read, of which at most "
-            f"{self._json_limit:,} of JSON."
+            f"The request is too large. Send at most {self._limit:,} bytes, of which at most "
+            f"{self._json_limit:,} are JSON."
         )
 
-    # By OpenAPI's templates, then by method.
+    # By OpenAPI template, then by method.
     TABLE: ClassVar[dict[str, Methods]] = {
         PREFIX: {"GET": _metadata},
         f"{PREFIX}/": {"GET": _metadata},

@@ -1,4 +1,4 @@
-"""The protocol's messages over HTTP: JSON, and Triton's binary tensors behind it."""
+"""The protocol's messages over HTTP: JSON, optionally followed by Triton's binary tensors."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypeVar
@@ -40,9 +40,9 @@ _Parameters = Annotated[dict[str, Any], _NotTooLong, AfterValidator(_check_param
 
 
 class _Message(TypedDict):
-    """What is in no other types than it says."""
+    """A message whose fields are not converted from other types."""
 
-    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]  # pydantic's place for it
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]  # pydantic's own attribute
 
 
 class _Tensor(_Message):
@@ -79,44 +79,44 @@ CONTROL = TypeAdapter(_Control)
 
 
 def parse(text: bytes, kind: TypeAdapter[T], pictures: int) -> T:
-    """Parse JSON as a message of some kind; what the kind does not have is passed over.
+    """Parse JSON as a message; ignore unknown fields.
 
     Args:
         text: The JSON.
         kind: `INFER`, `INDEX` or `CONTROL`.
-        pictures: The most that may be in it.
+        pictures: The most pictures that it may hold.
 
     Raises:
-        InvalidRequest: It is none of that kind.
+        InvalidRequest: It is not such a message.
     """
     try:
         return kind.validate_python(parse_json(text, pictures))
     except ValidationError as error:
         raise InvalidRequest(
-            f"The request is none of the protocol's: {first_mistake(error)}."
+            f"The request does not follow the protocol: {first_mistake(error)}."
         ) from error
 
 
 def json_length(header: str | None, size: int) -> int:
-    """Return how much of a body is JSON, which a header says if that is not all.
+    """Return how many bytes of a body are JSON: all, unless there is a header.
 
     Args:
-        header: The header.
-        size: The body's, in bytes.
+        header: The header `Inference-Header-Content-Length`.
+        size: The body's size in bytes.
 
     Raises:
-        InvalidRequest: The header is no number, or larger than the body.
+        InvalidRequest: The header is not a number, or exceeds the body's size.
     """
     if header is None:
         return size
-    # No more digits than Python turns into a number in no time.
+    # Python takes long to convert very many digits.
     if not header.isascii() or not header.isdecimal() or len(header) > 18:
         raise InvalidRequest(
             f"Inference-Header-Content-Length must be a number of bytes, not {quoted(header)}."
         )
     if int(header) > size:
         raise InvalidRequest(
-            f"Inference-Header-Content-Length says {int(header):,} bytes, and the body has only "
+            f"Inference-Header-Content-Length says {int(header):,} bytes, but the body has only "
             f"{size:,}."
         )
     return int(header)
@@ -128,10 +128,10 @@ def read(body: bytes, length: int, pictures: int) -> InferRequest:
     Args:
         body: JSON, then the binary tensors.
         length: How many bytes of the body are JSON.
-        pictures: The most that may be in the JSON.
+        pictures: The most pictures that the JSON may hold.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: It is not an inference request.
     """
     sent = parse(body[:length], INFER, pictures)
     tensors = memoryview(body)[length:]
@@ -156,12 +156,12 @@ def read(body: bytes, length: int, pictures: int) -> InferRequest:
 def _contents(
     tensor: _Tensor, parameters: dict[str, Parameter], rest: memoryview
 ) -> tuple[Contents, memoryview]:
-    """Find a tensor's contents, in JSON or at the beginning of the `rest` of the body."""
+    """Return a tensor's contents, from JSON or the start of `rest`, and what is left of `rest`."""
     name, size = quoted(tensor["name"]), parameters.get("binary_data_size")
     if size is None:
         return JSONContents(tensor["data"]) if "data" in tensor else NoContents(), rest
     if "data" in tensor:
-        raise InvalidRequest(f"The input {name} has both data and a binary_data_size.")
+        raise InvalidRequest(f"The input {name} has both data and a binary_data_size. Send one.")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InvalidRequest(
             f"The binary_data_size of the input {name} must be a number of bytes, not "
@@ -169,14 +169,14 @@ def _contents(
         )
     if size > len(rest):
         raise InvalidRequest(
-            f"The input {name} announces {quoted(size)} bytes of binary data, and {len(rest):,} "
-            "are there."
+            f"The input {name} announces {quoted(size)} bytes of binary data, but the body has "
+            f"only {len(rest):,}."
         )
     return RawContents(rest[:size]), rest[size:]
 
 
 def write(request: InferRequest, response: InferResponse) -> Response:
-    """Write an answer, with those of its outputs in binary for which the request asks."""
+    """Write an answer, with the outputs in binary that the request asks for."""
     all_binary = request.parameters.get("binary_data_output") is True
     binary = {
         output.name: output.parameters.get("binary_data", all_binary) is True

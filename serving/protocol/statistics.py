@@ -1,6 +1,6 @@
-"""What Triton's statistics extension reports, of all workers together.
+"""The numbers of Triton's statistics extension, for all workers together.
 
-The workers share these counts with all others, so `/metrics` has them, too.
+They are also in `/metrics`.
 """
 
 import functools
@@ -46,7 +46,7 @@ _last = LargestGauge(
 
 
 class Phases(NamedTuple):
-    """The seconds of one inference.
+    """The times of one inference, in seconds.
 
     Attributes:
         queue: Waiting for a thread.
@@ -65,18 +65,18 @@ PHASES = Phases._fields
 
 
 def count_success(card: Card, seconds: float) -> None:
-    """Count a request that was answered."""
+    """Count an answered request."""
     _request(card.name, card.version, "success").observe(seconds)
 
 
 def count_failure(card: Card, seconds: float) -> None:
-    """Count a request that was refused."""
+    """Count a refused request."""
     _request(card.name, card.version, "fail").observe(seconds)
 
 
 def count_inference(card: Card, batch_size: int, phases: Phases) -> None:
-    """Count a call of a network, under the power of two that its pictures do not exceed."""
-    # Clients choose the sizes: a series for each would be a thousand.
+    """Count an inference, under its batch size rounded up to a power of two."""
+    # Clients choose batch sizes; one series for each could be a thousand.
     size = 1 << (batch_size - 1).bit_length()
     for counter, seconds in zip(_inference(card.name, card.version, size), phases, strict=True):
         counter.observe(seconds)
@@ -101,13 +101,13 @@ def _totals(model: str, version: str) -> tuple[Value, Value]:
 
 
 def _duration(numbers: Numbers) -> dict[str, int]:
-    """Return a count and its seconds as the extension has them."""
+    """Return a count and its seconds in the extension's form."""
     count, seconds = numbers
     return {"count": int(count), "ns": round(seconds * 1e9)}
 
 
 def collect(models: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return the statistics of models, by name and version; reads the files of all workers."""
+    """Return statistics of models, given by name and version; reads all workers' files."""
     gathered = metrics.gather()
     requests, phases, pictures, last = (
         gathered[family.name] for family in (_requests, _phases, _pictures, _last)

@@ -1,4 +1,4 @@
-"""The protocol's tensors: which there are, and whether those of a request fit them."""
+"""The tensors that models take and return, and checks of a request's tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ CLASSES = 10
 
 LONGEST_LIST = 1_000  # of inputs, outputs, dimensions, parameters
 
-LONGEST = 100  # characters of what a client sent, in a sentence about it
+LONGEST = 100  # characters of client input quoted in a message
 
 Parameter = str | int | float | bool
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor that a model takes or returns; a dimension of any size is -1."""
+    """A tensor that a model takes or returns; -1 is a dimension of any size."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
 
     def describe(self) -> dict[str, Any]:
-        """Describe it as the protocol's metadata do."""
+        """Return the tensor's description for the protocol's metadata."""
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
 
 
@@ -50,21 +50,21 @@ TYPICALITY = TensorSpec("typicality", "FP32", (-1,))
 ACCEPTED = TensorSpec("accepted", "BOOL", (-1,))
 REASON = TensorSpec("reason", "BYTES", (-1,))
 OUTPUTS = (DIGIT, PROBABILITIES, LOGITS, CONFIDENCE, TYPICALITY, ACCEPTED, REASON)
-OF_THRESHOLDS = (ACCEPTED, REASON)  # only of models that have some
+OF_THRESHOLDS = (ACCEPTED, REASON)  # only for models with thresholds
 
-# The protocol's metadata have no place for what a tensor's numbers mean; these stand beside them.
+# The meaning of each tensor, for which the protocol's metadata have no other place.
 PROPERTIES = {
     "inputs": "Send one of images, images_fp32 and pictures.",
-    "images": "0…255, 255 is ink, as QMNIST has them.",
-    "images_fp32": "0…1, 1 is ink, as torchvision's ToTensor makes them of images.",
+    "images": "Pixels as in QMNIST: 0…255, 255 is ink.",
+    "images_fp32": "The same as torchvision's ToTensor returns it: 0…1, 1 is ink.",
     "pictures": "Encoded picture files of any size: PNG, JPEG, HEIC and others. In JSON, base64.",
     "digit": "The likeliest digit.",
     "probabilities": "Of the digits 0 to 9, calibrated.",
-    "logits": "What the probabilities are made of.",
+    "logits": "The scores before temperature and softmax.",
     "confidence": "The likeliest digit's probability.",
-    "typicality": "How much the picture looks like a digit at all; a score, higher is more.",
+    "typicality": "How much the picture looks like a digit at all: a score, higher is more.",
     "accepted": "Whether confidence and typicality reach the thresholds on the model's card.",
-    "reason": "Why it is not accepted, unsure or atypical; empty where it is.",
+    "reason": "Why it is not accepted: unsure or atypical. Empty if it is.",
 }
 
 DTYPES: dict[str, DTypeLike] = {"UINT8": np.uint8, "FP32": np.dtype("<f4")}
@@ -83,7 +83,7 @@ class Input:
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """An output that is asked for."""
+    """A requested output."""
 
     name: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -94,8 +94,8 @@ class Texts:
     """The elements of a tensor of BYTES, row by row.
 
     Attributes:
-        kinds: Those that there are.
-        places: Of each element, its kind's place: whole numbers.
+        kinds: The distinct elements.
+        places: The index into `kinds` of each element.
     """
 
     kinds: Sequence[bytes]
@@ -105,14 +105,14 @@ class Texts:
         return len(self.places)
 
     def each(self, form: Callable[[bytes], T]) -> list[T]:
-        """Return the elements in a form that is made once of each kind."""
+        """Return the elements, each kind converted once by `form`."""
         found: list[T] = np.array([form(kind) for kind in self.kinds], object)[self.places].tolist()
         return found
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output; `data` has the shape, but for a tensor of BYTES."""
+    """An output; `data` has the shape, except for BYTES tensors, which are flat."""
 
     name: str
     datatype: str
@@ -134,45 +134,45 @@ def to_uint8(unit: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Undo torchvision's ToTensor: 0…1 becomes 0…255, uint8 of the same shape.
 
     Raises:
-        ContentsError: There is something else among them.
+        ContentsError: A value is outside 0…1.
     """
-    if not (unit.min() >= 0 and unit.max() <= 1):  # nor is what is not a number
-        raise ContentsError("has values that are not within 0…1")
+    if not (unit.min() >= 0 and unit.max() <= 1):  # `not`, so that NaN is refused
+        raise ContentsError("has values outside 0…1")
     pixels: NDArray[np.uint8] = np.rint(unit * BYTE).astype(np.uint8)
     return pixels
 
 
 def quoted(value: object) -> str:
-    """Quote what a client sent, but not at any length."""
+    """Quote what a client sent, up to `LONGEST` characters."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def only_input(inputs: Sequence[Input]) -> Input:
-    """Return the input of a request, which has one.
+    """Return the only input of a request.
 
     Raises:
-        InvalidRequest: It has none, several, or one that is not known.
+        InvalidRequest: It has none, several, or an unknown one.
     """
     names = [each.name for each in inputs]
     for name in names:
         if name not in INPUTS:
             raise InvalidRequest(
-                f"There is no input {quoted(name)}; there are {', '.join(INPUTS)}."
+                f"There is no input {quoted(name)}. Send one of {', '.join(INPUTS)}."
             )
         if names.count(name) > 1:
-            raise InvalidRequest(f"The input {name!r} is there more than once.")
+            raise InvalidRequest(f"The input {name!r} is sent more than once.")
     if len(inputs) != 1:
-        sent = ", ".join(map(repr, names)) or "none"
-        raise InvalidRequest(f"Send one of the inputs {', '.join(INPUTS)}; these are {sent}.")
+        sent = " and ".join(map(repr, names)) or "none"
+        raise InvalidRequest(f"Send one of the inputs {', '.join(INPUTS)}, not {sent}.")
     return inputs[0]
 
 
 def check_input(sent: Input, max_batch: int) -> TensorSpec:
-    """Return what an input must be, but for its contents, once it is known to be so.
+    """Check an input, except its contents, and return its specification.
 
     Raises:
-        InvalidRequest: It is not; the message names it.
+        InvalidRequest: It does not fit; the message names it.
     """
     spec = INPUTS[sent.name]
     if sent.datatype != spec.datatype:
@@ -181,7 +181,7 @@ def check_input(sent: Input, max_batch: int) -> TensorSpec:
             f"{quoted(sent.datatype)}."
         )
     if "shared_memory_region" in sent.parameters:
-        raise InvalidRequest(f"The input {sent.name!r} is in shared memory, which is not read.")
+        raise InvalidRequest(f"The input {sent.name!r} is in shared memory. Send its data instead.")
     shape = list(sent.shape[: len(spec.shape) + 1])
     if len(shape) != len(spec.shape) or tuple(shape[1:]) != spec.shape[1:] or shape[0] < 1:
         wanted = ", ".join(["N", *map(str, spec.shape[1:])])
@@ -191,8 +191,8 @@ def check_input(sent: Input, max_batch: int) -> TensorSpec:
         )
     if shape[0] > max_batch:
         raise InvalidRequest(
-            f"The input {sent.name!r} has {quoted(shape[0])} pictures; at most {max_batch:,} are "
-            "taken at once."
+            f"The input {sent.name!r} has {quoted(shape[0])} pictures. Send at most "
+            f"{max_batch:,} at a time."
         )
     return spec
 
@@ -200,10 +200,10 @@ def check_input(sent: Input, max_batch: int) -> TensorSpec:
 def wanted_outputs(
     model: Classifier, requested: Sequence[RequestedOutput]
 ) -> list[tuple[TensorSpec, int | None]]:
-    """Return the outputs that are asked for, and of how many classes, if that is asked.
+    """Return the requested outputs, each with its number of classes, if requested.
 
     Raises:
-        InvalidRequest: The model has none of that name, or it cannot be given so.
+        InvalidRequest: The model has no such output, or not in this form.
     """
     specs = outputs_of(model)
     if not requested:
@@ -213,14 +213,12 @@ def wanted_outputs(
     for output in requested:
         if output.name not in specs:
             raise InvalidRequest(
-                f"There is no output {quoted(output.name)}; there are {', '.join(specs)}."
+                f"There is no output {quoted(output.name)}. Choose from {', '.join(specs)}."
             )
         if names.count(output.name) > 1:
             raise InvalidRequest(f"The output {output.name!r} is asked for more than once.")
         if "shared_memory_region" in output.parameters:
-            raise InvalidRequest(
-                f"The output {output.name!r} is to go to shared memory, which is not written."
-            )
+            raise InvalidRequest(f"The output {output.name!r} cannot be written to shared memory.")
         wanted.append((specs[output.name], _classes(specs[output.name], output)))
     return wanted
 
@@ -240,14 +238,14 @@ def _classes(spec: TensorSpec, output: RequestedOutput) -> int | None:
 
 
 def outputs_of(model: Classifier) -> dict[str, TensorSpec]:
-    """Return the outputs that a model has."""
+    """Return a model's outputs, by name."""
     has_thresholds = model.card.calibration.acceptance is not None
     return {spec.name: spec for spec in OUTPUTS if spec not in OF_THRESHOLDS or has_thresholds}
 
 
 _REASONS = [(reason or "").encode() for reason in REASONS]
 
-# What each output is of the predictions.
+# How to get each output from the predictions.
 _VALUES: dict[TensorSpec, Callable[[Predictions], Any]] = {
     DIGIT: lambda found: found.digits,
     PROBABILITIES: lambda found: found.probabilities,
@@ -260,7 +258,7 @@ _VALUES: dict[TensorSpec, Callable[[Predictions], Any]] = {
 
 
 def output_of(spec: TensorSpec, classes: int | None, predictions: Predictions) -> Output:
-    """Return an output of the predictions, or of its values the largest `classes`."""
+    """Return an output of the predictions, or only its `classes` largest values."""
     values = _VALUES[spec](predictions)
     if classes is None:
         return Output(spec.name, spec.datatype, [len(values), *spec.shape[1:]], values)

@@ -1,10 +1,10 @@
-"""Numbers that each process counts in its memory, and that all of a service's tell together.
+"""Metrics that each process counts in memory, and any process reports for the whole service.
 
-A process writes its numbers to a file of its own, in a folder that all share, some times a second
-if they have changed. prometheus_client's own way keeps each number in a file that is mapped into
-memory, and packs and unpacks it there each time it is counted.
+A few times per second, each process writes its changed numbers to a file of its own in a shared
+folder. prometheus_client's multiprocess mode is slower: it packs and unpacks each number in a
+memory-mapped file whenever it is counted.
 
-The metric types are Prometheus' (https://prometheus.io/docs/concepts/metric_types/).
+The metric types are those of Prometheus (https://prometheus.io/docs/concepts/metric_types/).
 """
 
 import asyncio
@@ -30,18 +30,18 @@ from prometheus_client.core import (
 )
 from prometheus_client.utils import floatToGoString
 
-logger = logging.getLogger("bentoml.digits")  # BentoML shows what is logged below "bentoml"
+logger = logging.getLogger("bentoml.digits")  # BentoML shows loggers below "bentoml"
 
-SHARE_SECONDS = 0.2  # until other processes can tell what one has counted
+SHARE_SECONDS = 0.2  # until other processes can report what one has counted
 
 Labels = tuple[str, ...]
 Numbers = list[float]
-# By a family's name.
+# By family name.
 Snapshot = dict[str, list[tuple[Sequence[str], Numbers]]]
 Gathered = dict[str, dict[Labels, Numbers]]
 
-# Threads count, too, and adding is reading and then writing. A run of the garbage collector is
-# counted in the midst of what it interrupts, which may hold the lock.
+# Threads count, too, and adding is not atomic. Reentrant, because the garbage collector may run,
+# and be counted, while this thread holds the lock.
 _lock = threading.RLock()
 
 
@@ -54,17 +54,17 @@ class Value:
         self.numbers: Numbers = [0]
 
     def inc(self, amount: float = 1) -> None:
-        """Add to it."""
+        """Add to the number."""
         with _lock:
             self.numbers[0] += amount
 
     def set(self, value: float) -> None:
-        """Take another in its place."""
+        """Replace the number."""
         self.numbers[0] = value
 
 
 class Distribution:
-    """How many observations there were up to each bound and beyond the last, and their sum."""
+    """Observations counted between bounds and beyond the last, and their sum."""
 
     __slots__ = ("_bounds", "numbers")
 
@@ -83,16 +83,16 @@ S = TypeVar("S", Value, Distribution)
 
 
 class Family(Generic[S]):
-    """The series of one name.
+    """All series of one metric.
 
     Args:
-        name: As Prometheus has it.
-        documentation: One line.
-        labels: The labels' names.
+        name: The metric's name.
+        documentation: One line of help text.
+        labels: The names of the labels.
     """
 
     kind: ClassVar[type[Metric]]
-    only_living: ClassVar[bool] = False  # whether what a process counted goes when it does
+    only_living: ClassVar[bool] = False  # whether a dead process's numbers are dropped
     new: Callable[[], S]
 
     def __init__(self, name: str, documentation: str, labels: Iterable[str] = ()) -> None:
@@ -103,24 +103,24 @@ class Family(Generic[S]):
         FAMILIES[name] = self
 
     def labels(self, *values: object) -> S:
-        """Return the series of some labels' values."""
+        """Return the series with these label values."""
         key = tuple(map(str, values))
         with _lock:
             return self.series.setdefault(key, self.new())
 
     def merge(self, numbers: Numbers, others: Numbers) -> Numbers:
-        """Merge the numbers of a series with another process'."""
+        """Merge a series' numbers from two processes."""
         return list(map(add, numbers, others))
 
     def metric(self, series: dict[Labels, Numbers]) -> Metric:
-        """Return what prometheus_client writes."""
-        metric: Any = self.kind(self.name, self.documentation, labels=self.label_names)  # type: ignore[call-arg]  # all kinds have them
+        """Return the metric for prometheus_client to write."""
+        metric: Any = self.kind(self.name, self.documentation, labels=self.label_names)  # type: ignore[call-arg]  # every kind accepts labels
         for labels, numbers in series.items():
-            metric.add_metric(labels, *self.told(numbers))
+            metric.add_metric(labels, *self.arguments(numbers))
         return cast("Metric", metric)
 
-    def told(self, numbers: Numbers) -> Sequence[Any]:
-        """Return what prometheus_client is told of a series."""
+    def arguments(self, numbers: Numbers) -> Sequence[Any]:
+        """Return the arguments of prometheus_client's `add_metric` for a series."""
         return numbers
 
 
@@ -128,14 +128,14 @@ FAMILIES: dict[str, Family[Any]] = {}
 
 
 class Counter(Family[Value]):
-    """Numbers that only grow."""
+    """Numbers that only increase."""
 
     kind = CounterMetricFamily
     new = Value
 
 
 class Gauge(Family[Value]):
-    """Numbers of now: the sum of all living processes'."""
+    """Current numbers: the sum over all living processes."""
 
     kind = GaugeMetricFamily
     new = Value
@@ -143,17 +143,17 @@ class Gauge(Family[Value]):
 
 
 class LargestGauge(Gauge):
-    """Numbers of which the largest that any process had counts, such as a time."""
+    """Numbers whose maximum over all processes counts, such as a time."""
 
     only_living = False
 
     def merge(self, numbers: Numbers, others: Numbers) -> Numbers:
-        """Return the larger one."""
+        """Return the larger number."""
         return max(numbers, others)
 
 
 class Histogram(Family[Distribution]):
-    """Distributions; each of the `bounds` is the largest value in a bucket."""
+    """Distributions; `bounds` are the largest values of the buckets."""
 
     kind = HistogramMetricFamily
 
@@ -164,14 +164,14 @@ class Histogram(Family[Distribution]):
         self._buckets = [*map(floatToGoString, bounds), "+Inf"]
         super().__init__(name, documentation, labels)
 
-    def told(self, numbers: Numbers) -> Sequence[Any]:
-        """Return the buckets, each with all that is in smaller ones, and the sum."""
+    def arguments(self, numbers: Numbers) -> Sequence[Any]:
+        """Return the cumulative buckets, and the sum."""
         *counts, total = numbers
         return list(zip(self._buckets, accumulate(counts), strict=True)), total
 
 
 class Summary(Family[Distribution]):
-    """Distributions of which the count and the sum are told."""
+    """Distributions reported as count and sum."""
 
     kind = SummaryMetricFamily
     new = staticmethod(partial(Distribution, ()))
@@ -181,18 +181,18 @@ class Shared:
     """The numbers of all processes of a service, in files in its folder.
 
     Args:
-        folder: The service's; without one, this process is alone.
+        folder: The folder; `None` if there are no other processes.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        # A process may have the number of one that has died, whose counts stay.
+        # A process id may be reused, and the counts of the dead process stay.
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._written = b""
-        self._failed = False  # the last time
+        self._failed = False  # whether the last write failed
 
     async def write_on(self) -> None:
-        """Write this process' numbers whenever they have changed, until it is cancelled."""
+        """Write this process's numbers whenever they have changed, until cancelled."""
         try:
             while True:
                 self._try_to_write()
@@ -201,7 +201,7 @@ class Shared:
             self._try_to_write()
 
     def gather(self) -> Gathered:
-        """Return the numbers of all processes, this one's as they are now."""
+        """Return the merged numbers of all processes, with this one's current ones."""
         gathered: Gathered = {name: {} for name in FAMILIES}
         for is_alive, snapshot in [(True, _snapshot()), *self._others()]:
             for name, series in snapshot.items():
@@ -225,13 +225,13 @@ class Shared:
             new.replace(self._folder / f"{self._name}.json")
         except OSError:
             if not self._failed:
-                logger.exception("the counts cannot be written; other workers tell too few")
+                logger.exception("the counts cannot be written; other workers report too few")
             self._failed = True
         else:
             self._written, self._failed = content, False
 
     def _others(self) -> Iterator[tuple[bool, Snapshot]]:
-        """Return what each other process has written last, and whether it is alive."""
+        """Yield for each other process whether it is alive, and its last snapshot."""
         if self._folder is None:
             return
         for path in sorted(self._folder.glob("[!.]*.json")):
@@ -254,6 +254,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is there, and another user's
+    except PermissionError:  # it exists, with another user
         return True
     return True

@@ -1,4 +1,4 @@
-"""One line of JSON for each request, where that is asked for."""
+"""The request log: one line of JSON per request, if it is turned on."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ logger = logging.getLogger("qmnist.requests")
 
 
 def start() -> None:
-    """Write the lines to standard output, as they are."""
+    """Send the lines to standard output, without any prefix."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)

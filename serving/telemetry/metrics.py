@@ -1,10 +1,10 @@
-"""What `/metrics` counts, for Prometheus.
+"""The metrics of `/metrics`, for Prometheus.
 
-The counts of requests have the names and labels that BentoML's own have, so that its dashboards
-show them. They are not BentoML's, because that layer looks each label up anew, which costs more
-than the network does, and has a series for every path that anyone ever asks for.
+Request metrics have the names and labels of BentoML's own, so that its dashboards show them.
+BentoML's layer itself is not used: it looks up labels on each request, which costs more than the
+network, and makes a series for every path that anyone requests.
 
-Any worker's process answers for all (`counts`).
+Any worker reports for all of them (see `counts`).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 CLASSES = 10
 
-MEASURE_SECONDS = 1  # after which a worker looks again what it takes
+MEASURE_SECONDS = 1  # between two measurements of CPU and memory
 
 SERVICE = "qmnist-digits"
 BENTOMLS_LABELS = {
@@ -61,7 +61,7 @@ _in_flight = Gauge(
 )
 _predictions = Counter(
     "qmnist_predictions",
-    "Predictions; `reason` is why one is not accepted",
+    "Predictions; `reason` is why one was not accepted",
     ["model", "digit", "accepted", "reason"],
 )
 _models = Gauge(
@@ -74,16 +74,16 @@ _decode_seconds = Histogram(
     "qmnist_decode_seconds", "Seconds from an image's bytes to pixels", bounds=FAST
 )
 _network_seconds = Histogram(
-    "qmnist_network_seconds", "Seconds of one call of a model", ["model", "provider"], bounds=FAST
+    "qmnist_network_seconds", "Seconds per call of a model", ["model", "provider"], bounds=FAST
 )
 _batch_size = Histogram(
-    "qmnist_batch_size", "Batch size of one call of a model", ["model", "provider"], bounds=SIZES
+    "qmnist_batch_size", "Pictures per call of a model", ["model", "provider"], bounds=SIZES
 )
-_cpu_seconds = Counter("process_cpu_seconds", "Seconds that the workers computed")
-_memory = Gauge("process_resident_memory_bytes", "Bytes of memory that the workers have")
+_cpu_seconds = Counter("process_cpu_seconds", "CPU time of the workers, in seconds")
+_memory = Gauge("process_resident_memory_bytes", "Resident memory of the workers, in bytes")
 _collector_seconds = Histogram(
     "qmnist_collector_pause_seconds",
-    "Seconds of one run of Python's garbage collector",
+    "Seconds per run of Python's garbage collector",
     bounds=FAST,
 )
 
@@ -91,7 +91,7 @@ _decoding = _decode_seconds.labels()
 
 
 class MeteredClassifier(Classifier):
-    """A classifier whose calls are counted, timed and traced, by the provider that took them."""
+    """A classifier whose calls are counted, timed and traced, by provider."""
 
     def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Classify pictures, as `Classifier.predict` does."""
@@ -124,12 +124,12 @@ def _calls(model: str, provider: Provider) -> tuple[Distribution, Distribution]:
 _folder = state.shared()
 shared = counts.Shared(None if _folder is None else _folder / "counts")
 
-# Name and version of what this worker serves; of no other version is anything told.
+# Name and version of the models of this worker; others are not reported.
 _served: set[tuple[str, str]] = set()
 
 
 def show_models(before: Iterable[Classifier], now: Iterable[Classifier]) -> None:
-    """Tell which models this worker serves, and no longer those that it did."""
+    """Report the models that this worker serves now, instead of those before."""
     _served.clear()
     for count, models in ((0, before), (1, now)):
         for model in models:
@@ -142,8 +142,8 @@ class RequestCounter:
     """Counts the requests of one worker.
 
     Args:
-        paths: Those that are told apart. All others are "other", or a client that asks for ever
-            new ones would fill the memory.
+        paths: The paths with series of their own. All others count as "other"; otherwise clients
+            could fill the memory with made-up paths.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -152,11 +152,11 @@ class RequestCounter:
         self._in_flight = _in_flight.labels(*BENTOMLS_LABELS.values())
 
     def begin(self) -> None:
-        """Count a request that came."""
+        """Count a request that has arrived."""
         self._in_flight.inc()
 
     def end(self, path: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
+        """Count a request that has been answered."""
         self._in_flight.inc(-1)
         total, duration = self._of(path if path in self.paths else "other", status)
         total.inc()
@@ -169,18 +169,18 @@ class RequestCounter:
 
 
 def count_decoding(seconds: float) -> None:
-    """Count a picture that became pixels."""
+    """Record the time to decode a picture."""
     _decoding.observe(seconds)
 
 
 def count_predictions(model: str, predictions: Iterable[Prediction]) -> None:
-    """Count what a model made of pictures."""
+    """Count a model's predictions."""
     for each in predictions:
         _prediction(model, each.digit, each.accepted, each.reason).inc()
 
 
 def count_many_predictions(model: str, predictions: Predictions) -> None:
-    """Count what a model made of many pictures, in a fraction of the time."""
+    """Count many predictions of a model, in a fraction of the time."""
     digits, grades = predictions.digits, predictions.grades
     places = digits if grades is None else digits + CLASSES * grades
     for place, count in enumerate(np.bincount(places).tolist()):
@@ -198,7 +198,7 @@ def _prediction(model: str, digit: int, accepted: bool | None, reason: Reason | 
 
 
 def count_error(code: str) -> None:
-    """Count an error that is answered."""
+    """Count an error response."""
     _errors.labels(code).inc()
 
 
@@ -217,18 +217,18 @@ def watch_collector() -> None:
 
 
 async def watch_process() -> None:
-    """Tell what this worker takes of the machine, until it is cancelled."""
+    """Measure this worker's CPU time and memory, until cancelled."""
     cpu, statm = _cpu_seconds.labels(), Path("/proc/self/statm")
-    memory = _memory.labels() if statm.exists() else None  # on Linux
+    memory = _memory.labels() if statm.exists() else None  # only on Linux
     while True:
-        cpu.set(round(time.process_time(), 2))  # or it would be written each second
+        cpu.set(round(time.process_time(), 2))  # or an idle worker would write it each second
         if memory is not None:
             memory.set(int(statm.read_bytes().split()[1]) * resource.getpagesize())
         await asyncio.sleep(MEASURE_SECONDS)
 
 
 def gather() -> Gathered:
-    """Return the counts of all workers, without those of versions that are served no more."""
+    """Return the numbers of all workers, except those of versions no longer served."""
     return {
         name: {
             labels: numbers
@@ -241,7 +241,7 @@ def gather() -> Gathered:
 
 
 class _Registry:
-    """What prometheus_client asks for metrics, as its `CollectorRegistry`."""
+    """Passes the metrics to prometheus_client, like its `CollectorRegistry`."""
 
     def collect(self) -> Iterator[Metric]:
         for name, series in gather().items():
@@ -249,5 +249,5 @@ class _Registry:
 
 
 def exposition() -> bytes:
-    """Return all counts, of all workers, in Prometheus' text format."""
+    """Return the metrics of all workers in Prometheus' text format."""
     return generate_latest(_Registry())

@@ -1,8 +1,8 @@
-"""OpenTelemetry's traces: a span for each request, with children for what takes its time.
+"""OpenTelemetry traces: a span per request, with child spans for decoding and the network.
 
-There is no tracer, and nothing is done for a request, unless `OTEL_EXPORTER_OTLP_ENDPOINT` says
-where the spans go. All other `OTEL_*` variables the SDK reads by itself. Names are those of the
-semantic conventions (https://opentelemetry.io/docs/specs/semconv/), or begin with `qmnist`.
+Tracing is off unless `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set.
+The SDK reads the other `OTEL_*` variables. Names follow the semantic conventions
+(https://opentelemetry.io/docs/specs/semconv/), or begin with `qmnist`.
 """
 
 import os
@@ -23,10 +23,10 @@ import serving
 
 SERVICE = "qmnist-digits"
 
-# In which the last spans are sent when the service shuts down. The SDK would try for half a minute.
+# The time limit to send the last spans at shutdown; the SDK would try for half a minute.
 FLUSH_SECONDS = 2
 
-# Those that the conventions know; a client may send others.
+# The methods that the conventions name; clients may send others.
 METHODS = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "QUERY")
 )
@@ -37,46 +37,46 @@ tracer: Tracer | None = None
 
 
 class TracingError(Exception):
-    """There can be no traces as the environment wants them; the message is one sentence."""
+    """Tracing cannot be set up as the environment requests; the message is the reason."""
 
 
 class RequestTrace(ABC):
-    """The spans of one request, which have the parent that its headers name.
+    """The spans of one request; their parent is named in its headers.
 
     Args:
-        name: Of the request's span, until it ends.
-        attributes: What the sampler may know.
-        headers: By their names in lower case.
+        name: The name of the request's span until it ends.
+        attributes: The attributes available to the sampler.
+        headers: By lower-case name.
 
     Attributes:
         trace_id: 32 hexadecimal digits.
     """
 
     def __init__(self, name: str, attributes: Attributes, headers: Mapping[str, str]) -> None:
-        assert tracer is not None  # noqa: S101  who makes one has looked
+        assert tracer is not None  # noqa: S101  callers check it
         self._tracer = tracer
-        # Spans have the time of day, and what is measured has a clock that nobody sets.
+        # Spans need the time of day, but times are measured with a monotonic clock.
         self._clock = time.time_ns() - round(1e9 * time.perf_counter())
         parent = propagate.extract(headers)
         self._span: Span = tracer.start_span(name, parent, SpanKind.SERVER, attributes)
         self.trace_id = trace.format_trace_id(self._span.get_span_context().trace_id)
         self._decoded: tuple[float, float, int] | None = None
-        current.set((self,) if self._span.is_recording() else ())  # as the sampler wants it
+        current.set((self,) if self._span.is_recording() else ())  # the sampler decides
 
     @abstractmethod
     def describe(self, route: str | None, status: int) -> tuple[str, Attributes]:
-        """Return the name and the attributes of the span of a request that was answered."""
+        """Return the span's final name and attributes, once the request is answered."""
 
     def decoded(self, started: float, ended: float) -> None:
-        """Add a picture that was decoded between two times of `perf_counter`.
+        """Add a picture decoded between two times of `perf_counter`.
 
-        All pictures of a request have one span together; a thousand would show no more.
+        All pictures of a request share one span; a thousand spans would show no more.
         """
         first, _, count = self._decoded or (started, ended, 0)
         self._decoded = (first, ended, count + 1)
 
     def add(self, name: str, started: float, ended: float, attributes: Attributes) -> None:
-        """Add a child, between two times of `perf_counter`."""
+        """Add a child span between two times of `perf_counter`."""
         context = trace.set_span_in_context(self._span)
         span = self._tracer.start_span(
             name, context, attributes=attributes, start_time=self._time(started)
@@ -94,11 +94,11 @@ class RequestTrace(ABC):
         """End the request's span.
 
         Args:
-            request_id: The request's.
-            route: The template of its address, if there is something at it.
-            status: As HTTP has it.
-            error: The code of what was wrong.
-            exception: What was raised, if that is our mistake.
+            request_id: The request's id.
+            route: The template of its address, if known.
+            status: The HTTP status.
+            error: The error's code, if there is one.
+            exception: The exception, if it is a bug.
         """
         if not self._span.is_recording():
             return
@@ -121,7 +121,7 @@ class RequestTrace(ABC):
 
 
 class HTTPTrace(RequestTrace):
-    """The spans of a request by HTTP."""
+    """The spans of an HTTP request."""
 
     def __init__(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         self._method = method if method in METHODS else "_OTHER"
@@ -130,7 +130,7 @@ class HTTPTrace(RequestTrace):
         super().__init__(self._name, {**asked, "url.scheme": self._scheme}, headers)
 
     def describe(self, route: str | None, status: int) -> tuple[str, Attributes]:
-        """Return the name and attributes that the conventions for HTTP have."""
+        """Return the name and attributes of the conventions for HTTP."""
         attributes: Attributes = {"http.response.status_code": status, **self._server()}
         if route is None:
             return self._name, attributes
@@ -153,35 +153,35 @@ class HTTPTrace(RequestTrace):
         return {name: value for name, value in named.items() if value is not None}
 
 
-# The requests for which something is being done: one, or those that one call of a network answers.
+# The requests being worked on: one, or all that one call of a network answers.
 current: ContextVar[Sequence[RequestTrace]] = ContextVar("current", default=())
 
 
 def decoded(started: float, ended: float) -> None:
-    """Add to the current request that a picture was decoded."""
+    """Add a decoded picture to the current request's trace."""
     for request in current.get():
         request.decoded(started, ended)
 
 
 def called(started: float, ended: float, attributes: Attributes) -> None:
-    """Add a call of a network to the current requests."""
+    """Add a call of a network to the current requests' traces."""
     for request in current.get():
         request.add("network", started, ended, attributes)
 
 
 def check() -> None:
-    """Check that there can be traces as the environment wants them, by trying.
+    """Check that tracing can be set up, by trying.
 
     Raises:
-        TracingError: There cannot.
+        TracingError: It cannot.
     """
     try:
         with exporting():
             pass
     except ImportError as error:
         raise TracingError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT wants qmnist-digits[tracing] installed, or not to be set: "
-            f"{error}"
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs an extra: install qmnist-digits[tracing], or unset "
+            f"the variable ({error})"
         ) from error
     except ValueError as error:
         raise TracingError(f"an OTEL_* variable is wrong: {error}") from error
@@ -189,12 +189,12 @@ def check() -> None:
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """Have a tracer, whose spans are sent from a thread of its own.
+    """Set up the tracer, which sends spans from a thread of its own.
 
-    A collector that does not answer holds up nobody: spans that it does not take are thrown away,
-    and at the end the last are tried for `FLUSH_SECONDS`.
+    An unreachable collector delays no request: its spans are dropped. At the end, the last spans
+    are tried for `FLUSH_SECONDS`.
     """
-    global tracer  # noqa: PLW0603  one a process
+    global tracer  # noqa: PLW0603  one per process
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  an extra
         OTLPSpanExporter,
     )
@@ -208,7 +208,7 @@ def exporting() -> Iterator[None]:
         "service.instance.id": str(uuid.uuid4()),  # each worker is one
         "process.pid": os.getpid(),
     }
-    # What the environment says of the service counts for more.
+    # The environment's attributes take precedence.
     resource = Resource.create(own).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -217,7 +217,7 @@ def exporting() -> Iterator[None]:
         yield
     finally:
         tracer = None
-        # It cannot be told to hurry; the process does not wait for this thread.
+        # This may take long, and the process does not wait for a daemon thread.
         flushing = threading.Thread(target=provider.shutdown, daemon=True)
         flushing.start()
         flushing.join(FLUSH_SECONDS)

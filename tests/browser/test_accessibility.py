@@ -103,5 +103,5 @@ def test_a_browser_that_cannot_run_the_page_says_so(server: str, open_page: Open
     pages[-1].route("**/main.js", lambda route: route.abort())  # as if it could not be run
     pages[-1].goto(f"{server}/ui/")
     for page in pages:
-        needed = page.get_by_text("This page needs JavaScript, in a browser of 2024 or newer.")
+        needed = page.get_by_text("This page needs JavaScript and a browser from 2024 or later.")
         expect(needed).to_be_visible()

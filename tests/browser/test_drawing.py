@@ -7,7 +7,7 @@ from playwright.sync_api import CDPSession, Page, Route, expect
 from tests.browser.conftest import OpenPage, digit, draw
 from tests.pictures.drawn import line
 
-NOTHING = "Draw a digit, and the answer follows."
+NOTHING = "Draw a digit to get an answer."
 
 
 def ink(page: Page) -> int:
@@ -40,15 +40,15 @@ def test_the_answer_follows_the_stroke(page: Page) -> None:
 def test_an_answer_shows_all_that_is_known(page: Page) -> None:
     draw(page, digit(4))
     expect(page.locator("#digit")).to_have_text("4")
-    expect(page.locator("#verdict")).to_have_text("Accepted: sure to more than 99.9 %.")
+    expect(page.locator("#verdict")).to_have_text("Accepted: more than 99.9 % confidence.")
     shares = page.locator("#bars .share").all_text_contents()
     assert len(shares) == 10
     assert shares[4] == "> 99.9 %"
     expect(page.locator("#changes")).to_contain_text("Inverted")
-    seen = page.get_by_alt_text("What the network saw of the 4, 28 by 28 pixels")
+    seen = page.get_by_alt_text("The 4 as the network saw it, 28 by 28 pixels")
     assert seen.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [28, 28]
     expect(page.locator("#seen-pictures")).to_have_text("PictureInkStrokesNetwork")
-    for alt in ("as the picture was decoded", "without the paper", "strokes of the 4 alone"):
+    for alt in ("in the decoded picture", "without the paper", "strokes of the 4 alone"):
         step = page.get_by_alt_text(alt)
         assert 100 < step.evaluate("image => image.naturalHeight") <= 112
     models = page.locator("#model-choices label")
@@ -57,7 +57,7 @@ def test_an_answer_shows_all_that_is_known(page: Page) -> None:
     assert notebook[:2] == ["notebook", "4"]
     expect(page.locator("#agreement")).to_have_text("All agree.")
     # Who does not see it is told once it has come to rest.
-    expect(page.get_by_role("status")).to_have_text("4. Accepted: sure to more than 99.9 %.")
+    expect(page.get_by_role("status")).to_have_text("4. Accepted: more than 99.9 % confidence.")
 
 
 def test_the_latest_stroke_wins(page: Page) -> None:
@@ -201,7 +201,7 @@ def test_a_finger_draws_on_a_phone(server: str, open_page: OpenPage) -> None:
     expect(page.locator("#verdict")).to_be_in_viewport(ratio=1)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.evaluate("scrollY") == 0
-    expect(page.get_by_text("Photograph")).to_be_visible()
+    expect(page.get_by_text("Take a photo")).to_be_visible()
 
 
 def test_the_keyboard_alone_is_enough(page: Page) -> None:

@@ -116,9 +116,7 @@ def test_a_network_that_cannot_be_drawn_is_a_message(page: Page) -> None:
     page.route("**/model.onnx?*", lambda route: route.fulfill(body=content))
     draw(page, digit(7))
     page.get_by_role("heading", name="Inside the network").click()
-    expect(page.locator("#inside-words")).to_have_text(
-        "This network is of another kind, which the page cannot draw."
-    )
+    expect(page.locator("#inside-words")).to_have_text("The page cannot draw this kind of network.")
     expect(page.locator("#stage")).to_be_hidden()
     expect(page.locator("#digit")).to_have_text("7")
 
@@ -134,8 +132,8 @@ def test_the_notebooks_way_beside_this_services(page: Page) -> None:
     page.route("**/classify?*", answer)
     draw(page, digit(4, 0.3))
     expect(page.locator("#compare-words")).to_have_text(
-        "Made small and no more, notebook says 5 and deeper 4; on what this service makes of it, "
-        "both say 4."
+        "After a plain resize, notebook says 5 and deeper 4; after this service's processing, both "
+        "say 4."
     )
     rows = page.locator("#compare-rows tr").all()
     cells = [row.locator("td").all_inner_texts() for row in rows]

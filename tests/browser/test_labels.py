@@ -22,7 +22,7 @@ def test_pictures_are_kept_with_their_labels(page: Page, tmp_path: Path) -> None
     expect(page.locator("#digit")).to_have_text("4")
     label.click()
     expect(label).to_have_attribute("aria-pressed", "true")
-    expect(labels).to_contain_text("1 picture is kept, until this tab is closed.")
+    expect(labels).to_contain_text("1 picture is kept until you close this tab.")
     drop(page, ("Four.JPG", "image/jpeg", FOUR), ("four.png", "image/png", OTHER))
     expect(page.locator("#digit")).to_have_text("4")
     expect(label).to_have_attribute("aria-pressed", "false")

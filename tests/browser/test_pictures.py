@@ -79,7 +79,9 @@ def test_a_pasted_picture(server: str, open_page: OpenPage) -> None:
     expect(page.locator("#digit")).to_have_text("7")
     page.evaluate("navigator.clipboard.writeText('7')")
     page.keyboard.press("Control+v")
-    expect(page.locator("#verdict")).to_have_text("There is no picture in the clipboard.")
+    expect(page.locator("#verdict")).to_have_text(
+        "There is no picture in the clipboard. Copy one first."
+    )
 
 
 @pytest.mark.parametrize("button", ["#open", "#photograph"])
@@ -134,7 +136,7 @@ def draw_again(page: Page) -> None:
 def test_what_is_dropped_but_no_file(page: Page) -> None:
     expect(page.get_by_label("deeper")).to_be_checked()  # the page is there as a whole
     drop(page)
-    expect(page.locator("#verdict")).to_have_text("What was dropped is not a file.")
+    expect(page.locator("#verdict")).to_have_text("That is not a file. Drop a picture file.")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_a_picture_that_the_browser_cannot_show_is_answered(
 ) -> None:
     drop(page, (name, kind, content))
     expect(page.locator("#digit")).to_have_text("7")
-    expect(page.get_by_text("This browser cannot show the picture.")).to_be_visible()
+    expect(page.get_by_text("This browser cannot show the picture")).to_be_visible()
 
 
 def test_an_avif_is_shown_and_answered(page: Page) -> None:
@@ -189,7 +191,7 @@ def test_removed_specks_are_told(page: Page) -> None:
     page.get_by_role("button", name="Dust and holes").click()
     expect(page.locator("#changes")).to_contain_text("Specks removed.")
     page.get_by_role("button", name="Chalk on a board").click()
-    expect(page.locator("#changes")).to_contain_text("so not inverted")
+    expect(page.locator("#changes")).to_contain_text("Not inverted")
 
 
 def test_the_gallery_is_what_its_command_makes(tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ def test_the_gallery_is_what_its_command_makes(tmp_path: Path) -> None:
 
 def copied(page: Page, button: str) -> str:
     page.get_by_role("button", name=button).click()
-    expect(page.locator("#copied-note")).to_have_text("Copied. It is:")
+    expect(page.locator("#copied-note")).to_have_text("Copied:")
     expect(page.get_by_role("dialog")).to_be_visible()
     code = page.locator("#code").text_content()
     assert page.evaluate("navigator.clipboard.readText()") == code

@@ -22,7 +22,7 @@ CARDS = {
     path.parent.name: json.loads(path.read_text(encoding="utf-8"))
     for path in (ROOT / "models").glob("*/card.json")
 }
-GONE = "The service does not answer. It is asked again every two seconds."
+GONE = "The service does not answer. Trying again every two seconds."
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_where_models_disagree(page: Page) -> None:
     expect(page.locator("#digit")).to_have_text("1")
     wanted = 100 * CARDS["baseline"]["calibration"]["acceptance"]["confidence"]
     expect(page.locator("#verdict")).to_have_text(
-        f"Not accepted: sure to 61.2 % only, and {wanted:.1f} % is wanted."
+        f"Not accepted: the confidence is only 61.2 %; it needs {wanted:.1f} %."
     )
     page.get_by_label("dropout").check()
     expect(page.locator("#digit")).to_have_text("7")
@@ -74,12 +74,12 @@ def test_what_does_not_look_like_a_digit(page: Page) -> None:
     confidence = page.get_by_role("meter", name="Confidence")
     expect(confidence).to_have_attribute("aria-valuenow", "0.99")
     expect(confidence).to_have_attribute(
-        "aria-valuetext", f"99.0 % (from {100 * wanted['confidence']:.1f} %)"
+        "aria-valuetext", f"99.0 % (needs {100 * wanted['confidence']:.1f} %)"
     )
     typicality = page.get_by_role("meter", name="Typicality")
     expect(typicality).to_have_attribute(
         "aria-valuetext",
-        f"−10.0, too low (from −{-wanted['typicality']:.1f})",  # noqa: RUF001
+        f"−10.0, too low (needs −{-wanted['typicality']:.1f})",  # noqa: RUF001
     )
     scale, level, threshold = (
         part.bounding_box()
@@ -97,7 +97,7 @@ def test_a_model_without_thresholds(page: Page) -> None:
     answer_otherwise(page, "deeper", confidence=0.5, accepted=None)
     draw(page, digit(7))
     expect(page.locator("#verdict")).to_have_text(
-        "Sure to 50.0 %. This model accepts and refuses nothing."
+        "Confidence: 50.0 %. This model has no acceptance thresholds."
     )
     expect(page.get_by_role("meter", name="Confidence")).to_be_visible()
 
@@ -164,7 +164,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(closed: Server, open_page: Open
     other.goto(f"{closed.url}/ui/")
     expect(other.get_by_label("API key")).to_be_visible()
     other.goto(f"{closed.url}/ui/models")
-    expect(other.get_by_role("alert")).to_contain_text("wants an API key")
+    expect(other.get_by_role("alert")).to_contain_text("requires an API key")
 
 
 def test_a_drawing_waits_for_the_key(closed: Server, open_page: OpenPage) -> None:
@@ -235,7 +235,7 @@ def test_the_page_is_small() -> None:
 def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> None:
     page = open_page(f"{server}/ui/models")
     card = page.get_by_role("article").filter(
-        has=page.get_by_role("heading", name="deeper answers by default")
+        has=page.get_by_role("heading", name="deeper default")
     )
     said = CARDS["deeper"]
     test, details = said["evaluation"]["test10k"], said["details"]
@@ -245,9 +245,11 @@ def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> No
     mistaken = card.locator(".confusion tbody tr").nth(9).locator("td").nth(4)
     expect(mistaken).to_have_text(str(details["confusion"][9][4]))
     reliability, curve = card.get_by_role("img").all()
-    expect(reliability).to_have_attribute("aria-label", re.compile(r"answers sure to 100 %"))
+    expect(reliability).to_have_attribute("aria-label", re.compile(r"answers 100 % confident"))
     accuracies = details["validation_accuracies"]
-    said_of_it = f"After {len(accuracies)} epochs {100 * accuracies[-1]:.2f} %."
+    said_of_it = (
+        f"Validation accuracy after {len(accuracies)} epochs: {100 * accuracies[-1]:.2f} %."
+    )
     expect(curve).to_have_attribute("aria-label", said_of_it)
     expect(page.get_by_role("article")).to_have_count(4)
     comparison = page.get_by_role("heading", name="for comparison")
@@ -259,9 +261,9 @@ def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> No
     }
     assert max(right, key=lambda name: right[name]) == "deeper"
     expect(page.locator("#choice")).to_contain_text(
-        f"because it has the most validation digits right: of 5,003, deeper {right['deeper']:,}"
+        f"because it gets the most validation digits right: of 5,003, deeper {right['deeper']:,}"
     )
-    expect(page.locator("#choice")).to_contain_text("so they are equal there.")
+    expect(page.locator("#choice")).to_contain_text("so they are equally good there.")
     page.get_by_role("navigation").get_by_role("link", name="Report").click()
     expect(page.get_by_role("heading", name="Report")).to_be_visible()
     expect(page.locator("img")).to_have_count(4)

@@ -365,8 +365,8 @@ def test_triton_is_told_what_was_wrong(client: Any) -> None:  # noqa: ANN401
     elsewhere.set_shared_memory("region", 784)
     for inputs, outputs, words in (
         ([tensor("images", UNIT)], [], "'images' must have the datatype UINT8, not 'FP32'."),
-        ([tensor("pictures", BASE64)], [], "element 0 of the input 'pictures'"),
-        ([elsewhere], [], "'images' is in shared memory, which is not read."),
+        ([tensor("pictures", BASE64)], [], "Element 0 of the input 'pictures'"),
+        ([elsewhere], [], "'images' is in shared memory. Send its data instead."),
         (images(), wanted("digits"), "There is no output 'digits'"),
     ):
         status, sentence = refused(client.infer, "deeper", inputs, outputs=outputs)

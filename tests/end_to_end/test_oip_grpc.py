@@ -200,7 +200,10 @@ def test_what_is_wrong_is_said(client: Any, stub: Any) -> None:  # noqa: ANN401
     invalid = "StatusCode.INVALID_ARGUMENT"
     status, sentence = refused(client.infer, "unknown", [images()])
     assert status == "StatusCode.NOT_FOUND"
-    assert sentence == "There is no model 'unknown'; there are baseline, deeper, dropout, notebook."
+    assert (
+        sentence
+        == "There is no model 'unknown'. Choose one of baseline, deeper, dropout, notebook."
+    )
     status, _ = refused(client.infer, "deeper", [images()], model_version="other")
     assert status == "StatusCode.NOT_FOUND"
     assert refused(client.get_model_metadata, "unknown")[0] == "StatusCode.NOT_FOUND"
@@ -211,7 +214,7 @@ def test_what_is_wrong_is_said(client: Any, stub: Any) -> None:  # noqa: ANN401
     assert "'images' must have the datatype UINT8" in sentence
     for request, words in (
         (typed(uint_contents=[0] * 783), "'images' has 783 uint_contents"),
-        (typed(uint_contents=[256] * 784), "'images' has values beyond 255"),
+        (typed(uint_contents=[256] * 784), "'images' has values above 255"),
         (typed(int_contents=[0] * 784), "'images' has 0 uint_contents"),
     ):
         assert words in refused(stub.ModelInfer, request)[1]
@@ -226,7 +229,7 @@ def test_what_is_wrong_is_said(client: Any, stub: Any) -> None:  # noqa: ANN401
     request.raw_input_contents.append(bytes(783))
     assert refused(stub.ModelInfer, request) == (
         invalid,
-        "The input 'images' has 783 values, and its shape says 784.",
+        "The input 'images' has 783 values, but its shape needs 784.",
     )
     request = typed()
     for _ in range(1_001):
@@ -247,7 +250,7 @@ def test_bytes_that_are_no_message(address: str) -> None:
         infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
         status, sentence = refused(infer, b"\xff\xff\xff")
     assert status == "StatusCode.INVALID_ARGUMENT"
-    assert sentence.startswith("This is no ModelInferRequest")
+    assert sentence.startswith("This is not a valid ModelInferRequest")
 
 
 def test_a_request_that_does_not_come_is_given_up(strict: Server) -> None:

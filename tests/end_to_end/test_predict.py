@@ -157,7 +157,8 @@ def test_an_unknown_model_is_404_and_lists_the_names(server: str) -> None:
     assert response.json() == {
         "error": {
             "code": "unknown_model",
-            "message": "There is no model 'other'; there are baseline, deeper, dropout, notebook.",
+            "message": "There is no model 'other'. "
+            "Choose one of baseline, deeper, dropout, notebook.",
             "request_id": response.headers["X-Request-ID"],
         }
     }

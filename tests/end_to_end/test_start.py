@@ -79,9 +79,9 @@ def test_cuda_that_cannot_be_had(models: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_default_model_that_is_not_there(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = sentence(models, monkeypatch, model="other")
     assert "QMNIST_MODEL='other' is not in" in said
-    assert "which has baseline, deeper, dropout, notebook" in said
+    assert "choose one of baseline, deeper, dropout, notebook" in said
 
 
 def test_a_default_model_for_comparison(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = sentence(models, monkeypatch, model="notebook")
-    assert "QMNIST_MODEL='notebook' is there for comparison alone" in said
+    assert "QMNIST_MODEL='notebook' is only for comparison" in said

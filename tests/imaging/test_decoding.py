@@ -49,7 +49,9 @@ def test_a_data_sets_png_is_what_pillow_makes_of_it() -> None:
 
 
 def test_a_data_sets_png_is_bound_by_the_limit_too() -> None:
-    with pytest.raises(PictureTooLarge, match="The picture has 28 x 28 pixels; at most 783"):
+    with pytest.raises(
+        PictureTooLarge, match=r"The picture has 28 x 28 pixels\. Send one of at most 783"
+    ):
         open_picture(drawn.encode(DIGITS[0]), 783)
 
 

@@ -57,7 +57,7 @@ def test_a_port_that_is_taken(started: list[str]) -> None:
 def test_a_host_that_is_no_address(started: list[str]) -> None:
     result = serve("--host", "localhost")
     assert result.exit_code == 2
-    assert "an IP address is wanted" in result.output
+    assert "use an IP address" in result.output
     assert not started
 
 

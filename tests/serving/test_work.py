@@ -49,7 +49,7 @@ def test_what_has_not_begun_in_time_is_never_begun(gate: threading.Event) -> Non
 
     async def run() -> None:
         for function in (gate.wait, lambda: done.append("late")):
-            with pytest.raises(TookTooLong, match=r"not found within 0\.05 seconds"):
+            with pytest.raises(TookTooLong, match=r"took longer than 0\.05 seconds"):
                 await threads.run(function)
         gate.set()
         await threads.run(done.append, "in time")
@@ -66,7 +66,7 @@ def test_the_pictures_of_a_request_have_so_many_pixels_together() -> None:
     with Allowance(2 * 28 * 28) as allowance:
         allowance.open(picture)
         allowance.open(picture)
-        with pytest.raises(PictureTooLarge, match="have 1,568 pixels together"):
+        with pytest.raises(PictureTooLarge, match="have 1,568 pixels in total"):
             allowance.open(picture)
 
 

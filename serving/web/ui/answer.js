@@ -1,10 +1,10 @@
-// Shows what was answered: the digit, its bars, what the network saw, and what other models say.
+// Shows an answer: the digit, its bars, what the network saw, and what other models say.
 
 import { byId, make, makeSvg } from "./elements.js";
 import { showMeters } from "./meters.js";
 import { agreement, changes, percent, steps, verdict } from "./words.js";
 
-const QUIET = 700; // ms without another answer before one is read aloud
+const QUIET = 700; // ms without a new answer before screen readers announce one
 
 /** @import { Card, Digit, Reading, Readings } from "./service.js" */
 
@@ -31,7 +31,7 @@ const rows = Array.from({ length: 10 }, (_, i) => {
  *
  * @param {Reading} reading
  * @param {Card} card
- * @param {Size | null} size Of the picture; without it the boxes are left out.
+ * @param {Size | null} size The picture's size; without it, no boxes are shown.
  *
  * @typedef {{ width: number, height: number }} Size
  */
@@ -50,7 +50,7 @@ export function showAnswer(reading, card, size) {
 }
 
 /**
- * Shows a sentence in the place of an answer.
+ * Shows a sentence instead of an answer.
  *
  * @param {string} sentence
  * @param {boolean} isProblem
@@ -68,7 +68,7 @@ export function showSentence(sentence, isProblem) {
 }
 
 /**
- * Tells those who do not see the page, once nothing has changed for a while.
+ * Announces a sentence to screen readers, once nothing has changed for a while.
  *
  * @param {string} sentence
  */
@@ -85,7 +85,7 @@ function say(sentence) {
  *
  * @param {Card[]} cards
  * @param {string} chosen
- * @param {(name: string) => void} choose It is told the name of the one chosen.
+ * @param {(name: string) => void} choose Called with the chosen name.
  */
 export function showModels(cards, chosen, choose) {
   choices = cards.map(({ name }) => {

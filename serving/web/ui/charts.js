@@ -1,4 +1,4 @@
-// The cards' tables and charts.
+// The tables and charts of the model cards.
 
 import { make, makeSvg } from "./elements.js";
 import { count, exactly } from "./words.js";
@@ -10,7 +10,7 @@ const digits = Array.from({ length: 10 }, (_, digit) => digit);
 /** @import { Bin } from "./service.js" */
 
 /**
- * A confusion matrix.
+ * Makes a confusion matrix.
  *
  * @param {number[][]} counts `[label][predicted]`
  */
@@ -28,14 +28,14 @@ export function confusion(counts) {
   return make(
     "table",
     { class: "confusion" },
-    make("caption", {}, "Rows are true digits, columns what was answered."),
+    make("caption", {}, "Rows are true digits, columns are answers."),
     make("thead", {}, make("tr", {}, make("td"), ...heads)),
     make("tbody", {}, ...rows),
   );
 }
 
 /**
- * A reliability diagram: a point for each bin with answers, as large as they are many.
+ * Makes a reliability diagram: a point for each bin, sized by its number of answers.
  *
  * @param {Bin[]} bins
  */
@@ -46,19 +46,19 @@ export function reliability(bins) {
   for (const bin of filled) {
     const r = 1.5 + Math.log10(bin.count);
     const point = makeSvg("circle", { cx: x(bin.confidence), cy: y(bin.accuracy), r });
-    const said = `${count(bin.count)} answers: sure to ${exactly(bin.confidence)}, right ${exactly(bin.accuracy)}`;
+    const said = `${count(bin.count)} answers: ${exactly(bin.confidence)} confident, ${exactly(bin.accuracy)} right`;
     point.append(makeSvg("title", {}, said));
     svg.append(point);
   }
   const words = filled.map(
     (bin) =>
-      `${count(bin.count)} answers sure to ${exactly(bin.confidence, 0)} on average, right ${exactly(bin.accuracy, 0)}`,
+      `${count(bin.count)} answers ${exactly(bin.confidence, 0)} confident on average, ${exactly(bin.accuracy, 0)} right`,
   );
   return named(svg, `Reliability: ${words.join("; ")}.`);
 }
 
 /**
- * The accuracy on validation digits after each epoch; without such digits, the training loss.
+ * Plots the validation accuracy after each epoch; without validation digits, the training loss.
  *
  * @param {number[]} accuracies
  * @param {number[]} losses
@@ -66,13 +66,13 @@ export function reliability(bins) {
 export function curve(accuracies, losses) {
   const values = accuracies.length > 0 ? accuracies : losses;
   const isAccuracy = values === accuracies;
-  // The first epochs are so much worse that the rest would be a line.
+  // The first epochs are so much worse that the rest would look like a flat line.
   const from = isAccuracy ? Math.max(0.9, Math.min(...values)) : 0;
   const to = isAccuracy ? 1 : Math.max(...values);
   const { svg, x, y } = axes(
     [1, values.length],
     [from, to],
-    isAccuracy ? "epoch; right on validation digits" : "epoch; training loss",
+    isAccuracy ? "epoch; validation accuracy" : "epoch; training loss",
     [1, Math.round(values.length / 2), values.length],
     [from, (from + to) / 2, to],
     isAccuracy ? percentage : twoDecimals,
@@ -81,7 +81,7 @@ export function curve(accuracies, losses) {
   svg.append(makeSvg("polyline", { class: "curve", points: points.join(" ") }));
   const last = values[values.length - 1];
   const said = isAccuracy ? exactly(last) : last.toFixed(4);
-  return named(svg, `After ${values.length} epochs ${said}.`);
+  return named(svg, `${isAccuracy ? "Validation accuracy" : "Training loss"} after ${values.length} epochs: ${said}.`);
 }
 
 /** @param {number} value */
@@ -101,8 +101,8 @@ function named(svg, name) {
 }
 
 /**
- * @param {[number, number]} ends Of the horizontal axis.
- * @param {[number, number]} heights Of the vertical one.
+ * @param {[number, number]} ends The range of the horizontal axis.
+ * @param {[number, number]} heights The range of the vertical axis.
  * @param {string} name
  * @param {number[]} xTicks
  * @param {number[]} yTicks

@@ -1,10 +1,10 @@
-// The request for what is on the screen, for a shell and for Python.
+// Writes the current request as a command: for a shell, and for Python.
 
 import { address, key } from "./service.js";
 
 /**
- * A picture that the service is asked about. One from a file is named in the request; any other stands
- * in its text, as base64.
+ * The picture of a request. A command refers to a file by its name, and embeds any other picture as
+ * base64.
  *
  * @typedef {{ picture: Blob, name: string, isFile: boolean }} Subject
  *
@@ -16,7 +16,7 @@ import { address, key } from "./service.js";
  */
 
 /**
- * A request in words of a shell.
+ * A request with curl, for a shell.
  *
  * @type {Write}
  */
@@ -29,7 +29,7 @@ export const curl = async ({ picture, name, isFile }, endpoint, model) => {
 };
 
 /**
- * The same in Python, with its standard library.
+ * A request in Python, with only its standard library.
  *
  * @type {Write}
  */

@@ -1,5 +1,5 @@
-// The notebook's way beside this service's: one drawing, made 28 x 28 in two ways, and read by
-// networks that were trained in two ways.
+// Compares the notebook's method with this service's: two ways to make a drawing 28 x 28, and two
+// networks, trained in two ways.
 
 import { byId, make } from "./elements.js";
 import { Latest, REST } from "./latest.js";
@@ -19,13 +19,13 @@ import { exactly, percent } from "./words.js";
  *
  * @typedef {object} Way
  * @property {string} name
- * @property {string} words What is done.
+ * @property {string} words A description.
  */
 
 /** @type {Way[]} */
 const WAYS = [
-  { name: "A plain resize", words: "The whole picture, made small." },
-  { name: "This service", words: "Found, cleaned, scaled and centred, as QMNIST's digits were." },
+  { name: "A plain resize", words: "The whole picture, scaled down." },
+  { name: "This service", words: "The digit, cleaned, scaled and centred as QMNIST's digits were." },
 ];
 
 const section = byId("compare");
@@ -35,9 +35,9 @@ const questions = new Latest();
  * Compares what the models say of one digit.
  *
  * @param {Subject | null} subject
- * @param {Readings} readings What was answered about it.
+ * @param {Readings} readings The answers for it.
  * @param {Card[]} cards
- * @param {string} chosen The model to compare with, unless it is there for comparison itself.
+ * @param {string} chosen The model to compare with, unless it is itself for comparison.
  */
 export function showComparison(subject, readings, cards, chosen) {
   const notebook = cards.find(({ comparison }) => comparison);
@@ -59,8 +59,8 @@ export function showComparison(subject, readings, cards, chosen) {
         const answers = [await Promise.all(asked), [weaker[0], stronger[0]]];
         if (!signal.aborted) show(models, [plain, seen], answers);
       } catch {
-        // The browser cannot read the picture; or the service has gone, as the page's next question
-        // will say.
+        // The browser cannot read the picture; or the service is unreachable, as the next request
+        // will report.
         if (!signal.aborted) section.hidden = true;
       }
     });
@@ -68,7 +68,7 @@ export function showComparison(subject, readings, cards, chosen) {
 }
 
 /**
- * Makes ink light, where there is more light than dark.
+ * Inverts shades that are mostly light, so that ink is light.
  *
  * @param {Uint8Array<ArrayBuffer>} shades
  */
@@ -79,11 +79,11 @@ function lightInk(shades) {
 
 /**
  * @param {Card[]} models The weak one and the strong one.
- * @param {Uint8Array[]} pixels By the way to them.
- * @param {Answer[][]} answers By the way, and then by the model.
+ * @param {Uint8Array[]} pixels By way.
+ * @param {Answer[][]} answers By way, then by model.
  */
 function show(models, pixels, answers) {
-  const right = answers[1][1].digit; // as far as anyone here knows
+  const right = answers[1][1].digit; // presumably
   byId("compare-heads").replaceChildren(
     make("td"),
     ...models.map((card) => make("th", { scope: "col" }, make("b", {}, card.name), about(card))),
@@ -130,12 +130,12 @@ function cell({ digit, confidence }, right) {
  */
 function verdict(models, answers) {
   if (new Set(answers.flat().map(({ digit }) => digit)).size === 1) {
-    return `All four say ${answers[1][1].digit}. Write it small, thin, crooked or in a corner, and they part.`;
+    return `All four say ${answers[1][1].digit}. Draw it small, thin, crooked or in a corner, and they may disagree.`;
   }
   const [plain, imaged] = answers.map(([one, other]) =>
     one.digit === other.digit
       ? `both say ${one.digit}`
       : `${models[0].name} says ${one.digit} and ${models[1].name} ${other.digit}`,
   );
-  return `Made small and no more, ${plain}; on what this service makes of it, ${imaged}.`;
+  return `After a plain resize, ${plain}; after this service's processing, ${imaged}.`;
 }

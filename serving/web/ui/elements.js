@@ -1,7 +1,7 @@
-// Small helpers for the page's elements.
+// Helpers for the page's elements.
 
 /**
- * The element with an id, which is of the given kind.
+ * Returns the element with an id, checked to be of a kind.
  *
  * @template {Element} [Kind=HTMLElement]
  * @param {string} id
@@ -10,12 +10,12 @@
  */
 export function byId(id, kind = /** @type {any} */ (HTMLElement)) {
   const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new TypeError(`#${id} is no ${kind.name}`);
+  if (!(found instanceof kind)) throw new TypeError(`#${id} is not of type ${kind.name}`);
   return found;
 }
 
 /**
- * Makes an element: its attributes, and what is in it.
+ * Makes an element with attributes and content.
  *
  * @template {keyof HTMLElementTagNameMap} Name
  * @param {Name} name
@@ -27,7 +27,7 @@ export function make(name, attributes = {}, ...content) {
 }
 
 /**
- * Makes an element of SVG.
+ * Makes an SVG element.
  *
  * @template {keyof SVGElementTagNameMap} Name
  * @param {Name} name

@@ -1,4 +1,4 @@
-// Pictures for a first click; the project draws them itself (tests/pictures/gallery.py).
+// Example pictures, drawn by tests/pictures/gallery.py.
 
 import { make } from "./elements.js";
 
@@ -18,7 +18,7 @@ export const EXAMPLES = [
 ];
 
 /**
- * Fills a list with the examples; `choose` is told the address and the name of one clicked.
+ * Fills a list with the examples; `choose` is called with the address and name of one clicked.
  *
  * @param {HTMLElement} list
  * @param {(address: string, name: string) => void} choose

@@ -1,5 +1,5 @@
-// Inside the network: every unit of every layer as it lights up, what a unit answers to, and what in
-// the picture mattered. All of it is computed here, from the weights of the model that answered.
+// Shows the inside of the network: the activation of every unit, what a unit responds to, and which
+// parts of the picture mattered. All of it is computed here, from the weights of the model.
 
 import { byId, make } from "./elements.js";
 import { REST } from "./latest.js";
@@ -15,7 +15,7 @@ import { count, list, percent } from "./words.js";
 
 /** @typedef {{depth: number, unit: number}} Unit A layer, and which of its units. */
 
-/** @typedef {{from: number[], to: number[], share: number}} Wire From -1 to 1 of the strongest. */
+/** @typedef {{from: number[], to: number[], share: number}} Wire Its share of the strongest, from -1 to 1. */
 
 const ACTIVATIONS = new Map([
   ["Relu", "ReLU"],
@@ -23,11 +23,11 @@ const ACTIVATIONS = new Map([
   ["Tanh", "tanh"],
   ["", "logits"],
 ]);
-const ROWS = 16; // of a hidden layer's units
-const TRACED = [7, 4, 3]; // inputs followed back from the answer, from each of these, and so on
-const NAMED = 3; // inputs of a unit
+const ROWS = 16; // of units, per column of a hidden layer
+const TRACED = [7, 4, 3]; // inputs followed back from the answer, from each of those, and so on
+const NAMED = 3; // inputs of a unit that are named
 
-// Red, green and blue: of nothing, of what raises and of what lowers, halfway and wholly.
+// RGB for no influence; and for raising and lowering, at half and full strength.
 const DARK = [22, 28, 42];
 const RAISES = [
   [255, 158, 44],
@@ -38,7 +38,7 @@ const LOWERS = [
   [200, 232, 255],
 ];
 
-const NOTHING = "Draw a digit, and its way through the network lights up.";
+const NOTHING = "Draw a digit to watch it pass through the network.";
 
 const details = byId("inside", HTMLDetailsElement);
 const words = byId("inside-words");
@@ -49,16 +49,16 @@ const frame = byId("mattered-frame");
 const wires = make("canvas", { class: "wires", "aria-hidden": "true" });
 const input = make("canvas", { class: "pixels", "aria-hidden": "true" });
 
-/** @type {Map<string, Promise<Network>>} By the model's name and version. */
+/** @type {Map<string, Promise<Network>>} By model name and version. */
 const fetched = new Map();
 
-/** @type {Reading | undefined} What is to be shown. */
+/** @type {Reading | undefined} The reading to show. */
 let subject;
-/** @type {Network | null} That is on the stage. */
+/** @type {Network | null} The network on the stage. */
 let network = null;
 /** @type {Pass | null} */
 let pass = null;
-/** @type {Unit | null} The one that is looked at; without one, the answer. */
+/** @type {Unit | null} The selected unit; by default the answer. */
 let chosen = null;
 /** @type {HTMLElement[][]} By layer. */
 let cells = [];
@@ -66,9 +66,9 @@ let cells = [];
 let resting;
 
 /**
- * Shows a digit's way through the network that answered, once that is looked at.
+ * Shows a digit's way through the network that answered, once the section is open.
  *
- * @param {Reading | undefined} reading Without one, there is nothing to be shown.
+ * @param {Reading | undefined} reading Undefined to show nothing.
  */
 export function showInside(reading) {
   subject = reading;
@@ -80,7 +80,7 @@ details.addEventListener("toggle", () => {
   if (details.open) update();
 });
 
-/** @param {string} sentence What is said instead. */
+/** @param {string} sentence Shown instead. */
 function empty(sentence) {
   pass = null;
   clearTimeout(resting);
@@ -104,8 +104,8 @@ async function update() {
     pass = loaded.run(pixels);
     stage.hidden = views.hidden = false;
     words.textContent =
-      `${digits.length > 1 ? "The first of the digits, in " : ""}${model}: computed in this browser ` +
-      `from its ${count(loaded.size)} weights. Point at a unit to see what it answers to.`;
+      `${digits.length > 1 ? "The first digit, in " : ""}${model}: computed in this browser from its ` +
+      `${count(loaded.size)} weights. Point at a unit to see what it responds to.`;
     show();
   } catch (error) {
     if (subject === reading) empty(error.message);
@@ -200,7 +200,7 @@ function show() {
 }
 
 /**
- * A unit and what it gives, in words.
+ * Describes a unit and its value.
  *
  * @param {Unit} unit
  */
@@ -211,7 +211,7 @@ function describe({ depth, unit }) {
   return `Unit ${unit + 1} of ${cells[depth].length} in layer ${depth + 1}: ${given}`;
 }
 
-/** Shows what the unit that is looked at answers to, and where that comes from. */
+/** Shows what the selected unit responds to, and its strongest inputs. */
 function look() {
   if (!network || !pass) return;
   const answer = { depth: cells.length - 1, unit: likeliest(pass.probabilities) };
@@ -230,30 +230,30 @@ function look() {
 }
 
 /**
- * What the picture of a unit shows.
+ * Explains the picture of a unit.
  *
  * @param {Unit} unit
  */
 function explain({ depth, unit }) {
   if (!network || !pass) return "";
   if (depth === 0) {
-    return "Its weights, one for each pixel: ink raises it where they are orange, and lowers it where they are blue.";
+    return "Its weights, one per pixel: ink on orange raises its value, ink on blue lowers it.";
   }
   const strongest = largest(network.contributions(pass, depth, unit), NAMED).map(
     ([input, value]) => `${input + 1} (${value > 0 ? "+" : ""}${number(value)})`,
   );
   return (
-    "More ink would raise it where this is orange, and lower it where it is blue, through all " +
-    `layers before as they stand. Most comes from units ${list(strongest)} of layer ${depth}.`
+    "More ink on orange would raise its value, more on blue would lower it, with the earlier layers " +
+    `as they are. The strongest inputs are units ${list(strongest)} of layer ${depth}.`
   );
 }
 
-/** Finds out what mattered, and shows it over the digit. */
+/** Computes what mattered, and shows it over the digit. */
 function showMattered() {
   if (!network || !pass) return;
   const { losses, worst } = network.occlude(pass);
   const [pixels] = pass.values;
-  const most = Math.max(1, ...losses.map(Math.abs)); // what changes little is to look so
+  const most = Math.max(1, ...losses.map(Math.abs)); // so that small changes look small
   paint(matteredPicture, (pixel) => {
     const share = losses[pixel] / most;
     const ink = 22 + pixels[pixel] * (110 / 255);
@@ -273,15 +273,15 @@ function showMattered() {
   const sure = percent(worst.probability);
   const costs =
     worst.digit === digit
-      ? `Even without what is in the frame, the answer is ${digit}, sure to ${sure}.`
-      : `Without what is in the frame, the answer would be ${worst.digit}, sure to ${sure}.`;
+      ? `Without the ink in the frame, the answer is still ${digit} (${sure}).`
+      : `Without the ink in the frame, the answer would be ${worst.digit} (${sure}).`;
   byId("mattered-words").textContent =
-    `A patch of ${worst.side} × ${worst.side} pixels is blanked out, everywhere in turn. Where that ` +
-    `makes the ${digit} less certain it is orange; where more, blue. ${costs}`;
+    `A patch of ${worst.side} × ${worst.side} pixels is blanked out at each place in turn: orange where ` +
+    `this makes the ${digit} less certain, blue where more. ${costs}`;
 }
 
 /**
- * Follows what is strongest back from a unit to the ink.
+ * Follows the strongest inputs back from a unit to the pixels.
  *
  * @param {Unit} unit
  * @returns {Wire[]}
@@ -345,10 +345,10 @@ function draw(found) {
 }
 
 /**
- * The places and values of those that are largest, whatever their sign.
+ * Returns the indices and values of the largest values, by magnitude.
  *
  * @param {Float32Array} values
- * @param {number} most How many.
+ * @param {number} most How many to return.
  * @returns {[number, number][]}
  */
 function largest(values, most) {
@@ -359,7 +359,7 @@ function largest(values, most) {
 }
 
 /**
- * The colour of a share, from -1 to 1.
+ * Returns the colour of a share from -1 to 1.
  *
  * @param {number} share
  */
@@ -376,7 +376,7 @@ function colour(share) {
 const number = (value) => (Math.abs(value) < 100 ? value.toFixed(2) : value.toFixed(0));
 
 /**
- * The unit whose cell this is, or is in.
+ * Returns the unit of a cell or of an element in it.
  *
  * @param {EventTarget | null} target
  * @returns {Unit | null}

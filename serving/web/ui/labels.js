@@ -1,4 +1,4 @@
-// What a person says that pictures were: kept in this tab alone, and handed out to train on.
+// The user's labels for pictures: kept only in this tab, and downloadable for training.
 
 import { byId, make } from "./elements.js";
 import { count } from "./words.js";
@@ -26,9 +26,9 @@ byId("forget").addEventListener("click", () => {
 });
 
 /**
- * Asks what a picture of one digit was.
+ * Asks for the label of a picture of one digit.
  *
- * @param {Subject | null} picture `null` where there is no such picture.
+ * @param {Subject | null} picture `null` if there is no such picture.
  */
 export function askForLabel(picture) {
   subject = picture;
@@ -36,7 +36,7 @@ export function askForLabel(picture) {
 }
 
 /**
- * Keeps the picture with its label; a label that is said again is taken back.
+ * Keeps the picture with a label, or drops it if it has this label already.
  *
  * @param {number} label
  */
@@ -61,7 +61,7 @@ function render() {
   byId("kept").hidden = kept.size === 0;
   const pictures = kept.size === 1 ? "picture is" : "pictures are";
   byId("kept-count").textContent = kept.size
-    ? `${count(kept.size)} ${pictures} kept, until this tab is closed.`
+    ? `${count(kept.size)} ${pictures} kept until you close this tab.`
     : "";
 }
 

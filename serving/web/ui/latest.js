@@ -1,10 +1,10 @@
-/** ms without another answer after which the page does what is not needed to follow the pen. */
+/** ms without a new answer after which the page does work that need not follow the pen. */
 export const REST = 120;
 
 /**
- * Runs one task at a time, and of those that come meanwhile only the last.
+ * Runs one task at a time; of those that arrive meanwhile, only the last.
  *
- * @typedef {(signal: AbortSignal) => Promise<void>} Task Its signal tells that it is given up.
+ * @typedef {(signal: AbortSignal) => Promise<void>} Task Its signal is aborted if the task is given up.
  */
 export class Latest {
   #running = false;
@@ -33,7 +33,7 @@ export class Latest {
   }
 
   /**
-   * Calls what is to run a task in a while, unless another comes before.
+   * Calls `again` after a while, unless another task comes first.
    *
    * @param {() => void} again
    * @param {number} wait ms
@@ -43,7 +43,7 @@ export class Latest {
     this.#timer = setTimeout(again, wait);
   }
 
-  /** Gives up what runs and what waits. */
+  /** Gives up the running and the waiting task. */
   giveUp() {
     clearTimeout(this.#timer);
     this.#waiting = null;

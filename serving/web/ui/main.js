@@ -1,4 +1,4 @@
-// The page to draw on: what is on the sheet, what is asked about it, and what is answered.
+// The page to draw on: the sheet, the requests about it, and their answers.
 
 import { showAnswer, showModels, showReadings, showSentence } from "./answer.js";
 import { curl, python } from "./commands.js";
@@ -20,15 +20,15 @@ import { AGAIN, codeOf, fetchPicture, key, listModels, passes, read } from "./se
  */
 
 /**
- * What is on the sheet: a drawing; or in its place a picture, which may be one of several.
+ * The content of the sheet: a drawing, or a picture, which may be one of several.
  *
  * @typedef {{ strokes: Stroke[], picture: Picture | null, list: Picture[] }} Sheet
  */
 
 /** @type {Sheet} */
 const BLANK = { strokes: [], picture: null, list: [] };
-const NOTHING = "Draw a digit, and the answer follows.";
-const LARGEST_COPIED = 100_000; // bytes of a picture that is copied as text, not as a file's name
+const NOTHING = "Draw a digit to get an answer.";
+const LARGEST_COPIED = 100_000; // bytes; larger pictures are copied as a file name, not as text
 
 const canvas = byId("paper", HTMLCanvasElement);
 const shown = byId("picture", HTMLImageElement);
@@ -41,20 +41,20 @@ const paper = new Paper(canvas);
 const pictures = new Pictures(byId("pictures"));
 const questions = new Latest();
 
-/** What the page shows. Whoever changes the sheet calls `renderSheet`, and all else `renderAnswer`. */
+/** What the page shows. After changes to the sheet call `renderSheet`, after others `renderAnswer`. */
 const state = {
   sheet: BLANK,
-  /** @type {Sheet[]} What was there before, the last one last. */
+  /** @type {Sheet[]} Earlier sheets, for undo; the latest is last. */
   before: [],
-  /** @type {Card[]} Of all models; none until they have been listed. */
+  /** @type {Card[]} The cards of all models; empty until they have been listed. */
   cards: [],
   /** The name of the model whose answer is shown large. */
   model: "",
-  /** @type {Subject | null} What was asked about last. */
+  /** @type {Subject | null} The subject of the last request. */
   subject: null,
-  /** @type {Readings} What was answered. */
+  /** @type {Readings} The answers. */
   readings: {},
-  /** In the place of an answer. */
+  /** Shown instead of an answer. */
   said: { sentence: NOTHING, isProblem: false },
 };
 
@@ -81,7 +81,7 @@ function renderAnswer() {
 }
 
 /**
- * The size of the picture if its digits' boxes are to be seen, as of one drawn digit they are not.
+ * Returns the picture's size to show boxes, or `null` for a single drawn digit, which needs none.
  *
  * @param {number} digits How many there are.
  */
@@ -91,7 +91,7 @@ function sizeForBoxes(digits) {
 }
 
 /**
- * Says a sentence in the place of an answer.
+ * Shows a sentence instead of an answer.
  *
  * @param {string} sentence
  * @param {boolean} isProblem
@@ -103,7 +103,7 @@ function say(sentence, isProblem) {
 }
 
 /**
- * Lays something else on the sheet, and gives up what is being asked.
+ * Replaces the content of the sheet, and gives up the current request.
  *
  * @param {Sheet} sheet
  */
@@ -131,7 +131,7 @@ function lay(sheet) {
 }
 
 /**
- * Lays something else on the sheet, which can be undone.
+ * Replaces the content of the sheet in a way that can be undone.
  *
  * @param {Sheet} sheet
  */
@@ -156,22 +156,22 @@ function turnPen() {
 }
 
 /**
- * Lays pictures on the sheet: one to be seen, several in a list as well.
+ * Opens pictures: the first on the sheet, and several also in a list.
  *
  * @param {File[]} files
- * @param {boolean} areFiles Whether they are on the disk, where a command finds them.
+ * @param {boolean} areFiles Whether they are on the disk, where a copied command finds them.
  */
 function open(files, areFiles) {
   const list = files.map((file) => ({
     picture: file,
     name: file.name,
     isFile: areFiles || file.size > LARGEST_COPIED,
-    url: URL.createObjectURL(file), // it is not revoked, because undo may bring the picture back
+    url: URL.createObjectURL(file), // never revoked, because undo may bring the picture back
   }));
   replace({ strokes: [], picture: list[0], list: list.length > 1 ? list : [] });
 }
 
-/** Asks about what is on the sheet, once what is being asked has been answered. */
+/** Asks about the content of the sheet, once the current request is answered. */
 function ask() {
   questions.run(async (signal) => {
     try {
@@ -201,7 +201,7 @@ async function findSubject(signal) {
 }
 
 /**
- * Has every model answer; those that refuse the subject all say the same.
+ * Asks every model; if they refuse the subject, all give the same error.
  *
  * @param {Subject} subject
  * @param {AbortSignal} signal
@@ -210,7 +210,7 @@ async function answer(subject, signal) {
   const readings = await read(subject.picture, "*", signal);
   if (signal.aborted) return;
   state.readings = readings;
-  // Others are served by now.
+  // The models have changed meanwhile.
   if (state.cards.map(({ name }) => name).join() !== Object.keys(readings).join()) await start();
   if (readings[state.model]) renderAnswer();
   else ask();
@@ -232,7 +232,7 @@ async function start() {
 function complain(error) {
   const code = codeOf(error);
   if (code === "no_digit" && paper.isBeingDrawnOn) return; // a stroke has just begun
-  // These end what is known of the models, which are listed again.
+  // The list of models is out of date.
   if (code === "unauthorized" || code === "unknown_model") state.cards = [];
   say(error.message, true);
   if (code === "unauthorized") askForKey(error);
@@ -241,10 +241,10 @@ function complain(error) {
 
 /** @param {any} error */
 function askForKey(error) {
-  if (key.get()) return; // it has been given meanwhile, and is about to be tried
+  if (key.get()) return; // one was entered meanwhile, and will be tried
   if (error.key) byId("key-problem").textContent = error.message;
-  if (!keyForm.hidden) return; // nor take the focus again from who draws meanwhile
-  if (paper.isBeingDrawnOn) return; // nor move the paper: at the stroke's end this comes again
+  if (!keyForm.hidden) return; // do not take the focus again while somebody draws
+  if (paper.isBeingDrawnOn) return; // do not move the paper; this is called again when the stroke ends
   keyForm.hidden = false;
   keyField.focus();
 }
@@ -304,7 +304,7 @@ for (const input of [byId("open", HTMLInputElement), byId("photograph", HTMLInpu
   });
 }
 
-// The picture on the sheet is not to be dropped on itself.
+// The picture on the sheet must not be dropped on itself.
 document.addEventListener("dragstart", (event) => event.preventDefault());
 document.addEventListener("dragover", (event) => {
   if (event.target === keyField) return;
@@ -318,17 +318,17 @@ document.addEventListener("drop", (event) => {
   if (event.target === keyField) return;
   event.preventDefault();
   document.body.classList.remove("dragging");
-  take(event.dataTransfer, true, "What was dropped is not a file.");
+  take(event.dataTransfer, true, "That is not a file. Drop a picture file.");
 });
 document.addEventListener("paste", (event) => {
   if (event.target === keyField) return;
-  take(event.clipboardData, false, "There is no picture in the clipboard.");
+  take(event.clipboardData, false, "There is no picture in the clipboard. Copy one first.");
 });
 
 /**
  * @param {DataTransfer | null} transfer
  * @param {boolean} areFiles
- * @param {string} otherwise What is said if there are none in it.
+ * @param {string} otherwise Shown if there are no files in it.
  */
 function take(transfer, areFiles, otherwise) {
   if (transfer?.files.length) open([...transfer.files], areFiles);
@@ -345,7 +345,7 @@ keyForm.addEventListener("submit", (event) => {
 const copiers = [copier("curl", curl), copier("Python", python)];
 
 /**
- * A button that copies the request in a language.
+ * Sets up the button that copies the request in a language.
  *
  * @param {string} language
  * @param {Write} write
@@ -356,7 +356,7 @@ function copier(language, write) {
     const { model, readings, subject } = state;
     if (!subject) return;
     const text = await write(subject, readings[model]?.endpoint ?? "predict", model);
-    byId("copied-title").textContent = `The same in ${language}`;
+    byId("copied-title").textContent = `The same request in ${language}`;
     byId("code").textContent = text;
     byId("copied-note").textContent = await copy(text);
     copied.showModal();
@@ -365,17 +365,17 @@ function copier(language, write) {
 }
 
 /**
- * Copies text if the browser lets us, as it does only on https and on this machine.
+ * Copies text if the browser allows it, which it does only over https or on localhost.
  *
  * @param {string} text
  */
 async function copy(text) {
   try {
-    // eslint-disable-next-line baseline-js/use-baseline -- what came in 2024 is another method
+    // eslint-disable-next-line baseline-js/use-baseline -- only its other methods are from 2024
     await navigator.clipboard.writeText(text);
-    return "Copied. It is:";
+    return "Copied:";
   } catch {
-    return "This browser does not let the page copy it; select it and copy:";
+    return "This browser does not let the page copy. Select the text and copy it:";
   }
 }
 

@@ -1,4 +1,4 @@
-// How sure an answer is and how much the picture looks like a digit, and what is wanted of both.
+// Shows an answer's confidence and typicality, with their thresholds.
 
 import { byId, make } from "./elements.js";
 import { percent } from "./words.js";
@@ -11,10 +11,10 @@ const meters = byId("meters");
 const score = (value) => value.toFixed(1).replace("-", "\u2212");
 
 const confidence = meter("Confidence", [0, 1], percent);
-const typicality = meter("Typicality", [-20, 20], score); // few pictures are outside of this
+const typicality = meter("Typicality", [-20, 20], score); // few pictures are outside this range
 
 /**
- * Shows both of one digit, and which of them refused it.
+ * Shows both for a single digit, and which of them is too low.
  *
  * @param {Digit[]} digits
  * @param {Card | null} card
@@ -57,7 +57,7 @@ function meter(name, [from, to], format) {
     const text =
       wanted === undefined
         ? format(value)
-        : `${format(value)}${refuses ? ", too low" : ""} (from ${format(wanted)})`;
+        : `${format(value)}${refuses ? ", too low" : ""} (needs ${format(wanted)})`;
     level.style.width = `${100 * place(value)}%`;
     threshold.hidden = wanted === undefined;
     threshold.style.left = `${100 * place(wanted ?? from)}%`;

@@ -1,4 +1,4 @@
-// The models' cards, for people.
+// The page that shows the model cards.
 
 import { confusion, curve, reliability } from "./charts.js";
 import { byId, make } from "./elements.js";
@@ -19,13 +19,13 @@ listModels().then(
   (error) => {
     byId("problem").textContent =
       codeOf(error) === "unauthorized"
-        ? "This service wants an API key: give it on the page to draw on, and come back in the same tab."
+        ? "This service requires an API key. Enter it on the Draw page, then come back in the same tab."
         : error.message;
   },
 );
 
 /**
- * Why one model answers by default, and whether another is better.
+ * Explains why a model is the default, and how the models compare.
  *
  * @param {Served} served
  */
@@ -37,10 +37,10 @@ function choice({ default: chosen, models: served }) {
   const sentences =
     validated.length === models.length && validated[0].name === chosen
       ? [
-          `${chosen} answers by default, because it has the most validation digits right:`,
+          `${chosen} is the default because it gets the most validation digits right:`,
           `of ${count(validated[0].total)}, ${list(said)}.`,
         ]
-      : [`${chosen} answers by default, because this service is set so.`];
+      : [`${chosen} is the default because this service is configured that way.`];
   const split = models[0].details?.split;
   const tested = split ? rightOn(split, models) : [];
   if (tested.length === models.length) {
@@ -48,16 +48,16 @@ function choice({ default: chosen, models: served }) {
     const between = correct - tested[tested.length - 1].correct;
     const chance = 1.96 * Math.sqrt(correct * (1 - correct / total));
     sentences.push(
-      `Test digits choose nothing: on ${split}, the best and the worst are ${count(between)} of`,
+      `Test digits play no part in this: on ${split}, the best and the worst are ${count(between)} of`,
       `${count(total)} digits apart, and chance alone moves each count by`,
-      `±\u00a0${count(Math.round(chance))}${between < chance ? ", so they are equal there" : ""}.`,
+      `±\u00a0${count(Math.round(chance))}${between < chance ? ", so they are equally good there" : ""}.`,
     );
   }
   return sentences.join(" ");
 }
 
 /**
- * How many digits of a split each model has right, the best first.
+ * Returns how many digits of a split each model gets right, the best first.
  *
  * @param {string} split
  * @param {Card[]} models
@@ -77,7 +77,7 @@ function show(card, isDefault) {
   const { architecture, calibration, details, evaluation, training } = card;
   const test = details?.split;
   const title = make("h2", {}, card.name);
-  if (isDefault) title.append(make("span", { class: "badge" }, "answers by default"));
+  if (isDefault) title.append(make("span", { class: "badge" }, "default"));
   if (card.comparison) title.append(make("span", { class: "badge" }, "for comparison"));
   const article = make("article", { class: "card" }, title);
   if (test) {
@@ -111,7 +111,7 @@ function show(card, isDefault) {
     article.append(
       make("h3", {}, `Mistakes on ${details.split}`),
       confusion(details.confusion),
-      make("h3", {}, "Confidence, and how often it was right"),
+      make("h3", {}, "Confidence and how often it is right"),
       reliability(details.reliability),
       make("h3", {}, "Training"),
       curve(details.validation_accuracies, details.losses),
@@ -143,8 +143,8 @@ function acceptance(result, { acceptance: thresholds }) {
   if (!thresholds || accepted === undefined || right === undefined) return {};
   return {
     Accepts: `${exactly(accepted / total)} of test digits: ${count(accepted)}`,
-    "Of these right": `${exactly(right / accepted)}: ${count(right)}`,
-    "From confidence": exactly(thresholds.confidence),
+    "Of these, right": `${exactly(right / accepted)}: ${count(right)}`,
+    "Minimum confidence": exactly(thresholds.confidence),
     "Calibration error": exactly(error),
   };
 }

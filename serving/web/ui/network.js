@@ -1,8 +1,8 @@
-// The network itself: reads its numbers out of a model's ONNX file, and computes with them what the
-// service computes.
+// Runs the network in the browser: reads its weights from the model's ONNX file, and computes the
+// same as the service.
 
 export const SIDE = 28; // pixels
-const PATCH = 5; // pixels, the side of what is blanked out to see whether it mattered
+const PATCH = 5; // pixels, the side of the patch that is blanked out to see what mattered
 
 /**
  * A layer of a network.
@@ -10,42 +10,42 @@ const PATCH = 5; // pixels, the side of what is blanked out to see whether it ma
  * @typedef {object} Layer
  * @property {number} inputs
  * @property {number} units
- * @property {Float32Array} weights Those of each unit, unit after unit.
+ * @property {Float32Array} weights Unit by unit.
  * @property {Float32Array} bias
- * @property {string} activation As ONNX calls it; "" of the last layer, which has none.
- * @property {number} slope Of a leaky ReLU, below zero.
+ * @property {string} activation ONNX's name; "" for the last layer, which has none.
+ * @property {number} slope The slope of a leaky ReLU below zero.
  */
 
 /**
- * What a network makes of pixels.
+ * A forward pass.
  *
  * @typedef {object} Pass
- * @property {Float32Array[]} values What goes into each layer: the pixels, 0…255, and then what the
- *   units before give; at last the logits.
+ * @property {Float32Array[]} values The inputs of each layer: the pixels, 0…255, then the outputs of
+ *   the layer before; the last are the logits.
  * @property {Float32Array} probabilities
  */
 
 /**
- * What blanking out a patch does to the likeliest digit, wherever the patch is.
+ * The effect of blanking out a patch on the most likely digit, for each place of the patch.
  *
  * @typedef {object} Occlusion
- * @property {Float32Array} losses Of its log-odds, by the pixel in the patch's middle.
+ * @property {Float32Array} losses The loss of its log-odds, by the patch's middle pixel.
  * @property {{x: number, y: number, side: number, digit: number, probability: number}} worst The
- *   patch's corner where it costs most, and what would be answered without what is there.
+ *   corner of the patch with the largest loss, and the answer without it.
  */
 
-/** A multi-layer perceptron, which takes 28 x 28 pixels. */
+/** A multi-layer perceptron with 28 x 28 pixels as its input. */
 export class Network {
   /**
    * @param {Layer[]} layers
-   * @param {number} temperature What the logits are divided by.
+   * @param {number} temperature The divisor of the logits.
    */
   constructor(layers, temperature) {
     this.layers = layers;
     this.temperature = temperature;
   }
 
-  /** How many weights it has, biases among them. */
+  /** The number of weights, including biases. */
   get size() {
     return this.layers.reduce((sum, { weights, bias }) => sum + weights.length + bias.length, 0);
   }
@@ -54,12 +54,12 @@ export class Network {
    * Reads a model's ONNX file.
    *
    * @param {Uint8Array} onnx
-   * @throws {Error} It is another kind of network.
+   * @throws {Error} It is a different kind of network.
    */
   static read(onnx) {
     const { nodes, tensors } = readModel(onnx);
     const makers = new Map(nodes.map((node) => [node.outputs[0], node]));
-    const unknown = new Error("This network is of another kind, which the page cannot draw.");
+    const unknown = new Error("The page cannot draw this kind of network.");
     /** @param {string | undefined} name */
     const tensor = (name) => {
       const found = name === undefined ? undefined : tensors.get(name);
@@ -96,9 +96,9 @@ export class Network {
   }
 
   /**
-   * Computes what the network makes of pixels.
+   * Computes a forward pass.
    *
-   * @param {ArrayLike<number>} pixels 28 x 28 of them, 255 is ink.
+   * @param {ArrayLike<number>} pixels 28 x 28, 255 is ink.
    * @returns {Pass}
    */
   run(pixels) {
@@ -111,7 +111,7 @@ export class Network {
   }
 
   /**
-   * What each input of a unit brings to it.
+   * Returns the contribution of each input of a unit.
    *
    * @param {Pass} pass
    * @param {number} depth The unit's layer.
@@ -123,8 +123,8 @@ export class Network {
   }
 
   /**
-   * How each pixel moves a unit, before its own activation: in the first layer its weights, in later
-   * ones through the units before as they stand.
+   * Returns the influence of each pixel on a unit before its activation: in the first layer its
+   * weights, in later layers the gradient.
    *
    * @param {Pass} pass
    * @param {number} depth The unit's layer.
@@ -168,7 +168,7 @@ export class Network {
       const [x, y] = [(place % SIDE) - half, Math.floor(place / SIDE) - half];
       const ink = inked(pixels, x, y);
       if (ink.length === 0) continue;
-      // Only these pixels change, and so only what they bring to the first layer.
+      // Only these pixels change, so update only their part of the first layer.
       const weighed = whole.slice();
       for (let unit = 0; unit < first.units; unit += 1) {
         const row = unit * first.inputs;
@@ -195,7 +195,7 @@ export class Network {
   }
 
   /**
-   * How much likelier a digit is than all others together, as a logarithm.
+   * Returns how much more likely a digit is than all others together, as a logarithm.
    *
    * @param {Float32Array} logits
    * @param {number} digit
@@ -211,7 +211,7 @@ export class Network {
 }
 
 /**
- * The place of the largest.
+ * Returns the index of the largest value.
  *
  * @param {Float32Array} values
  */
@@ -219,7 +219,7 @@ export const likeliest = (values) => values.indexOf(Math.max(...values));
 
 /**
  * @param {Layer} layer
- * @param {Float32Array} given What goes in.
+ * @param {Float32Array} given The layer's inputs.
  */
 function weigh({ inputs, weights, bias }, given) {
   return bias.map((constant, unit) => {
@@ -244,18 +244,18 @@ function activate({ activation, slope }, weighed) {
 }
 
 /**
- * The derivative of a layer's activation where it gives this value.
+ * Returns the derivative of a layer's activation where its output is this value.
  *
  * @param {Layer} layer
  * @param {number} value
  */
 function derivative({ activation, slope }, value) {
   if (activation === "Tanh") return 1 - value * value;
-  return value > 0 ? 1 : slope; // which is zero of a ReLU
+  return value > 0 ? 1 : slope; // the slope of a ReLU is 0
 }
 
 /**
- * The pixels with ink in a patch.
+ * Returns the pixels with ink in a patch.
  *
  * @param {Float32Array} pixels
  * @param {number} left
@@ -271,7 +271,7 @@ function inked(pixels, left, top) {
   return found;
 }
 
-// The fields of ONNX's messages that are read here, by their numbers in its onnx.proto.
+// Below, fields of ONNX's messages are read by their numbers in onnx.proto.
 
 /**
  * @typedef {{type: string, inputs: string[], outputs: string[], attributes: Map<string, number>}} Node
@@ -279,7 +279,7 @@ function inked(pixels, left, top) {
  */
 
 /**
- * @param {Uint8Array} bytes Of a `ModelProto`.
+ * @param {Uint8Array} bytes A `ModelProto`.
  */
 function readModel(bytes) {
   /** @type {Node[]} */
@@ -298,7 +298,7 @@ function readModel(bytes) {
 }
 
 /**
- * @param {Uint8Array} bytes Of a `NodeProto`.
+ * @param {Uint8Array} bytes A `NodeProto`.
  * @returns {Node}
  */
 function readNode(bytes) {
@@ -315,7 +315,7 @@ function readNode(bytes) {
 }
 
 /**
- * @param {Uint8Array} bytes Of an `AttributeProto`.
+ * @param {Uint8Array} bytes An `AttributeProto`.
  * @returns {[string, number]}
  */
 function readAttribute(bytes) {
@@ -328,7 +328,7 @@ function readAttribute(bytes) {
 }
 
 /**
- * @param {Uint8Array} bytes Of a `TensorProto`.
+ * @param {Uint8Array} bytes A `TensorProto`.
  * @returns {[string, Tensor]}
  */
 function readTensor(bytes) {
@@ -349,7 +349,7 @@ function readTensor(bytes) {
 }
 
 /**
- * The fields of a protobuf message: each one's number, and its content.
+ * Yields the number and content of each field of a protobuf message.
  *
  * @param {Uint8Array} bytes
  * @returns {Generator<[number, number | Uint8Array]>}
@@ -381,7 +381,7 @@ function* fields(bytes) {
       yield [number, view.getFloat32(at, true)];
       at += 4;
     } else {
-      at += 8; // a number of 64 bits, which none of ours is
+      at += 8; // 64 bits, which no field used here has
     }
   }
 }

@@ -1,8 +1,8 @@
-// The paper: strokes of a mouse, a finger, a pen, or the arrow keys.
+// The paper, for strokes with a mouse, a finger, a pen, or the arrow keys.
 
-const PEN = 0.07; // thickness of a stroke; all lengths are shares of the paper's side
+const PEN = 0.07; // the thickness of a stroke; all lengths are shares of the paper's side
 const RUBBER = 0.14;
-const STEP = 0.03; // of an arrow key
+const STEP = 0.03; // of the pen, per arrow key
 const SENT = 280; // pixels, the side of the picture that is sent
 
 /**
@@ -13,13 +13,13 @@ const SENT = 280; // pixels, the side of the picture that is sent
 
 /** @type {Record<string, [number, number]>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const PEN_ERASER = 32; // in `buttons`: a pen's other end
+const PEN_ERASER = 32; // in `buttons`: the eraser end of a pen
 
 /**
  * A canvas to draw on.
  *
- * Fires `change` whenever somebody draws, or a stroke is at its end, and `say`, with a sentence in
- * `detail`, when the keys have put the pen down or lifted it.
+ * Fires `change` whenever the drawing changes or a stroke ends, and `say`, with a sentence in
+ * `detail`, when the keyboard lowers or lifts the pen.
  */
 export class Paper extends EventTarget {
   erasing = false;
@@ -27,11 +27,11 @@ export class Paper extends EventTarget {
   #context;
   /** @type {Stroke[]} */
   #strokes = [];
-  /** @type {Stroke | null} The one that is being drawn. */
+  /** @type {Stroke | null} The stroke being drawn. */
   #stroke = null;
   /** @type {number | null} The pointer that draws it. */
   #pointer = null;
-  /** @type {Place | null} Of the keys' pen, while the paper has the focus and keys are used. */
+  /** @type {Place | null} The keyboard's pen, while it is in use. */
   #pen = null;
   #down = false; // whether that pen is down
 
@@ -57,7 +57,7 @@ export class Paper extends EventTarget {
     return this.#strokes.length === 0;
   }
 
-  /** The drawing. Each stroke that is begun makes another array of it. */
+  /** The drawing: a new array with each new stroke. */
   get strokes() {
     return this.#strokes;
   }
@@ -69,7 +69,7 @@ export class Paper extends EventTarget {
   }
 
   /**
-   * The drawing as a PNG file, black on white.
+   * Returns the drawing as a PNG file, black on white.
    *
    * @returns {Promise<Blob>}
    */
@@ -82,7 +82,8 @@ export class Paper extends EventTarget {
     context.fillStyle = "white";
     context.fillRect(0, 0, SENT, SENT);
     return new Promise((resolve, reject) => {
-      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("No memory."))), "image/png");
+      const failed = new Error("The browser has no memory left for the drawing.");
+      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(failed)), "image/png");
     });
   }
 
@@ -99,7 +100,7 @@ export class Paper extends EventTarget {
   /** @param {PointerEvent} event */
   #go(event) {
     if (event.pointerId !== this.#pointer || !this.#stroke) return;
-    // A browser that is busy gathers movements, and gives the last of them.
+    // A busy browser coalesces movements, and reports only the last.
     const movements = event.getCoalescedEvents?.() ?? [];
     for (const movement of movements.length > 0 ? movements : [event]) {
       this.#stroke.points.push(this.#point(movement));
@@ -111,7 +112,7 @@ export class Paper extends EventTarget {
   #end(event) {
     if (event.pointerId !== this.#pointer) return;
     this.#pointer = null;
-    if (!this.#stroke) return; // it was undone meanwhile
+    if (!this.#stroke) return; // undone meanwhile
     this.#stroke = null;
     this.#changed();
   }
@@ -124,7 +125,7 @@ export class Paper extends EventTarget {
     const { left, top, width, height } = this.#canvas.getBoundingClientRect();
     const x = (event.clientX - left) / width;
     const y = (event.clientY - top) / height;
-    // Only a pen knows how hard it is pressed; 0.5 is what others say.
+    // Only pens report pressure; other pointers always report 0.5.
     const pressure = event.pointerType === "pen" && event.pressure > 0 ? event.pressure : 0.5;
     return { x, y, width: PEN * (0.4 + 1.2 * pressure) };
   }

@@ -1,4 +1,4 @@
-// The list of several pictures, each with its answer or with what is wrong with it.
+// The list of several pictures, each with its answer or its error.
 
 import { make } from "./elements.js";
 import { AGAIN, codeOf, passes, read } from "./service.js";
@@ -6,9 +6,9 @@ import { percent } from "./words.js";
 
 /** @import { Subject } from "./commands.js" */
 
-/** @typedef {Subject & { url: string }} Picture A picture that can be shown: at its address. */
+/** @typedef {Subject & { url: string }} Picture A picture with a URL to show it. */
 
-/** A list of pictures; fires `choose`, with one of them in `detail`, and `problem`, with an error. */
+/** A list of pictures; fires `choose`, with a picture in `detail`, and `problem`, with an error. */
 export class Pictures extends EventTarget {
   #list;
   /** @type {{ picture: Picture, button: HTMLElement, outcome: HTMLElement }[]} */
@@ -22,7 +22,7 @@ export class Pictures extends EventTarget {
   }
 
   /**
-   * Shows pictures in the place of those before.
+   * Shows pictures, replacing earlier ones.
    *
    * @param {Picture[]} pictures
    */
@@ -53,7 +53,7 @@ export class Pictures extends EventTarget {
   }
 
   /**
-   * Has a model answer all of them, one after the other.
+   * Asks a model about all of them, one after the other.
    *
    * @param {string} model
    */
@@ -78,7 +78,7 @@ export class Pictures extends EventTarget {
 }
 
 /**
- * What is said of a picture, which is asked about until somebody answers.
+ * Returns the outcome for a picture; retries until the service answers.
  *
  * @param {Blob} picture
  * @param {string} model

@@ -1,12 +1,12 @@
-// Pictures of 28 x 28 pixels: from any picture, and onto the page.
+// Makes 28 x 28 pixels from any picture, and shows them on the page.
 
 import { SIDE } from "./network.js";
 
 const small = document.createElement("canvas");
 
 /**
- * Turns a picture into 28 x 28 shades as one does who thinks no further: all of it, its sides as they
- * may be, made small. Of a picture that is 28 x 28 already, these are its own.
+ * Turns a picture into 28 x 28 shades naively: resizes all of it, ignoring its aspect. A picture of
+ * 28 x 28 keeps its own shades.
  *
  * @param {Blob} picture
  * @returns {Promise<Uint8Array<ArrayBuffer>>} 255 is white.
@@ -28,7 +28,7 @@ export async function resize(picture) {
 }
 
 /**
- * The pixels in a PNG file of 28 x 28, in base64.
+ * Decodes a 28 x 28 PNG file in base64.
  *
  * @param {string} base64
  */
@@ -41,7 +41,7 @@ export function decode(base64) {
  * Paints 28 x 28 pixels.
  *
  * @param {HTMLCanvasElement} canvas
- * @param {(pixel: number) => number[]} colour Red, green and blue of each.
+ * @param {(pixel: number) => number[]} colour Returns a pixel's red, green and blue.
  */
 export function paint(canvas, colour) {
   canvas.width = canvas.height = SIDE;

@@ -1,16 +1,16 @@
-// Asks the service, as any other client does.
+// The client of the service.
 
 export const ADDRESS = new URL("../", import.meta.url);
 
 const KEY = "qmnist-api-key";
 
 /**
- * What the service answers.
+ * The service's answers.
  *
  * @typedef {[number, number, number, number]} Box x, y, width, height
  *
  * @typedef {object} Explanation
- * @property {string} decoded A PNG in base64, as the next three are.
+ * @property {string} decoded A PNG in base64, like the next three.
  * @property {string} ink
  * @property {string} strokes
  * @property {string} pixels
@@ -25,17 +25,17 @@ const KEY = "qmnist-api-key";
  * @property {boolean | null} accepted
  * @property {"unsure" | "atypical" | null} reason
  * @property {Explanation} explanation
- * @property {number[]} [probabilities] Of one digit.
- * @property {Box} [box] Of one of several.
+ * @property {number[]} [probabilities] For a single digit.
+ * @property {Box} [box] For one of several digits.
  *
- * @typedef {object} Reading What one model says of a picture.
+ * @typedef {object} Reading One model's answer for a picture.
  * @property {"predict" | "read"} endpoint
  * @property {string} model
  * @property {string} version
  * @property {string} text
  * @property {Digit[]} digits
  *
- * @typedef {Record<string, Reading>} Readings By the model's name.
+ * @typedef {Record<string, Reading>} Readings By model name.
  *
  * @typedef {object} Evaluation
  * @property {number} correct
@@ -47,16 +47,16 @@ const KEY = "qmnist-api-key";
  *
  * @typedef {{ confidence: number, accuracy: number, count: number }} Bin
  *
- * @typedef {object} Card A model's card; one that others have written may lack what is optional.
+ * @typedef {object} Card A model's card; cards written by others may lack optional fields.
  * @property {string} name
  * @property {string} version
  * @property {string} provider
- * @property {boolean} comparison Whether it is there to be compared with others.
+ * @property {boolean} comparison Whether it is only for comparison.
  * @property {{ summary: string, parameters: number }} [architecture]
  * @property {{ acceptance: { confidence: number, typicality: number } | null }} calibration
- * @property {Record<string, Evaluation>} evaluation By the split.
+ * @property {Record<string, Evaluation>} evaluation By split.
  * @property {{ recipe: { name: string }, seed: number }} [training]
- * @property {Record<string, number>} [sizes] Bytes, by the file.
+ * @property {Record<string, number>} [sizes] In bytes, by file.
  * @property {object} [details]
  * @property {string} details.split
  * @property {number[][]} details.confusion
@@ -67,7 +67,7 @@ const KEY = "qmnist-api-key";
  * @typedef {{ default: string, models: Card[] }} Served
  */
 
-/** What the service answers when it does not answer what it was asked. */
+/** An error response of the service. */
 export class Refused extends Error {
   /**
    * @param {string} code
@@ -77,28 +77,28 @@ export class Refused extends Error {
   constructor(code, message, key) {
     super(message);
     this.code = code;
-    this.key = key; // the one that was sent, or null
+    this.key = key; // the key that was sent, or null
   }
 }
 
 /** The service did not answer at all. */
 export class Gone extends Error {
   constructor() {
-    super("The service does not answer. It is asked again every two seconds.");
+    super("The service does not answer. Trying again every two seconds.");
   }
 }
 
-export const AGAIN = 2_000; // ms until a service that has not answered is asked again
+export const AGAIN = 2_000; // ms until the next try, if the service has not answered
 
 /**
- * The code of what went wrong; none if the service did not say what.
+ * Returns an error's code; `null` if it is not an error response.
  *
  * @param {unknown} error
  */
 export const codeOf = (error) => (error instanceof Refused ? error.code : null);
 
 /**
- * Whether the same request may be answered a little later.
+ * Returns whether the same request may succeed a little later.
  *
  * @param {unknown} error
  */
@@ -113,14 +113,14 @@ export const key = {
 };
 
 /**
- * The models that are served.
+ * Returns the models.
  *
  * @returns {Promise<Served>}
  */
 export const listModels = () => send(new URL("models", ADDRESS));
 
 /**
- * Where a picture is sent: /predict for one digit, /read for several.
+ * Returns the address for a picture: /predict for one digit, /read for several.
  *
  * @param {string} endpoint
  * @param {string} model
@@ -135,7 +135,7 @@ export function address(endpoint, model) {
  * Reads a picture, of one digit or of several.
  *
  * @param {Blob} picture
- * @param {string} models Names with commas, or "*" for all.
+ * @param {string} models Names separated by commas, or "*" for all.
  * @param {AbortSignal} signal
  * @returns {Promise<Readings>}
  */
@@ -171,7 +171,7 @@ export async function read(picture, models, signal) {
 }
 
 /**
- * One of the page's own pictures.
+ * Fetches one of the page's own pictures.
  *
  * @param {string} address
  * @param {AbortSignal} signal
@@ -183,7 +183,7 @@ export async function fetchPicture(address, signal) {
 }
 
 /**
- * Has a model classify 28 x 28 pixels.
+ * Classifies 28 x 28 pixels with a model.
  *
  * @param {Uint8Array<ArrayBuffer>} pixels 255 is ink.
  * @param {string} model
@@ -203,7 +203,7 @@ export async function classify(pixels, model, signal) {
 }
 
 /**
- * A model's ONNX file.
+ * Fetches a model's ONNX file.
  *
  * @param {string} model
  * @param {string} version
@@ -224,7 +224,7 @@ export async function fetchModel(model, version) {
  */
 
 /**
- * Sends a request that is answered in JSON.
+ * Sends a request, and returns the JSON of its answer.
  *
  * @param {URL} url
  * @param {Options} options
@@ -249,9 +249,9 @@ async function sendFor(url, options = {}) {
   if (response.ok) return response;
   const body = await response.json().catch(() => null);
   options.signal?.throwIfAborted();
-  if (!body?.error) throw new Gone(); // a proxy says that nobody is there
+  if (!body?.error) throw new Gone(); // a proxy's error page
   const { code, message } = body.error;
-  // Unless another one has been given meanwhile.
+  // Unless another key was entered meanwhile.
   if (code === "unauthorized" && key.get() === sent) key.forget();
   throw new Refused(code, message, sent);
 }

@@ -1,4 +1,4 @@
-// What is said of an answer, in words and numbers for people.
+// Describes answers in words and numbers.
 
 /** @import { Card, Reading } from "./service.js" */
 
@@ -6,7 +6,7 @@
 const REMOVED = { lines: "ruled lines", edges: "dark edges", specks: "specks" };
 
 /**
- * A share as a percentage, which is 100 % or 0 % only where it is not rounded to that.
+ * Formats a share as a percentage; 100 % and 0 % only if they are exact.
  *
  * @param {number} share
  */
@@ -19,7 +19,7 @@ export function percent(share, digits = 1) {
 }
 
 /**
- * A share that counts say exactly, as a percentage.
+ * Formats an exact share, from counts, as a percentage.
  *
  * @param {number} share
  */
@@ -38,7 +38,7 @@ export function list(words) {
 }
 
 /**
- * Whether an answer is accepted, and if not why; of several digits, how many.
+ * Says whether an answer is accepted and, if not, why; for several digits, how many are.
  *
  * @param {Reading} reading
  * @param {Card} card
@@ -53,30 +53,30 @@ export function verdict({ digits }, card) {
   }
   const [{ accepted, confidence, reason }] = digits;
   const sure = percent(confidence).replace(">", "more than");
-  if (accepted === null) return `Sure to ${sure}. This model accepts and refuses nothing.`;
-  if (accepted) return `Accepted: sure to ${sure}.`;
+  if (accepted === null) return `Confidence: ${sure}. This model has no acceptance thresholds.`;
+  if (accepted) return `Accepted: ${sure} confidence.`;
   if (reason === "atypical") return "Not accepted: this does not look like a digit.";
   const wanted = card.calibration.acceptance?.confidence;
-  const besides = wanted === undefined ? "" : `, and ${percent(wanted)} is wanted`;
-  return `Not accepted: sure to ${sure} only${besides}.`;
+  const needed = wanted === undefined ? "" : `; it needs ${percent(wanted)}`;
+  return `Not accepted: the confidence is only ${sure}${needed}.`;
 }
 
 /**
- * The steps of a digit from the picture to the network: in the explanation, beside a small picture, and
- * in its place.
+ * The steps from the picture to the network: the key in the explanation, the caption, and the
+ * alternative text.
  *
  * @param {number} digit
  * @returns {["decoded" | "ink" | "strokes" | "pixels", string, string][]}
  */
 export const steps = (digit) => [
-  ["decoded", "Picture", `The ${digit} and what is around it, as the picture was decoded`],
+  ["decoded", "Picture", `The ${digit} and its surroundings in the decoded picture`],
   ["ink", "Ink", "The same without the paper: all ink, light on black"],
   ["strokes", "Strokes", `The strokes of the ${digit} alone`],
-  ["pixels", "Network", `What the network saw of the ${digit}, 28 by 28 pixels`],
+  ["pixels", "Network", `The ${digit} as the network saw it, 28 by 28 pixels`],
 ];
 
 /**
- * What was done to the picture before the network saw it.
+ * Describes what was done to the picture before the network saw it.
  *
  * @param {Reading} reading
  */
@@ -84,8 +84,8 @@ export function changes({ digits }) {
   const { polarity, removed } = digits[0].explanation;
   const done = [
     polarity === "dark on light"
-      ? "Inverted, because the network knows light ink on dark."
-      : "Light ink on dark already, so not inverted.",
+      ? "Inverted, because the network expects light ink on dark."
+      : "Not inverted: the ink is already light on dark.",
   ];
   if (removed.length > 0) {
     const what = list(removed.map((name) => REMOVED[name] ?? name));
@@ -95,9 +95,9 @@ export function changes({ digits }) {
 }
 
 /**
- * Whether models agree on a picture, and who says what if not.
+ * Says whether models agree on a picture and, if not, what each says.
  *
- * @param {Record<string, string>} texts What each says, by its name.
+ * @param {Record<string, string>} texts What each model says, by name.
  */
 export function agreement(texts) {
   /** @type {Map<string, string[]>} */

@@ -1,8 +1,7 @@
-// Writes zip files (PKWARE's APPNOTE.TXT, 4.3), whose contents are stored as they are: pictures are
-// compressed already.
+// Writes zip files (PKWARE's APPNOTE.TXT, 4.3) without compression: pictures are compressed already.
 
-const VERSION = 20; // of the format, 2.0: there are folders
-const DATE = 0x21; // 1 January 1980, the first there is
+const VERSION = 20; // of the format: 2.0, which has folders
+const DATE = 0x21; // 1 January 1980, the earliest date
 
 const table = Uint32Array.from({ length: 256 }, (_, byte) => {
   let rest = byte;
@@ -18,7 +17,7 @@ function crc32(bytes) {
 }
 
 /**
- * Numbers in the order of a header, of two or four bytes each.
+ * Writes a header's numbers, of two or four bytes each.
  *
  * @param {[bytes: 2 | 4, value: number][]} fields
  */

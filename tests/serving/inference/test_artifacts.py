@@ -83,7 +83,7 @@ def test_a_card_without_the_onnx_files_hash_is_refused(models: Path) -> None:
 
 
 def test_an_unknown_name_is_told_the_known_ones(models: Path) -> None:
-    with pytest.raises(ArtifactError, match="there are baseline, deeper, dropout, notebook"):
+    with pytest.raises(ArtifactError, match="which has baseline, deeper, dropout, notebook"):
         artifacts.load(models / "other")
 
 

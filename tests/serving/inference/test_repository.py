@@ -85,7 +85,7 @@ def test_models_are_found_by_name_and_version(models: Path) -> None:
     model = repository.get("deeper")
     assert repository.get("deeper", model.card.version) is model
     with pytest.raises(
-        UnknownModel, match="no model 'other'; there are baseline, deeper, dropout, notebook"
+        UnknownModel, match=r"no model 'other'\. Choose one of baseline, deeper, dropout, notebook"
     ):
         repository.get("other")
     with pytest.raises(UnknownModel, match="'deeper' has no version '7'"):
@@ -136,7 +136,7 @@ def test_an_artifact_that_is_no_model_is_refused_though_its_card_vouches_for_it(
     vouch_for(models / "deeper", b"nor this")
     exchange(models, "dropout", "deeper")
     watch_until_versions([repository], "dropout", version_of(repository, "deeper"))
-    assert "the old one is served on" in caplog.text
+    assert "the old version is still served" in caplog.text
     assert "looking for new models failed" not in caplog.text
 
 

@@ -192,7 +192,7 @@ def test_a_run_that_is_killed_goes_on_and_does_nothing_twice(tmp_path: Path) -> 
     assert list(out.glob(".part-*"))  # what was begun, and is no part
     done = run("label", source, out)
     assert done.returncode == 0, done.stderr
-    assert "5 of 10 parts are there already" in done.stdout
+    assert "5 of 10 parts are already done" in done.stdout
     assert "500 pictures labelled" in done.stdout
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("*part-*")}
     assert len(after) == 10
@@ -201,7 +201,7 @@ def test_a_run_that_is_killed_goes_on_and_does_nothing_twice(tmp_path: Path) -> 
     assert whole.returncode == 0
     assert pq.read_table(out).equals(pq.read_table(tmp_path / "whole"))
     again = run("label", source, out)
-    assert "10 of 10 parts are there already" in again.stdout
+    assert "10 of 10 parts are already done" in again.stdout
 
 
 def test_a_folder_of_other_results_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_what_does_not_answer_is_told(
     with pytest.raises(SystemExit, match="2"):
         main()
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "error: there was no answer in time; try the same command again: `label` goes on where it "
+        "error: no answer arrived in time; run the same command again: `label` continues where it "
         "stopped"
     )
 
@@ -309,7 +309,7 @@ def test_a_name_that_is_not_utf8(tmp_path: Path, file_format: str) -> None:
 def test_results_in_the_source_are_refused(folder: Path) -> None:
     done = run("label", folder, folder / "out")
     assert done.returncode == 2
-    assert "lies in the source" in done.stderr
+    assert "is inside the source" in done.stderr
 
 
 def test_items_are_made_ahead_in_order_and_no_thread_is_left() -> None:

@@ -97,7 +97,7 @@ def test_a_link_that_leads_back_is_not_followed(folder: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
-    assert encoded(find_shards(str(folder)))["pipe.png"] == ("it is no file", -1)
+    assert encoded(find_shards(str(folder)))["pipe.png"] == ("it is not a file", -1)
 
 
 def test_a_file_may_be_named_like_a_glob(folder: Path) -> None:
@@ -283,7 +283,7 @@ def test_a_sparse_file_in_a_tar_is_a_row_with_an_error(tmp_path: Path) -> None:
         member.size = len(SEVEN)
         tar.addfile(member, io.BytesIO(SEVEN))
     assert encoded(find_shards(str(tmp_path))) == {
-        "1.png": ("it is a sparse file, of which the tar file holds parts", -1),
+        "1.png": ("it is a sparse file, which is not supported", -1),
         "2.png": (SEVEN, -1),
     }
 
@@ -339,7 +339,7 @@ def test_a_link_in_a_tar_is_a_row_with_an_error(tmp_path: Path) -> None:
         tar.addfile(member, io.BytesIO(SEVEN))
     assert encoded(find_shards(str(tmp_path))) == {
         "1.png": (b"", -1),
-        "2.png": ("it is a link, or another thing that is no file", -1),
+        "2.png": ("it is a link or something else that is not a file", -1),
         "3.png": (SEVEN, -1),
     }
 
@@ -375,7 +375,7 @@ def test_parquet_of_pixels_without_some(tmp_path: Path) -> None:
     values = [images[0].tobytes(), None, images[2].tobytes()]
     pq.write_table(pa.table({"pixels": pa.array(values, pa.binary(784))}), path)
     (batch,) = pixels(find_shards(str(path)))
-    assert batch.errors == {1: "there is nothing in this row"}
+    assert batch.errors == {1: "this row is empty"}
     assert np.array_equal(batch.images[[0, 2]], images[[0, 2]])
 
 
@@ -399,7 +399,7 @@ def test_parquet_of_encoded_pictures(tmp_path: Path, kind: str) -> None:
     pq.write_table(pa.table({"image": values, "label": [7, 1, None]}), path)
     assert encoded(find_shards(str(path))) == {
         "digits.parquet#0": (SEVEN, 7),
-        "digits.parquet#1": ("there is nothing in this row", 1),
+        "digits.parquet#1": ("this row is empty", 1),
         "digits.parquet#2": (DAMAGED, -1),
     }
 
@@ -407,9 +407,9 @@ def test_parquet_of_encoded_pictures(tmp_path: Path, kind: str) -> None:
 def test_the_column_must_be_clear(tmp_path: Path) -> None:
     path = tmp_path / "digits.parquet"
     pq.write_table(pa.table({"one": [SEVEN], "other": [DAMAGED], "name": ["a"]}), path)
-    with pytest.raises(SourceError, match="has 2 columns of binary values; name one: --column"):
+    with pytest.raises(SourceError, match="has 2 binary columns; choose one with --column"):
         find_shards(str(path))
-    with pytest.raises(SourceError, match="has no column 'name' of binary values"):
+    with pytest.raises(SourceError, match="has no binary column 'name'"):
         find_shards(str(path), "name")
     assert encoded(find_shards(str(path), "other")) == {"digits.parquet#0": (DAMAGED, -1)}
 

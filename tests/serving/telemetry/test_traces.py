@@ -146,7 +146,9 @@ def test_a_request_that_the_sampler_leaves_out_has_an_id_alone(
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
-    with pytest.raises(TracingError, match=r"ENDPOINT wants qmnist-digits\[tracing\] installed"):
+    with pytest.raises(
+        TracingError, match=r"ENDPOINT needs an extra: install qmnist-digits\[tracing\]"
+    ):
         traces.check()
 
 
