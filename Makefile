@@ -38,7 +38,7 @@ ifdef GPU
 # It has an environment of its own, because onnxruntime-gpu and onnxruntime can't share one.
 SERVE := .venv-gpu
 export QMNIST_PROVIDER ?= cuda
-else ifdef OTEL_EXPORTER_OTLP_ENDPOINT
+else ifneq ($(OTEL_EXPORTER_OTLP_ENDPOINT)$(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT),)
 # This environment includes gRPC.
 SERVE := .venv-tracing
 else ifdef GRPC_PORT

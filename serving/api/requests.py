@@ -110,7 +110,7 @@ def parse_picture(request: Request, body: bytes) -> PictureRequest:
             )
         if is_json(request):
             text, model, shown = _of_json(body, FILE, 1)
-            explained = _switch(explain) if shown is None else shown
+            explained = bool(shown) if explain is None else _switch(explain)
             return PictureRequest(_picture_of(text, FILE), models or model, explained)
         _check_text(body)
         return PictureRequest(body, models, _switch(explain))

@@ -2,6 +2,7 @@ import io
 import json
 import tracemalloc
 from base64 import b64encode
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,6 +190,19 @@ def test_a_picture_may_be_in_json_as_a_canvas_gives_it() -> None:
         assert picture(in_json(image=way)) == PictureRequest(PNG, None, explain=False)
     asked = picture(in_json(image=text, model="deeper", explain=True, other=[1]))
     assert asked == PictureRequest(PNG, "deeper", explain=True)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"json": {"image": b64encode(PNG).decode(), "model": "deeper", "explain": True}},
+        {"files": {"image": PNG}, "data": {"model": "deeper", "explain": "true"}},
+    ],
+    ids=["json", "form"],
+)
+def test_the_query_counts_before_the_body(asked: dict[str, Any]) -> None:
+    request = HttpxRequest("POST", f"{URL}?model=baseline&explain=false", **asked)
+    assert picture(request) == PictureRequest(PNG, "baseline", explain=False)
 
 
 def test_pictures_may_be_in_json() -> None:
