@@ -112,7 +112,6 @@ def test_the_variables_of_make_and_their_defaults() -> None:
     makefile = read(ROOT / "Makefile")
     defaults = dict(re.findall(r"^(\w+) \?=(?: ([^$\n]+)$|.*$)", makefile, re.MULTILINE))
     defaults |= dict.fromkeys(re.findall(r"^(?:else )?ifdef (\w+)$", makefile, re.MULTILINE), "")
-    del defaults["OTEL_EXPORTER_OTLP_ENDPOINT"]
     documented = rows(SETTINGS, "variable", under="Variables of make")
     assert {row["variable"]: row["default"] for row in documented} == defaults | {"DATA": "data"}
 
