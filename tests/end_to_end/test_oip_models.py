@@ -103,7 +103,7 @@ class Askers:
 
     def _ask(self, client: int) -> None:
         with httpx.Client(base_url=self.url, timeout=PATIENCE) as http:
-            while not self._end.is_set():
+            while not self._end.wait(0.005):
                 response = http.post("/v2/models/deeper/infer", json=REQUEST)
                 self._note(client, response, "model_version", "logits")
                 response = http.post("/predict?model=deeper", content=PICTURE)

@@ -71,7 +71,7 @@ def load(url: str, stop: Callable[[Client], bool]) -> Iterator[list[Client]]:
     ended = threading.Event()
 
     def run(client: Client) -> None:
-        while not (ended.is_set() or stop(client)):
+        while not (ended.wait(0.005) or stop(client)):
             client.ask()
         client.close()
 
