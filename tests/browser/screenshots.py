@@ -19,6 +19,7 @@ PHONE: ViewportSize = {"width": 390, "height": 1040}
 def two(page: Page) -> None:
     draw(page, digit(2))
     expect(page.locator("#digit")).to_have_text("2")
+    expect(page.locator("#compare")).to_be_visible()
 
 
 def squared(page: Page) -> None:
