@@ -222,7 +222,8 @@ def test_what_is_accepted_and_refused_is_on_the_card() -> None:
     accepted, right = tested["accepted"], tested["accepted_correct"]
     text = README.replace("\n", " ")
     assert f"accepts {accepted:,}, and {right:,} of these are right" in text
-    assert f"{refused['letters']} of letters, {refused['scribbles']} of scribbles" in text
+    assert f"{refused['letters']} of letters (other than those above)" in text
+    assert f"{refused['scribbles']} of scribbles" in text
     assert f"{refused['halves']} of the pictures that join two halves" in text
     assert f"the error is {100 * tested['calibration_error']:.2f} %" in text
     for kind in ("lookalikes", "printed digits"):
