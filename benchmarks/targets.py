@@ -88,7 +88,12 @@ def measure(
                         warmed = load(up, target.path, target.body, target.clients, 1)
                         if warmed.errors:
                             sys.exit(f"{target.name} returned errors.")
-                        loaded = load(up, target.path, target.body, target.clients, seconds)
+                        lasts = seconds
+                        while True:
+                            loaded = load(up, target.path, target.body, target.clients, lasts)
+                            if loaded.per_second:
+                                break
+                            lasts *= 2  # it answered nothing in that time
                         found[target].append(loaded)
                         progress.advance(task)
     return found, network
