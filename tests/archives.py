@@ -1,4 +1,4 @@
-"""Archives of every kind, and small damages to them, always the same ones."""
+"""Archives of every kind, and small reproducible damage to them."""
 
 import io
 import random
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from tests.pictures import drawn
 
 PICTURES = {f"{digit}.png": drawn.encode(drawn.on_paper(digit, side=50)) for digit in range(3)}
-LONG = {"ä" * 60 + ".png": PICTURES["0.png"]}  # its name does not fit into a tar's header
+LONG = {"ä" * 60 + ".png": PICTURES["0.png"]}  # too long for a tar header's name field
 
-# What a number or a type may become that means something.
+# Values with a meaning of their own, to put in place of a number or a type.
 SPECIAL = (
     *(b"\0\0\0\0", b"\xff\xff", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80"),
     *(b"x", b"g", b"L", b"K", b"S", b"7777777", b"\x80", b"PK\x01\x02", b"\x01\0\x10\0"),
@@ -52,7 +52,7 @@ ARCHIVES = {
 
 
 def mutations(body: bytes, count: int) -> Iterator[bytes]:
-    """Damage a body here and there, mostly where it says what is in it."""
+    """Yield copies of an archive, each damaged in a few places, most of them in its headers."""
     rng = random.Random(count)
     headers = _headers(body)
     for _ in range(count):
@@ -87,7 +87,7 @@ def _headers(body: bytes) -> list[int]:
 
 
 def _correct_checksums(body: bytearray) -> None:
-    """Make headers of a tar file right again, so that what they say is read."""
+    """Recompute the checksums in a tar file's headers, so that readers accept the headers."""
     for at in range(0, len(body) - 511, 512):
         if body[at + 257 : at + 262] == b"ustar":
             body[at + 148 : at + 156] = b" " * 8

@@ -1,11 +1,11 @@
-"""What the tests share: digits, models and a running server.
+"""Shared fixtures: digits, models and a running server.
 
-`QMNIST_DATA` names a torchvision root with QMNIST. Where it has none, every test that wants
-QMNIST gets digits that the project draws, and models trained on those: nothing is skipped. Those
-are the tests marked `data`, by asking for `qmnist_root` or what is made of it.
+`QMNIST_DATA` names a torchvision root with QMNIST; the default is `data/`. If QMNIST isn't there,
+the tests that ask for it get drawn digits, and models trained on them, so that nothing is skipped.
+These tests are marked `data`: they request `qmnist_root`, directly or through another fixture.
 
-The tests run in several processes at once (`pytest -n`). What a session makes once, each of them
-makes once, but for what `made_once` makes; and each has ports of its own.
+The tests run in several processes (`pytest -n`). Each process has its own session fixtures and its
+own ports; the processes share only the folders that `made_once` makes.
 """
 
 import fcntl
@@ -31,11 +31,11 @@ ROOT = Path(__file__).parent.parent
 COMMITTED_MODELS = ROOT / "models"
 START_SECONDS = 60
 STOP_SECONDS = 20
-PATIENCE = 30  # seconds within which something must happen
+PATIENCE = 30  # seconds to wait for something to happen
 KEYS = ("first-key", "second-key")
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` looks
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and "qmnist_root" in item.fixturenames:
@@ -48,21 +48,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @dataclass(frozen=True)
 class Server:
-    """A running server; `log` is what it wrote."""
+    """A running server; `log` is the file with its output."""
 
     url: str
     process: subprocess.Popen[str]
     log: Path
-    grpc: str = ""  # its address, if it has one
+    grpc: str = ""  # the address for gRPC, if there is one
 
     def worker_pids(self) -> list[int]:
-        """The processes that answer, of which it is the parent."""
+        """Return the ids of the server's worker processes."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
 
 class RunServer(Protocol):
-    """Runs `bentoml serve .` with the models of a folder and the settings, then stops it."""
+    """Runs `bentoml serve .` with a folder of models and with settings, then stops it."""
 
     def __call__(
         self,
@@ -74,7 +74,7 @@ class RunServer(Protocol):
 
 
 class StartServer(Protocol):
-    """The same, for those who want its URL alone."""
+    """Runs a server as `RunServer` does, but yields only its URL."""
 
     def __call__(
         self, models: Path, cwd: Path = ROOT, **settings: object
@@ -82,17 +82,17 @@ class StartServer(Protocol):
 
 
 class MadeOnce(Protocol):
-    """Makes a folder by its name, if no other process of this run has, or does at this time."""
+    """Makes a folder once per run: other processes wait for it, then use the same one."""
 
     def __call__(self, name: str, make: Callable[[Path], object]) -> Path: ...
 
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
-    """A way to make what all processes of this run share."""
+    """A function that makes a folder for all processes of this run."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent  # of all processes'
+        shared = shared.parent  # the folder of all processes
 
     def once(name: str, make: Callable[[Path], object]) -> Path:
         folder = shared / name
@@ -110,7 +110,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
 
 @pytest.fixture(scope="session")
 def drawn_root(made_once: MadeOnce) -> Path:
-    """A torchvision root with drawn digits in the place of QMNIST's."""
+    """A torchvision root with drawn digits instead of QMNIST's."""
     return made_once("drawn", lambda root: drawn.write_qmnist(root, train=2_000, test=1_000))
 
 
@@ -136,21 +136,21 @@ def qmnist_root() -> Path | None:
 
 @pytest.fixture(scope="session")
 def data_root(qmnist_root: Path | None, request: pytest.FixtureRequest) -> Path:
-    """QMNIST, or else drawn digits."""
+    """A torchvision root with QMNIST if it is available, otherwise with drawn digits."""
     root: Path = qmnist_root or request.getfixturevalue("drawn_root")
     return root
 
 
 @pytest.fixture(scope="session")
 def models(qmnist_root: Path | None, request: pytest.FixtureRequest) -> Path:
-    """The models that were trained on `data_root`: the committed ones, if that is QMNIST."""
+    """The models trained on `data_root`; for QMNIST, the committed ones."""
     folder: Path = COMMITTED_MODELS if qmnist_root else request.getfixturevalue("drawn_models")
     return folder
 
 
 @pytest.fixture(scope="session")
 def run_server(tmp_path_factory: pytest.TempPathFactory) -> RunServer:
-    """A way to run servers."""
+    """A function that runs a server and yields a `Server`."""
 
     @contextmanager
     def run(
@@ -175,7 +175,7 @@ def run_server(tmp_path_factory: pytest.TempPathFactory) -> RunServer:
                 try:
                     process.wait(STOP_SECONDS)
                 except subprocess.TimeoutExpired:
-                    process.kill()  # or it would disturb all tests that follow
+                    process.kill()  # if left running, it would disturb later tests
                     raise
 
     return run
@@ -183,7 +183,7 @@ def run_server(tmp_path_factory: pytest.TempPathFactory) -> RunServer:
 
 @pytest.fixture(scope="session")
 def start_server(run_server: RunServer) -> StartServer:
-    """A way to start servers."""
+    """A function that runs a server and yields its URL."""
 
     @contextmanager
     def start(models: Path, cwd: Path = ROOT, **settings: object) -> Iterator[str]:
@@ -195,27 +195,27 @@ def start_server(run_server: RunServer) -> StartServer:
 
 @pytest.fixture(scope="session")
 def open_server(run_server: RunServer) -> Iterator[Server]:
-    """A server with the committed models and no other settings."""
+    """A server with the committed models and default settings."""
     with run_server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def server(open_server: Server) -> str:
-    """Its URL."""
+    """The URL of `open_server`."""
     return open_server.url
 
 
 @pytest.fixture(scope="session")
 def closed_server(run_server: RunServer) -> Iterator[Server]:
-    """A server with the committed models, for whoever has one of `KEYS`."""
+    """A server with the committed models that requires one of `KEYS`."""
     with run_server(api_keys=",".join(KEYS), cors_origins="https://page.example") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def grpc_server(run_server: RunServer) -> Iterator[Server]:
-    """Two workers that answer over gRPC, too, and log each request."""
+    """A server with two workers that also serves gRPC and logs each request."""
     with run_server(grpc_port=free_port(), workers=2, max_batch=64, log="json") as server:
         yield server
 
@@ -247,7 +247,7 @@ def wait_until_ready(url: str, server: subprocess.Popen[str], *logs: Path) -> No
 
 
 def is_ready(url: str) -> bool:
-    """Whether a server says that it is."""
+    """Return whether the server reports that it is ready."""
     try:
         return httpx.get(f"{url}/readyz").is_success
     except httpx.TransportError:
@@ -255,24 +255,24 @@ def is_ready(url: str) -> bool:
 
 
 def in_flight(url: str) -> int:
-    """How many requests a server says it has, without the one that asks."""
+    """Return how many requests the server reports in flight, not counting this one."""
     lines = httpx.get(f"{url}/metrics").text.splitlines()
     (line,) = (n for n in lines if n.startswith("bentoml_service_request_in_progress{"))
     return int(float(line.split()[-1])) - 1
 
 
 def until(happened: Callable[[], bool]) -> None:
-    """Wait for something, and fail if it does not happen."""
+    """Wait until something happens; fail after `PATIENCE` seconds."""
     deadline = time.monotonic() + PATIENCE
     while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, f"nothing happened within {PATIENCE} seconds"
         time.sleep(0.02)
 
 
 def _ports() -> Iterator[int]:
-    """The ports of this process of the tests: fifty below those that the system gives to clients.
+    """Cycle through 50 ports of this process, below those that the system gives to clients.
 
-    Another process of the same run has others, and so have, nearly always, those of another run.
+    Up to 20 processes of a run have different ports. Another run very likely has others, too.
     """
     run = int(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid():x}"), 16)
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -284,7 +284,7 @@ PORTS = _ports()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, nor is given in this run before another 49 were."""
+    """Return a free port. It is not returned again until the other 49 have been tried."""
     for port in itertools.islice(PORTS, 50):
         with socket.socket() as listener:
             try:

@@ -1,4 +1,4 @@
-"""The documents, as the tests read them."""
+"""Read the documents and the command lines that they describe."""
 
 import inspect
 import re
@@ -17,15 +17,15 @@ REFERENCE = ROOT / "docs" / "reference"
 
 
 def read(page: Path) -> str:
-    """The text of a page."""
+    """Return the text of a page."""
     return page.read_text(encoding="utf-8")
 
 
 def rows(page: Path, first: str, under: str = "") -> list[dict[str, str]]:
-    """The rows of a page's tables whose first column is headed `first`, by heading.
+    """Return the rows, by heading, of the page's tables whose first heading is `first`.
 
-    `under` a heading takes those in that section alone. Of a first cell in backticks, what is in
-    the first pair is the cell.
+    With `under`, only tables in the section with that heading count. If a first cell begins with
+    code in backticks, that code is the cell's value.
     """
     text = read(page)
     if under:
@@ -47,12 +47,12 @@ def rows(page: Path, first: str, under: str = "") -> list[dict[str, str]]:
 
 
 def words(cell: str) -> list[str]:
-    """What is in backticks in a cell."""
+    """Return the pieces of a cell that are in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def arguments(function: Callable[..., object] | None) -> list[tuple[str, str, str]]:
-    """The arguments of a command that typer makes of a function: their names, types, defaults."""
+    """Return the name, type and default of each argument of a typer command's function."""
     assert function is not None
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
@@ -65,7 +65,7 @@ def arguments(function: Callable[..., object] | None) -> list[tuple[str, str, st
         if isinstance(info, ArgumentInfo) or (info is None and is_required):
             shown = name.upper()
         else:
-            # typer.Option("--json") in an annotation: typer takes the first for the default.
+            # In an annotation, typer.Option("--json") stores its first name as `default`.
             declared = [info.default, *(info.param_decls or ())] if info is not None else []
             given = (each for each in declared if isinstance(each, str) and each.startswith("--"))
             shown = next(given, f"--{name.replace('_', '-')}")
@@ -75,7 +75,7 @@ def arguments(function: Callable[..., object] | None) -> list[tuple[str, str, st
     return found
 
 
-def _values(kind: Any, info: Any) -> str:  # noqa: ANN401  any type, and typer's of what it is
+def _values(kind: Any, info: Any) -> str:  # noqa: ANN401  any type, and typer's description of it
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
     if info is not None and info.parser is not None:
@@ -90,7 +90,7 @@ def _values(kind: Any, info: Any) -> str:  # noqa: ANN401  any type, and typer's
 
 
 def commands_of(app: typer.Typer, program: str) -> dict[str, list[tuple[str, str, str]]]:
-    """The commands of an app, each with its arguments."""
+    """Return the commands of an app, each with its arguments."""
     named = [
         (each.name or getattr(each.callback, "__name__", "").replace("_", "-"), each.callback)
         for each in app.registered_commands
@@ -99,7 +99,7 @@ def commands_of(app: typer.Typer, program: str) -> dict[str, list[tuple[str, str
 
 
 def commands_shown(page: Path, program: str) -> dict[str, list[tuple[str, str, str]]]:
-    """The commands that a page has, each in a section with a table of its arguments."""
+    """Return the commands that a page documents, each with the arguments in its section's table."""
     names: list[str] = re.findall(rf"^## `({program} .+)`$", read(page), re.MULTILINE)
     return {
         name: [

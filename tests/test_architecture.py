@@ -1,4 +1,4 @@
-"""Who imports whom, and whether docs/architecture.md and its drawings name what is there."""
+"""Imports between packages, and the names in docs/architecture.md and its drawings."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ OURS = {"artifact", "imaging", "serving", "training", "tests", "benchmarks"}
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 
-# The folders in which a drawing's names are looked up.
+# The folders in which the names in a drawing are looked up.
 DRAWN = [
     ROOT / each
     for each in ("", "imaging", "serving", "serving/api", "serving/inference", "serving/protocol")
@@ -22,13 +22,13 @@ DRAWN = [
 
 
 def imported(path: Path) -> set[str]:
-    """The modules that a module imports, those in its functions among them."""
+    """Return the modules that a module imports, including imports inside functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "no relative imports"
+            assert node.level == 0, "use absolute imports"
             found.add(node.module or "")
     return found
 
@@ -75,7 +75,7 @@ def test_a_drawing_names_modules_that_are_there(drawing: str) -> None:
     text = (DOCS / f"{drawing}.svg").read_text(encoding="utf-8")
     named = [
         "".join(element.itertext())
-        for element in ET.fromstring(text).iter()  # noqa: S314  it is ours
+        for element in ET.fromstring(text).iter()  # noqa: S314  our own file
         if "module" in element.get("class", "").split()
     ]
     assert len(named) > 7

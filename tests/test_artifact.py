@@ -3,11 +3,11 @@ import pytest
 
 from artifact import REASONS, Acceptance, Reason
 
-# Thresholds that float32 has and some that it has not.
+# Some of these are exact in float32, others are not.
 THRESHOLDS = [0.5, 0.9, 0.95, 0.99, 0.8765432]
 BELOW, AT, ABOVE = -1, 0, 1
 EXPECTED = {
-    (BELOW, BELOW): Reason.ATYPICAL,  # what is no digit is no digit, however unsure
+    (BELOW, BELOW): Reason.ATYPICAL,  # atypical takes precedence over unsure
     (AT, BELOW): Reason.ATYPICAL,
     (ABOVE, BELOW): Reason.ATYPICAL,
     (BELOW, AT): Reason.UNSURE,
@@ -20,7 +20,7 @@ EXPECTED = {
 
 
 def beside(threshold: float, side: int) -> np.float32:
-    """The float32 next to a threshold, or the threshold's own."""
+    """Return the float32 value of a threshold, or the next one below or above."""
     own = np.float32(threshold)
     return own if side == AT else np.nextafter(own, np.float32(side * np.inf))
 

@@ -1,4 +1,4 @@
-"""The tables in the documents are those that the benchmarks print from the figures."""
+"""The tables in the documents are the ones that the benchmarks print for the stored figures."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Links to documents from other files: `make documents` checks those from document to document."""
+"""Links to documents from other files. `make documents` checks links between documents."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 
 def anchors(document: Path) -> set[str]:
-    """Return what GitHub calls the headings of a document in links."""
+    """Return the anchors that GitHub makes from a document's headings."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

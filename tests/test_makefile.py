@@ -1,4 +1,4 @@
-"""Which Pythons `make` takes, and what it says of others."""
+"""The Python versions that `make` accepts, and its messages about others."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run make in a folder that has no environments yet."""
+    """Run make in a folder without environments."""
     (folder / "requirements").symlink_to(ROOT / "requirements")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(

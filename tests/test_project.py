@@ -1,4 +1,4 @@
-"""The project's own files: what runs on GitHub, releases, the citation, quoted messages."""
+"""The project's own files: GitHub workflows, releases, the citation, quoted messages."""
 
 import errno
 import os
@@ -18,8 +18,8 @@ from tests.conftest import ROOT
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
-def commands(value: Any) -> Iterator[str]:  # noqa: ANN401  YAML is anything
-    """What is under a key `run`, wherever that is: in a step, or in a matrix that steps take."""
+def commands(value: Any) -> Iterator[str]:  # noqa: ANN401  any YAML
+    """Yield the value of every `run` key, in steps and in matrices that steps use."""
     if isinstance(value, dict):
         if isinstance(value.get("run"), str):
             yield value["run"]
@@ -73,7 +73,7 @@ def test_troubleshooting_quotes_real_messages() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(PYTHON)", "python3")
     code = [path.read_text(encoding="utf-8") for path in (ROOT / "serving").rglob("*.py")]
-    # A message may be several literals; on the page, `…` replaces what differs.
+    # The code may split a message into several literals. On the page, `…` replaces what varies.
     said = re.sub(r'"\s*f?"', "", "\n".join([makefile, *code]))
     said = re.sub(r"\{EXECUTION_PROVIDERS\[provider\]\}|\{wanted\}", "CUDAExecutionProvider", said)
     said = said.replace("{CARD_FILE}", CARD_FILE)

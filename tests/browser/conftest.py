@@ -1,4 +1,4 @@
-"""A real Chromium, and what a person does with the page in it."""
+"""A real Chromium, and the actions of a person who uses the page."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.pictures import drawn
 from tests.pictures.drawn import Points
 
-# The system's, or else the one that tests/browser/install has unpacked.
+# Use the system's Chromium if there is one, otherwise the one that tests/browser/install unpacked.
 OWN = str(ROOT / ".chromium" / "chromium")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", OWN)
 
@@ -21,10 +21,10 @@ OpenPage = Callable[..., Page]
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Start the Chromium of this machine, or of this project."""
+    """Start the system's Chromium, or the project's own."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert found, "there is no Chromium: make browser"
-    # As root, as in a container, Chromium has no sandbox to put itself in.
+    assert found, "There is no Chromium. Run `make browser`."
+    # As root (in a container, for example), Chromium cannot use its sandbox.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     return playwright.chromium.launch(executable_path=found, args=options)
 
@@ -44,7 +44,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """A way to open an address in a browser that knows nothing yet; it must throw no error."""
+    """A function that opens a URL in a new browser profile; the page must not throw an error."""
     contexts = []
     errors: list[str] = []
 
@@ -66,12 +66,12 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
 @pytest.fixture
 def page(server: str, open_page: OpenPage) -> Page:
-    """The page to draw on, of a server with the committed models."""
+    """The drawing page of a server with the committed models."""
     return open_page(f"{server}/ui/")
 
 
 def draw(page: Page, strokes: list[Points], *, lift: bool = True) -> None:
-    """Draw with the mouse; points are shares of the paper's side."""
+    """Draw with the mouse; coordinates are fractions of the paper's side, 0…1."""
     paper = page.locator("#paper")
     paper.scroll_into_view_if_needed()
     box = paper.bounding_box()
@@ -87,12 +87,12 @@ def draw(page: Page, strokes: list[Points], *, lift: bool = True) -> None:
 
 
 def digit(number: int, size: float = 0.6, at: tuple[float, float] = (0.2, 0.2)) -> list[Points]:
-    """The strokes of a digit on the paper."""
+    """Return the strokes of a digit, scaled and placed on the paper."""
     return [stroke * size + at for stroke in drawn.STROKES[number]]
 
 
 def drop(page: Page, *files: tuple[str, str, bytes]) -> None:
-    """Drop files, each of a name, a type and content, on the page."""
+    """Drop files on the page, each given as (name, type, content)."""
     described = [[name, kind, b64encode(content).decode()] for name, kind, content in files]
     transfer = page.evaluate_handle(
         """files => {

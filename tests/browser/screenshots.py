@@ -1,4 +1,4 @@
-"""The pictures of the page, `make screenshots`: of three sizes, in all colours, and its parts."""
+"""Take the screenshots of the page (`make screenshots`): three sizes, all colour schemes, parts."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""axe-core finds nothing on any page, whatever it shows; and who sees otherwise sees it all."""
+"""axe-core finds no fault on any page; the pages work with forced colours and narrow screens."""
 
 from io import BytesIO
 
@@ -75,7 +75,7 @@ def test_the_other_pages(
 
 
 def colours(part: Locator) -> list[tuple[int, int, int]]:
-    """What a part of the page is coloured with, the most of it first."""
+    """Return the RGB colours in a part of the page, the most frequent first."""
     picture = Image.open(BytesIO(part.screenshot())).convert("RGB")
     counted = picture.getcolors(picture.width * picture.height) or []
     return [colour for _, colour in sorted(counted, reverse=True)]  # type: ignore[misc]  # RGB
@@ -100,7 +100,7 @@ def test_forced_colours(server: str, open_page: OpenPage) -> None:
 def test_a_browser_that_cannot_run_the_page_says_so(server: str, open_page: OpenPage) -> None:
     pages = [open_page(f"{server}/ui/{path}", java_script_enabled=False) for path in ("", "models")]
     pages.append(open_page("about:blank"))
-    pages[-1].route("**/main.js", lambda route: route.abort())  # as if it could not be run
+    pages[-1].route("**/main.js", lambda route: route.abort())  # as if the browser could not run it
     pages[-1].goto(f"{server}/ui/")
     for page in pages:
         needed = page.get_by_text("This page needs JavaScript and a browser from 2024 or later.")

@@ -1,4 +1,4 @@
-"""Drawing on the page, as a person does, and reading the answer."""
+"""Draw on the page as a person does, and read the answer."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ NOTHING = "Draw a digit to get an answer."
 
 
 def ink(page: Page) -> int:
-    """How many pixels of the paper have ink."""
+    """Return how many pixels of the paper have ink."""
     count: int = page.locator("#paper").evaluate(
         """canvas => {
             const { width, height } = canvas;
@@ -31,7 +31,7 @@ def test_a_drawn_digit_is_answered(page: Page, number: int) -> None:
 
 
 def test_the_answer_follows_the_stroke(page: Page) -> None:
-    """Without a button, and before the mouse is let go."""
+    """The answer needs no button, and comes before the mouse button is released."""
     (seven,) = digit(7)
     draw(page, [seven], lift=False)
     expect(page.locator("#digit")).to_have_text("7")
@@ -56,7 +56,7 @@ def test_an_answer_shows_all_that_is_known(page: Page) -> None:
     assert strong == [[name, "4", "> 99.9 %"] for name in ("baseline", "deeper", "dropout")]
     assert notebook[:2] == ["notebook", "4"]
     expect(page.locator("#agreement")).to_have_text("All agree.")
-    # Who does not see it is told once it has come to rest.
+    # A screen reader announces the answer once it no longer changes.
     expect(page.get_by_role("status")).to_have_text("4. Accepted: more than 99.9 % confidence.")
 
 
@@ -74,9 +74,9 @@ def test_the_latest_stroke_wins(page: Page) -> None:
     for _ in range(300):
         if held:
             break
-        page.wait_for_timeout(10)  # in which the request comes
-    draw(page, [line((0.15, 0.22), (0.5, 0.22))])  # so it is a seven
-    (route,) = held  # which asks all models at once
+        page.wait_for_timeout(10)
+    draw(page, [line((0.15, 0.22), (0.5, 0.22))])  # turns the one into a seven
+    (route,) = held  # one request asks all models
     route.continue_()
     expect(page.locator("#digit")).to_have_text("7")
 
@@ -134,7 +134,7 @@ def test_the_rubber_takes_ink_away(page: Page) -> None:
     erase = page.get_by_role("button", name="Erase")
     erase.click()
     assert erase.get_attribute("aria-pressed") == "true"
-    # The upper loop's left, and the lower loop's: a three is left.
+    # Erase the left sides of both loops: a three remains.
     draw(page, [line((0.34, 0.29), (0.34, 0.41)), line((0.31, 0.58), (0.31, 0.69))])
     expect(page.locator("#digit")).to_have_text("3")
     page.get_by_role("button", name="Undo").click()
@@ -196,7 +196,7 @@ def test_a_finger_draws_on_a_phone(server: str, open_page: OpenPage) -> None:
             )
         session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     expect(page.locator("#digit")).to_have_text("2")
-    # All of the answer's first lines are in sight, and nothing is wider than the phone.
+    # The first lines of the answer are visible, and nothing is wider than the screen.
     expect(page.locator("#digit")).to_be_in_viewport(ratio=1)
     expect(page.locator("#verdict")).to_be_in_viewport(ratio=1)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -252,7 +252,7 @@ def test_several_digits_are_read(page: Page) -> None:
     expect(page.locator("#bars")).to_be_hidden()
     sheet = page.locator("#sheet").bounding_box()
     assert sheet is not None
-    # All at once: the last answer may come meanwhile, and has boxes of its own.
+    # Read all boxes in one call: the last answer may arrive meanwhile and replace them.
     boxes = page.locator("#boxes rect").evaluate_all(
         "rects => rects.map((rect) => rect.getBoundingClientRect().toJSON())"
     )

@@ -1,4 +1,4 @@
-"""What the page computes of a network and shows of it, and the notebook's way beside it."""
+"""The page's view inside a network, and its comparison with the notebook's preprocessing."""
 
 import httpx
 import numpy as np
@@ -53,7 +53,7 @@ def test_the_page_computes_what_the_service_answers(page: Page, server: str, mod
     )
     assert found["size"] == architecture["parameters"]
 
-    # Without the patch that costs most, the service says what the page does.
+    # Without the most important patch, the service gives the answer that the page predicts.
     worst = found["worst"]
     blanked = pictures[:1].copy()
     x, y, side = (worst[name] for name in ("x", "y", "side"))
@@ -64,7 +64,7 @@ def test_the_page_computes_what_the_service_answers(page: Page, server: str, mod
     losses = np.reshape(found["losses"], (28, 28))
     assert losses[y + side // 2, x + side // 2] == losses.max() > 0
 
-    # As the pixels say that move it most, a logit moves by a little more of their ink.
+    # Added ink in the most influential pixels moves the logit as their influence predicts.
     likeliest = int(answered[0].argmax())
     strongest = np.argsort(-np.abs(found["influence"]))[:5]
     changed = np.repeat(pictures[:1].reshape(1, 784).astype(float), 6, axis=0)
@@ -108,7 +108,7 @@ def test_the_units_light_up_and_can_be_looked_at_with_keys(page: Page) -> None:
 
 
 def test_a_network_that_cannot_be_drawn_is_a_message(page: Page) -> None:
-    """As docs/own-model.md says; the rest of the page works."""
+    """docs/own-model.md promises this; the rest of the page still works."""
     node = onnx.helper.make_node("Conv", ["images", "weights"], ["logits"])
     softmax = onnx.helper.make_node("Softmax", ["logits"], ["probabilities"])
     graph = onnx.helper.make_graph([node, softmax], "convolutional", [], [])
@@ -140,9 +140,9 @@ def test_the_notebooks_way_beside_this_services(page: Page) -> None:
     assert cells[0] == ["5\n75.0 %\n✗ another digit", "4\n75.0 %"]
     assert [text.split("\n")[0] for text in cells[1]] == ["4", "4"]
     pixels = sent[-1].reshape(28, 28)
-    assert pixels.max() > 200  # the ink is light
+    assert pixels.max() > 200  # ink is light on dark
     ys, xs = np.nonzero(pixels)
-    assert 4 <= ys.min() < ys.max() <= 16  # and where it was drawn
+    assert 4 <= ys.min() < ys.max() <= 16  # and is where it was drawn
     assert 4 <= xs.min() < xs.max() <= 16
     page.get_by_role("button", name="Several digits").click()
     expect(page.locator("#verdict")).to_contain_text("5 digits")

@@ -1,4 +1,4 @@
-"""Saying what a picture was, and taking the pictures away with their labels."""
+"""Label pictures, and download them with their labels."""
 
 from io import BytesIO
 from pathlib import Path
@@ -27,14 +27,14 @@ def test_pictures_are_kept_with_their_labels(page: Page, tmp_path: Path) -> None
     expect(page.locator("#digit")).to_have_text("4")
     expect(label).to_have_attribute("aria-pressed", "false")
     label.click()
-    labels.get_by_role("button", name="4", exact=True).click()  # which it is, on second thoughts
+    labels.get_by_role("button", name="4", exact=True).click()  # changes the label from 9 to 4
     expect(label).to_have_attribute("aria-pressed", "false")
     page.locator("#pictures button").nth(1).click()
     expect(page.get_by_alt_text("four.png")).to_be_visible()
     expect(label).to_be_enabled()
     label.click()
     expect(labels).to_contain_text("3 pictures are kept")
-    label.click()  # this one is taken back
+    label.click()  # a second click removes the label
     expect(labels).to_contain_text("2 pictures are kept")
 
     with page.expect_download() as download:

@@ -1,4 +1,4 @@
-"""Pictures that are dropped, pasted, chosen or clicked, and what is wrong with some."""
+"""Pictures that are dropped, pasted, chosen or clicked, and the errors that some of them get."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ SEVEN = drawn.encode(drawn.on_paper(7))
 FOUR = drawn.encode(drawn.on_paper(4), "JPEG")
 TEXT = b"This is no picture."
 
-# What the page answers to its own examples.
+# The answers that the page shows for its own examples.
 EXAMPLES = {
     "seven": "7",
     "thin-pen": "4",
@@ -86,7 +86,7 @@ def test_a_pasted_picture(server: str, open_page: OpenPage) -> None:
 
 @pytest.mark.parametrize("button", ["#open", "#photograph"])
 def test_a_chosen_file(page: Page, button: str) -> None:
-    for _ in range(2):  # the same one again, too
+    for _ in range(2):  # choosing the same file again works, too
         page.set_input_files(
             button, {"name": "seven.png", "mimeType": "image/png", "buffer": SEVEN}
         )
@@ -134,7 +134,7 @@ def draw_again(page: Page) -> None:
 
 
 def test_what_is_dropped_but_no_file(page: Page) -> None:
-    expect(page.get_by_label("deeper")).to_be_checked()  # the page is there as a whole
+    expect(page.get_by_label("deeper")).to_be_checked()  # the page has loaded
     drop(page)
     expect(page.locator("#verdict")).to_have_text("That is not a file. Drop a picture file.")
 
@@ -163,7 +163,7 @@ def test_an_avif_is_shown_and_answered(page: Page) -> None:
 def test_boxes_lie_on_a_picture_that_is_turned_by_its_exif(page: Page) -> None:
     upright = drawn.page("902")
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise to display
     lying = upright.transpose(Image.Transpose.ROTATE_90)
     drop(page, ("turned.jpg", "image/jpeg", drawn.encode(lying, "JPEG", exif)))
     expect(page.locator("#digit")).to_have_text("902")
@@ -200,7 +200,7 @@ def test_the_gallery_is_what_its_command_makes(tmp_path: Path) -> None:
         file = f"{name}.webp"
         with Image.open(tmp_path / file) as made, Image.open(gallery.FOLDER / file) as kept:
             difference = np.abs(np.asarray(made, float) - np.asarray(kept, float))
-            assert difference.mean() < 4, name  # of 255; another encoder rounds otherwise
+            assert difference.mean() < 4, name  # of 255; encoders round differently
 
 
 def copied(page: Page, button: str) -> str:
@@ -236,7 +236,7 @@ def test_the_request_as_curl_and_as_python(
     assert (answer["digit"], answer["model"]) == (9, "baseline")
     assert run([sys.executable, "-c"], copied(page, "Copy as Python"), tmp_path) == f"{answer}\n"
 
-    name = "it's 902.png"  # a file is named, also where the shell would stumble
+    name = "it's 902.png"  # needs quoting in a shell
     content = drawn.encode(drawn.page("902"))
     (tmp_path / name).write_bytes(content)
     drop(page, (name, "image/png", content))

@@ -1,4 +1,4 @@
-"""What the page does when the service has several models, goes, comes back, or wants a key."""
+"""The page with several models, an unreachable or returning service, or one that needs a key."""
 
 import json
 import re
@@ -27,17 +27,17 @@ GONE = "The service does not answer. Trying again every two seconds."
 
 @pytest.fixture
 def closed(closed_server: Server) -> Server:
-    """A server that wants a key."""
+    """A server that requires an API key."""
     return closed_server
 
 
 def answer_otherwise(page: Page, model: str, **changes: object) -> None:
-    """Change what a model answers."""
+    """Change fields of a model's answers."""
 
     def change(route: Route) -> None:
         response = route.fetch()
         body = response.json()
-        for answer in body.get("answers", ()):  # there is none where a stroke has just begun
+        for answer in body.get("answers", ()):  # absent if a stroke has only just begun
             if answer["model"] == model:
                 answer.update(changes)
         route.fulfill(response=response, body=json.dumps(body))
@@ -117,7 +117,7 @@ def test_models_that_have_gone(page: Page) -> None:
     page.get_by_role("button", name="Clear").click()
     draw(page, digit(7))
     expect(page.locator("#digit")).to_have_text("7")
-    assert [url.rsplit("/", 1)[1] for url in listed].count("models") <= 1  # not with each stroke
+    assert [url.rsplit("/", 1)[1] for url in listed].count("models") <= 1  # not once per stroke
 
 
 def test_a_server_that_is_gone(run_server: RunServer, open_page: OpenPage) -> None:
@@ -135,7 +135,7 @@ def test_a_server_that_comes_back(page: Page) -> None:
     draw(page, digit(2))
     expect(page.locator("#verdict")).to_have_text(GONE)
     page.context.set_offline(False)
-    expect(page.locator("#digit")).to_have_text("2")  # nobody has to draw it again
+    expect(page.locator("#digit")).to_have_text("2")  # without drawing it again
 
 
 def test_a_key_is_asked_for_and_kept_for_the_tab(closed: Server, open_page: OpenPage) -> None:
@@ -160,7 +160,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(closed: Server, open_page: Open
     assert page.evaluate("Object.keys(localStorage)") == []
     assert page.evaluate("document.cookie") == ""
 
-    other = page.context.new_page()  # another tab
+    other = page.context.new_page()
     other.goto(f"{closed.url}/ui/")
     expect(other.get_by_label("API key")).to_be_visible()
     other.goto(f"{closed.url}/ui/models")
@@ -229,7 +229,7 @@ def test_the_page_is_small() -> None:
     for path in files:
         if path.suffix in {".html", ".css", ".js"}:
             text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-            assert "://" not in text  # nothing of another host
+            assert "://" not in text  # nothing from another host
 
 
 def test_the_models_page_shows_the_cards(server: str, open_page: OpenPage) -> None:
@@ -294,14 +294,14 @@ def test_a_key_that_is_revoked_is_asked_for_again(closed: Server, open_page: Ope
     draw(page, digit(7))
     expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
     page.get_by_role("button", name="Clear").click()
-    draw(page, digit(7))  # asks without a key, because that one has been forgotten
+    draw(page, digit(7))  # sent without a key: the page has forgotten the revoked one
     expect(page.locator("#verdict")).to_contain_text("Send an API key")
     expect(page.get_by_role("alert")).to_have_text("The API key is not known.")
     page.get_by_label("API key").fill(KEYS[1])
     page.keyboard.press("Enter")
     expect(page.get_by_label("API key")).to_be_hidden()
     expect(page.locator("#digit")).to_have_text("7")
-    expect(page.get_by_label("dropout")).to_be_checked()  # it is still the one that was chosen
+    expect(page.get_by_label("dropout")).to_be_checked()  # the choice of model survives
 
 
 @pytest.mark.parametrize("content", ["", "<html>Bad gateway</html>"])

@@ -1,7 +1,7 @@
-"""Says which fields of an InferenceService KServe does not know or wants otherwise, one a line.
+"""Print the fields of an InferenceService that KServe does not accept, one per line.
 
-`.venv-kserve/bin/python tests/deploy/kserve_fields.py < MANIFEST`; KServe has an environment of its
-own, because it is large.
+Run `.venv-kserve/bin/python tests/deploy/kserve_fields.py < MANIFEST`. KServe has its own
+environment because it is large.
 """
 
 import re
@@ -13,19 +13,19 @@ import yaml
 from kserve import models
 from kubernetes import client
 
-# What else is a scalar (a quantity, a time, a port) may be of several types.
+# Other scalars (quantities, times, ports) may have several types and are not checked.
 SCALARS = {"str": str, "int": int, "bool": bool}
 
 
 def mistakes(kind: str, value: Any, path: str) -> Iterator[str]:  # noqa: ANN401
-    """Yield the path of each field that is not as its kind has it.
+    """Yield the path of each field that is unknown or has the wrong type.
 
     Args:
-        kind: What the value must be, as the clients' `openapi_types` say it.
-        value: What the manifest has.
-        path: Where it has that.
+        kind: The type required, as in the clients' `openapi_types`.
+        value: The value in the manifest.
+        path: The path of the value in the manifest.
     """
-    # KServe's client writes list[str] and dict(str, str), Kubernetes' List[str] and Dict[str, str].
+    # KServe's client writes list[str] and dict(str, str); Kubernetes' List[str] and Dict[str, str].
     container = re.fullmatch(r"([Ll]ist\[|[Dd]ict[(\[]str, )(.+)[\])]", kind)
     model = getattr(models, kind, None) or getattr(client, kind, None)
     if container:
@@ -45,7 +45,7 @@ def mistakes(kind: str, value: Any, path: str) -> Iterator[str]:  # noqa: ANN401
                 yield from mistakes(model.openapi_types[attributes[name]], item, f"{path}.{name}")
             else:
                 yield f"{path}.{name}"
-    elif kind in SCALARS and type(value) is not SCALARS[kind]:  # not isinstance: True is no number
+    elif kind in SCALARS and type(value) is not SCALARS[kind]:  # not isinstance: True is an int
         yield path
 
 

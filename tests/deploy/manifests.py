@@ -1,4 +1,4 @@
-"""The manifests in `deploy/`, as kustomize makes them and as they are."""
+"""Read the manifests in `deploy/`: as files, and as kustomize renders them."""
 
 import functools
 import subprocess
@@ -16,12 +16,12 @@ DEPLOY = ROOT / "deploy"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 OVERLAYS = sorted(path.name for path in (DEPLOY / "kubernetes" / "overlays").iterdir())
 AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
-AT_REST = 320e6  # bytes that a pod's limit has for a worker at rest
+AT_REST = 320e6  # bytes of a pod's memory limit that are meant for each idle worker
 
 
 @functools.cache
 def rendered(overlay: str) -> dict[str, Resource]:
-    """An overlay's resources, by kind; there is one of each."""
+    """Return an overlay's resources by kind; there is one of each kind."""
     folder = DEPLOY / "kubernetes" / "overlays" / overlay
     text = subprocess.run(
         [KUBECTL, "kustomize", folder], capture_output=True, text=True, check=True
@@ -40,7 +40,7 @@ def inference_service() -> Resource:
 
 
 def pod(name: str) -> Resource:
-    """The pod of an overlay, or KServe's: what an InferenceService says of a pod's own fields."""
+    """Return the pod spec of an overlay, or the pod fields of the InferenceService for "kserve"."""
     if name != "kserve":
         found: Resource = rendered(name)["Deployment"]["spec"]["template"]["spec"]
         return found
@@ -66,12 +66,12 @@ def autoscaler(overlay: str) -> Resource:
 
 @functools.cache
 def composed(file: Path = DEPLOY / "compose.yaml") -> dict[str, Resource]:
-    """The services of a file of Compose's, by name."""
+    """Return the services of a Compose file by name."""
     found: dict[str, Resource] = yaml.safe_load(file.read_text(encoding="utf-8"))["services"]
     return found
 
 
 def seconds(duration: str) -> int:
-    """Read one of Compose's durations."""
+    """Return a Compose duration, such as "30s", in seconds."""
     assert duration.endswith("s")
     return int(duration[:-1])

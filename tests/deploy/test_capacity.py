@@ -1,4 +1,4 @@
-"""What was measured for docs/scaling.md: what `deploy/` takes of it, and its tables."""
+"""`deploy/` and the tables in docs/scaling.md agree with the measured figures."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.deploy.manifests import AT_REST, autoscaler
 
 
-def figures(name: str) -> Any:  # noqa: ANN401  it is JSON
+def figures(name: str) -> Any:  # noqa: ANN401  JSON
     return json.loads((ROOT / "docs" / "scaling" / f"{name}.json").read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""`compose.yaml`, and `deploy/compose.yaml` with its proxy, the real one, before two servers."""
+"""`compose.yaml`, and `deploy/compose.yaml` with its real proxy in front of two servers."""
 
 import http.client
 import os
@@ -75,7 +75,7 @@ def test_a_container_has_the_time_to_go_in_order() -> None:
     for replica in (ALONE, *REPLICAS.values()):
         variables = replica.get("environment", {})
         assert {f"QMNIST_{field}".upper() for field in Settings.model_fields} >= set(variables)
-        assert "QMNIST_TIMEOUT" not in variables  # so it is the default
+        assert "QMNIST_TIMEOUT" not in variables  # the default applies
         drain = variables.get("QMNIST_DRAIN", settings.drain)
         assert seconds(replica["stop_grace_period"]) >= drain + 2 * settings.timeout
     text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
@@ -120,14 +120,14 @@ def test_what_a_replica_had_that_is_killed_is_502_and_then_the_other_answers(
             kill(victim)
             before = len(statuses)
             until(lambda: len(statuses) > before + 100 and set(statuses[-100:]) == {200})
-        assert set(statuses) <= {200, 502, 0}  # 0: it was killed while it answered
+        assert set(statuses) <= {200, 502, 0}  # 0: killed in the middle of an answer
         first.send(SEVEN[50:])
         second.send(SEVEN[50:])
         assert sorted([first.getresponse().status, second.getresponse().status]) == [200, 502]
 
 
 def answers(server: Server) -> float:
-    """How many digits the server says it has found."""
+    """Return how many requests to /predict the server reports."""
     text = httpx.get(f"{server.url}/metrics").text
     found = r"^bentoml_service_request_total\{.*\"/predict\".*\} (\S+)$"
     return sum(float(count) for count in re.findall(found, text, re.MULTILINE))
@@ -135,7 +135,7 @@ def answers(server: Server) -> float:
 
 @contextmanager
 def half_asked(url: str) -> Iterator[http.client.HTTPConnection]:
-    """A request of which the server waits for the end."""
+    """Send half of a request; the server waits for the rest."""
     with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)) as connection:
         connection.putrequest("POST", "/predict")
         connection.putheader("Content-Length", str(len(SEVEN)))
@@ -144,7 +144,7 @@ def half_asked(url: str) -> Iterator[http.client.HTTPConnection]:
 
 
 def kill(server: Server) -> None:
-    """End all of it at once, as a machine does that loses its power."""
+    """Kill the server and its workers at once, as a power failure would."""
     for pid in [server.process.pid, *server.worker_pids()]:
         os.kill(pid, signal.SIGKILL)
 
@@ -170,7 +170,10 @@ def proxy(servers: list[str], folder: Path) -> Iterator[str]:
 
 @contextmanager
 def asked(url: str) -> Iterator[list[int]]:
-    """Ask a hundred times per second, four at once; the list gets the answers' statuses, 0 of half an answer."""
+    """Send requests from four threads, each up to 100 times per second.
+
+    Yield the list that collects the statuses; 0 stands for an answer that was cut off.
+    """
     statuses: list[int] = []
     enough = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The `Dockerfile`: what it installs, in which order, and what it shares with the bento."""
+"""The `Dockerfile`: its packages, the order of its steps, and what it shares with the bento."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMMANDS = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", "")
-# By name; the last has none, and is the image.
+# The stages by name. The last stage has no name: it is the image.
 STAGES = {
     text.partition("\n")[0].partition(" AS ")[2]: text
     for text in re.split(r"^FROM ", COMMANDS, flags=re.MULTILINE)[1:]
@@ -24,7 +24,7 @@ def test_it_installs_without_a_compiler_and_by_hashes_alone() -> None:
     pips = re.findall(r"pip --python .*", COMMANDS)
     assert len(pips) == 2
     assert all("--require-hashes" in pip and "--only-binary :all:" in pip for pip in pips)
-    # Where packages come from, and who may fetch them, is mounted and not written down.
+    # The address and credentials of the package index are mounted, not stored in the image.
     assert "index-url" not in COMMANDS
     assert COMMANDS.count("--mount=type=secret,id=pip.conf") == 2
 

@@ -1,4 +1,4 @@
-"""The manifests in `deploy/`, made by kustomize: what Kubernetes and the service say of them."""
+"""Kubernetes' schemas and the service accept the manifests in `deploy/`, rendered by kustomize."""
 
 import copy
 import importlib
@@ -36,26 +36,26 @@ KSERVE = ROOT / ".venv-kserve" / "bin" / "python"
 PODS = [*OVERLAYS, "kserve"]
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
 
-# What others have added to Kubernetes, and the models made of their definitions.
+# Kinds that others add to Kubernetes, and the modules with models of their definitions.
 ADDED = {
     "ServiceMonitor": "cloudcoil.models.prometheus_operator.v1",
     "ScaledObject": "cloudcoil.models.keda.v1alpha1",
 }
 
-PORT = 3_000  # BentoML's in a container, unless PORT says otherwise
+PORT = 3_000  # BentoML's port in a container unless PORT is set
 KEY = "a-key"
 UNITS = {"Mi": 2**20, "Gi": 2**30}
 
 
 def check(resource: Resource, version: str) -> None:
-    """Check a resource: all its fields are known, and have the types that they must have."""
+    """Check that all fields of a resource are known and have the right types."""
     module = ADDED.get(resource["kind"])
     if module is None:
         kubernetes_validate.validate(resource, version, strict=True)
         return
     model = getattr(importlib.import_module(module), resource["kind"])
     known = model.model_validate(resource).model_dump(by_alias=True, exclude_unset=True)
-    assert known == resource  # a field that the model does not know is not there
+    assert known == resource  # the model drops fields that it does not know
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -87,7 +87,7 @@ def test_a_field_with_a_mistake_in_it_is_not_valid(kind: str) -> None:
 
 
 def test_the_inference_service_has_fields_that_kserve_knows() -> None:
-    assert KSERVE.exists(), "KServe's client is not there: run `make .venv-kserve/installed`."
+    assert KSERVE.exists(), "KServe's client is not installed. Run `make .venv-kserve/installed`."
 
     def mistakes(manifest: Resource) -> list[str]:
         command = [KSERVE, ROOT / "tests" / "deploy" / "kserve_fields.py"]
@@ -126,7 +126,7 @@ def test_the_inference_service_says_what_it_speaks() -> None:
 
 
 def test_the_inference_service_is_scaled_as_kserve_can_without_knative() -> None:
-    """What its client does not know: the values of annotations, and which metrics go with them."""
+    """KServe's client cannot check annotation values and the metrics that fit them."""
     annotations = inference_service()["metadata"]["annotations"]
     assert annotations == {
         "serving.kserve.io/deploymentMode": "Standard",
@@ -195,7 +195,7 @@ def test_a_pod_has_the_time_to_go_in_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", PODS)
 def test_a_pod_has_the_memory_that_its_limits_allow(name: str) -> None:
-    """As docs/security.md has it: two pictures and one batch at a time, and bodies."""
+    """The limit covers what docs/security.md counts: two pictures, one batch, and bodies."""
     workers = int(environment(name)["QMNIST_WORKERS"])
     a_worker = AT_REST + 3 * 500e6 + 8 * Settings().max_batch_bytes
     limit = container(name)["resources"]["limits"]["memory"]
@@ -275,7 +275,7 @@ def test_autoscaling_asks_for_what_is_counted(server: str) -> None:
     (trigger,) = rendered("monitored")["ScaledObject"]["spec"]["triggers"]
     name, labels = re.findall(r"rate\((\w+)\{(.+?)\}", trigger["metadata"]["query"])[0]
     namespace, label = labels.split(", ")
-    assert namespace == 'namespace="default"'  # Prometheus adds it to what it reads
+    assert namespace == 'namespace="default"'  # Prometheus adds this label to what it scrapes
     assert label == f'service_name="{metrics.SERVICE}"'
     httpx.post(f"{server}/predict", content=b"no picture")
     counts = httpx.get(f"{server}/metrics").text

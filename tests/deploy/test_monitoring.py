@@ -23,13 +23,13 @@ from tests.pictures import drawn
 MONITORING = ROOT / "deploy" / "monitoring"
 DOCUMENT = ROOT / "docs" / "monitoring.md"
 
-Labels = dict[str, set[str]]  # with their values
+Labels = dict[str, set[str]]  # the values of each label
 
-# What Prometheus adds to all that it reads, and what it counts itself.
+# The labels that Prometheus adds to every series, and its own series.
 ADDED: Labels = {"job": {"qmnist-digits"}, "instance": set()}
 OF_PROMETHEUS = {"up": ADDED}
 
-# What Grafana fills in.
+# Grafana's variables, with values for the tests.
 FILLED_IN = {"$__rate_interval": "5m", "$__range": "6h", "$job": ".*", "$model": ".*"}
 
 
@@ -45,7 +45,7 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Each query, and what asks it."""
+    """Yield each query with the name of the alert, panel, annotation or variable that uses it."""
     for alert in alerts():
         yield alert["alert"], alert["expr"]
     shown = dashboard()
@@ -62,7 +62,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 def selectors(query: str) -> list[promql_parser.VectorSelector]:
-    """What a query selects."""
+    """Return the selectors in a query."""
     for name, value in FILLED_IN.items():
         query = query.replace(name, value)
     found: list[promql_parser.VectorSelector] = []
@@ -79,14 +79,14 @@ def selectors(query: str) -> list[promql_parser.VectorSelector]:
 
 
 def groupings(query: str) -> set[str]:
-    """The labels by which a query groups or matches."""
+    """Return the labels by which a query groups or matches."""
     lists = re.findall(r"\b(?:by|on) \(([^)]*)\)", query)
     return {label.strip() for each in lists for label in each.split(",")}
 
 
 @pytest.fixture(scope="module")
 def told(server: str) -> dict[str, Labels]:
-    """The labels of each series that a server tells Prometheus of, once it has answered."""
+    """The labels of each series that a server exports after a few requests."""
     scribble = (ROOT / "serving" / "web" / "ui" / "gallery" / "scribble.webp").read_bytes()
     for content in (drawn.encode(drawn.on_paper(7)), scribble, b"no picture"):
         httpx.post(f"{server}/predict", content=content)
@@ -133,7 +133,7 @@ def test_there_is_an_alert_for_each_thing_that_can_go_wrong() -> None:
 
 
 def test_prometheus_operator_takes_the_alerts() -> None:
-    """By the command in the document, which makes a PrometheusRule of them."""
+    """Run the documented command that turns the alerts into a PrometheusRule."""
     (command,) = re.findall(
         r"^(\{ printf .+\n\}) \| kubectl",
         DOCUMENT.read_text(encoding="utf-8"),

@@ -1,7 +1,7 @@
-"""Asks a running server with KServe's clients, and prints what they got as one line of JSON.
+"""Query a running server with KServe's clients and print the answers as one line of JSON.
 
-`.venv-kserve/bin/python tests/end_to_end/kserve_client.py URL IMAGES.npy [GRPC-ADDRESS]`; KServe
-has an environment of its own, because it is large.
+Run `.venv-kserve/bin/python tests/end_to_end/kserve_client.py URL IMAGES.npy [GRPC-ADDRESS]`.
+KServe has its own environment because it is large.
 """
 
 import asyncio
@@ -124,6 +124,6 @@ async def ask(url: str, images: NDArray[np.uint8], grpc_address: str | None) -> 
 
 
 if __name__ == "__main__":
-    logging.disable()  # the client logs every error that it raises, with its traceback
+    logging.disable()  # the client logs the traceback of every error that it raises
     url, path, *rest = sys.argv[1:]
     print(json.dumps(asyncio.run(ask(url, np.load(path), rest[0] if rest else None))))

@@ -1,4 +1,4 @@
-"""`bentoml build`, the bento it makes, and `bentoml containerize`."""
+"""`bentoml build`, the bento that it makes, and `bentoml containerize`."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.pictures import drawn
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where BentoML has its bentos."""
+    """A `BENTOML_HOME`, where BentoML stores its bentos."""
     return tmp_path_factory.mktemp("bentoml")
 
 
@@ -57,7 +57,7 @@ def test_a_bento_needs_no_torch(bento: Path) -> None:
 
 @pytest.mark.usefixtures("bento")
 def test_a_bento_is_containerized_in_the_projects_folder(home: Path, tmp_path: Path) -> None:
-    """As far as the container engine, of which this has only the name."""
+    """Run everything up to the container engine, which is a stub here."""
     context = tmp_path / "context"
     engine = tmp_path / "docker"
     engine.write_text(

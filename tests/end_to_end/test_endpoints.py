@@ -1,4 +1,4 @@
-"""What a server tells of itself."""
+"""The endpoints that describe the service: models, pages, metrics, OpenAPI."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ def test_the_swagger_page_shows_the_endpoints(server: str) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert page.headers["x-content-type-options"] == "nosniff"
-    assert "://" not in page.text  # nothing of another host
+    assert "://" not in page.text  # nothing from another host
     linked = re.findall(r'(?:src|href)="([^":]+)"', page.text)
     assert len(linked) == 4
     assert all(httpx.get(f"{server}/{path}").status_code == 200 for path in linked)
@@ -62,7 +62,7 @@ def test_the_swagger_page_shows_the_endpoints(server: str) -> None:
 
 
 def test_the_log_says_where_the_page_is(grpc_server: Server) -> None:
-    """Once, whichever of two workers is ready first."""
+    """The line appears once, whichever of the two workers is ready first."""
     until(lambda: "Draw a digit" in grpc_server.log.read_text(encoding="utf-8"))
     log = grpc_server.log.read_text(encoding="utf-8")
     assert log.count(f"Draw a digit: {grpc_server.url}/ui/\n") == 1
@@ -135,7 +135,7 @@ def test_metrics_count_what_was_answered(run_server: RunServer) -> None:
     assert count("qmnist_models") == 4
     assert count("process_cpu_seconds_total") > 0
     assert count("process_resident_memory_bytes") > 1e7
-    assert count("bentoml_service_request_in_progress") == 1  # the one for the metrics
+    assert count("bentoml_service_request_in_progress") == 1  # the request for the metrics
 
 
 def test_the_openapi_document_describes_what_takes_pictures(server: str) -> None:
@@ -147,7 +147,7 @@ def test_the_openapi_document_describes_what_takes_pictures(server: str) -> None
         names = [parameter["name"] for parameter in endpoint["parameters"]]
         assert names == ["model", "explain"]
         documented = {"200", "400", "404", "413", "415", "422"}
-        documented |= {"401", "408", "500", "503", "504"}  # what any request can come to
+        documented |= {"401", "408", "500", "503", "504"}  # possible for any request
         assert endpoint["responses"].keys() == documented
     answers = document["paths"]["/classify"]["post"]["responses"]
     assert answers["200"]["content"].keys() == {"application/json", "application/octet-stream"}

@@ -1,4 +1,4 @@
-"""Requests that would keep a worker busy for minutes: how long they do, and who waits for them."""
+"""Requests that would keep a worker busy for minutes are cut short and block no others."""
 
 import http.client
 import socket
@@ -20,7 +20,7 @@ MANY = 1_000
 
 
 def huge() -> bytes:
-    """A digit of 16 megapixels in a kilobyte or two."""
+    """Return a 16-megapixel picture of a digit, a kilobyte or two in size."""
     picture = Image.new("1", (4_000, 4_000), 1)
     picture.paste(0, (1_900, 900, 2_100, 3_100))
     return drawn.encode(picture)
@@ -30,7 +30,7 @@ LONG = zipped(dict.fromkeys([f"{number}.png" for number in range(MANY)], huge())
 
 
 def decoded(server: Server) -> float:
-    """How many pictures the server has decoded so far."""
+    """Return how many pictures the server has decoded so far."""
     for line in httpx.get(f"{server.url}/metrics").text.splitlines():
         if line.startswith("qmnist_decode_seconds_count"):
             return float(line.split()[1])
@@ -38,7 +38,7 @@ def decoded(server: Server) -> float:
 
 
 def batch_is_answered(server: Server) -> bool:
-    """Whether the one thread for batches has time for another."""
+    """Return whether the single thread for batches is free for another one."""
     response = httpx.post(f"{server.url}/predict_batch", files={"images": SEVEN}, timeout=PATIENCE)
     assert response.status_code in {200, 504}
     return response.status_code == 200
@@ -111,6 +111,6 @@ def test_long_work_holds_up_no_question_about_the_models(run_server: RunServer) 
             assert client.request(method, path).status_code == 200
         assert not answer.done()
         assert connection.sock is not None
-        connection.sock.shutdown(socket.SHUT_RDWR)  # or the server would go on for its sake
+        connection.sock.shutdown(socket.SHUT_RDWR)  # tells the server to stop working
         with pytest.raises((http.client.HTTPException, OSError)):
             answer.result()

@@ -31,7 +31,7 @@ ROWS = {**RAW, "Accept": "application/octet-stream"}
 
 @pytest.fixture(scope="module")
 def small(run_server: RunServer) -> Iterator[str]:
-    """The URL of a server that takes five pictures at once and no more."""
+    """The URL of a server that accepts at most five pictures per request."""
     with run_server(max_batch=len(DIGITS), max_batch_bytes=200_000) as server:
         yield server.url
 
@@ -126,7 +126,7 @@ def classified(response: httpx.Response) -> list[int]:
 
 
 def test_bentoml_traces_nothing(server: str) -> None:
-    """It names a trace in its answers, so this shows that its configuration took effect."""
+    """BentoML's tracing would add a header with an id, so its absence shows that it is off."""
     headers = httpx.post(f"{server}/classify", content=IMAGES.tobytes(), headers=RAW).headers
     assert headers["Server"] == "BentoML Service/qmnist-digits"
     assert "X-BentoML-Request-ID" not in headers
@@ -199,7 +199,7 @@ def test_what_is_wrong_with_pixels_is_said(
 
 
 def batches(client: httpx.Client) -> tuple[float, float]:
-    """How many batches the server's networks have had so far, and how many pictures in them."""
+    """Return how many batches the networks have processed so far, and how many pictures in them."""
     samples = [
         (sample.name, sample.value)
         for family in text_string_to_metric_families(client.get("/metrics").text)
@@ -213,7 +213,7 @@ def batches(client: httpx.Client) -> tuple[float, float]:
 
 
 def test_every_way_in_says_the_same_of_why_not(server: str, tmp_path: Path) -> None:
-    """Of one answer that is accepted, one that is unsure, and one that is atypical."""
+    """Compare an accepted, an unsure and an atypical answer on every endpoint."""
     artifact = artifacts.load(COMMITTED_MODELS / "deeper")
     candidates, _ = drawn.digits(500, seed=11)
     predictions = Classifier(artifact, Provider.CPU).predict(candidates)
@@ -252,10 +252,10 @@ def test_every_way_in_says_the_same_of_why_not(server: str, tmp_path: Path) -> N
 
 
 def test_requests_that_are_batched_get_their_own_answers_and_errors(server: str) -> None:
-    """Sixty-four at once, of different sizes, models and forms, and some of them wrong."""
+    """Send 64 at a time, with different sizes, models and formats; some are invalid."""
 
     def ask(number: int) -> int:
-        """Return how many pictures were classified."""
+        """Send a request and return how many pictures were classified."""
         if number % 8 == 7:
             response = client.post("/classify", content=bytes(100), headers=RAW)
             assert response.status_code == 400, response.text
@@ -286,7 +286,7 @@ def test_requests_that_are_batched_get_their_own_answers_and_errors(server: str)
         batches_after, pictures_after = batches(client)
     assert pictures_after - pictures_before == sum(sizes)
     right = len([size for size in sizes if size])
-    assert batches_after - batches_before < 0.9 * right  # or each would have been one alone
+    assert batches_after - batches_before < 0.9 * right  # at least some requests shared a batch
 
 
 def test_bentomls_own_client(server: str, tmp_path: Path) -> None:

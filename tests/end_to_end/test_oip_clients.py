@@ -1,4 +1,4 @@
-"""Others' clients of the protocol over HTTP: Triton's two, and the protocol's own."""
+"""Third-party clients of the protocol over HTTP: Triton's two, and the protocol's own."""
 
 import asyncio
 import time
@@ -37,9 +37,9 @@ IMAGES, LABELS = drawn.digits(COUNT, seed=21)
 UNIT = (IMAGES / 255).astype(np.float32)
 FILES = [drawn.encode(image) for image in IMAGES]
 PICTURES = np.array(FILES, np.object_)
-BASE64 = np.array([b64encode(file) for file in FILES], np.object_)  # as JSON has pictures
+BASE64 = np.array([b64encode(file) for file in FILES], np.object_)  # for pictures in JSON
 
-# The same digits in every way in which they can be sent: the input, its contents, whether binary.
+# Every way to send the same digits: the input's name, its contents, whether they are binary.
 WAYS = [
     pytest.param("images", IMAGES, True, id="images, binary"),
     pytest.param("images", IMAGES, False, id="images, JSON"),
@@ -65,7 +65,7 @@ def version(classifiers: dict[str, Classifier]) -> str:
 
 @pytest.fixture(scope="module")
 def expected(classifiers: dict[str, Classifier]) -> dict[str, Tensors]:
-    """What each model makes of the digits, without a server."""
+    """Each model's outputs for the digits, computed without a server."""
     return {name: all_outputs(classifier) for name, classifier in classifiers.items()}
 
 
@@ -99,28 +99,28 @@ def oip(server: str) -> Iterator[OpenInferenceClient]:
 
 
 def address(url: str) -> str:
-    """A URL as Triton's clients want it."""
+    """Return a URL without the scheme, as Triton's clients require."""
     return url.removeprefix("http://")
 
 
 def tensor(name: str, data: NDArray[Any], *, binary: bool = True) -> Any:  # noqa: ANN401
-    """An input of Triton's clients."""
+    """Return an input for Triton's clients."""
     made = triton.InferInput(name, list(data.shape), np_to_triton_dtype(data.dtype))
     return made.set_data_from_numpy(data, binary_data=binary)
 
 
 def images(count: int = 1) -> list[Any]:
-    """The inputs of a request that is right."""
+    """Return the inputs of a valid request."""
     return [tensor("images", IMAGES[:count])]
 
 
 def wanted(*names: str, binary: bool = True, classes: int = 0) -> list[Any]:
-    """Outputs that are asked for."""
+    """Return requests for outputs."""
     return [triton.InferRequestedOutput(name, binary, classes) for name in names]
 
 
 def check(found: Any, expected: Tensors, *, binary: bool = True) -> None:  # noqa: ANN401
-    """Compare all outputs of an answer: in binary they are the same to the bit."""
+    """Check all outputs of an answer. Binary outputs must be equal to the bit."""
     for name in expected:
         values = found.as_numpy(name)
         assert values.dtype == expected[name].dtype, name
@@ -132,14 +132,14 @@ def check(found: Any, expected: Tensors, *, binary: bool = True) -> None:  # noq
 
 
 def same_in_json(values: NDArray[Any], expected: NDArray[Any]) -> bool:
-    """Compare an output that came in JSON, where bytes are text."""
+    """Return whether an output in JSON, where bytes are text, has the expected values."""
     if expected.dtype == object:
         return bool(np.array_equal([text.encode() for text in values], expected))
     return np.allclose(values, expected, atol=1e-6)
 
 
 def refused(call: Callable[..., Any], *arguments: object, **named: object) -> tuple[str, str]:
-    """Return the status and the sentence with which a call is refused."""
+    """Make a call that is refused; return its status and message."""
     with pytest.raises(InferenceServerException) as caught:
         call(*arguments, **named)
     return caught.value.status(), caught.value.message()
@@ -204,7 +204,7 @@ def test_triton_infers_the_same_in_every_way(
     binary_in: bool,
     binary_out: bool,
 ) -> None:
-    """Of one model: that each answers for itself is seen where several are asked at once."""
+    """One model is enough here: another test asks several models at once."""
     inputs = [tensor(name, data, binary=binary_in)]
     found = client.infer("deeper", inputs, outputs=wanted(*OUTPUTS, binary=binary_out))
     check(found, expected["deeper"], binary=binary_out)
@@ -308,7 +308,7 @@ def test_tritons_bodies_go_over_another_transport(
 
 
 def counts(statistics: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The counts of each model: pictures, calls, successes, failures, calls with 5 to 8."""
+    """Return per model: pictures, calls, successes, failures, calls with 5 to 8 pictures."""
     return {
         model["name"]: (
             model["inference_count"],
@@ -360,7 +360,7 @@ def test_tritons_statistics_count_exactly_what_was_sent(
 
 
 def test_triton_is_told_what_was_wrong(client: Any) -> None:  # noqa: ANN401
-    """A few of what `tests/serving/protocol/test_rest.py` has all of."""
+    """Check a few errors; `tests/serving/protocol/test_rest.py` covers all of them."""
     elsewhere = triton.InferInput("images", [1, 28, 28], "UINT8")
     elsewhere.set_shared_memory("region", 784)
     for inputs, outputs, words in (
@@ -413,7 +413,7 @@ def test_triton_without_a_key_changes_no_models(client: Any) -> None:  # noqa: A
 
 def test_triton_loads_and_unloads_models(closed_server: Server) -> None:
     def key() -> dict[str, str]:
-        """Anew, because the client adds headers to what it is given."""
+        """Return new headers each time, because the client adds to them."""
         return {"X-API-Key": KEYS[0]}
 
     with triton.InferenceServerClient(address(closed_server.url)) as client:
@@ -523,7 +523,7 @@ def test_tritons_asynchronous_client_is_told_what_was_wrong(server: str) -> None
 
 
 def asked(name: str, data: NDArray[Any], **more: Any) -> InferenceRequest:  # noqa: ANN401
-    """A request of the protocol's own client."""
+    """Return a request for the protocol's own client."""
     datatype = np_to_triton_dtype(data.dtype)
     values = [x.decode() if isinstance(x, bytes) else x for x in data.ravel().tolist()]
     sent = RequestInput.parse_obj(

@@ -33,7 +33,7 @@ from tests.conftest import (
 from tests.pictures import drawn
 
 IMAGES, _ = drawn.digits(20, seed=3)
-KEY = [("x-api-key", "key")]  # of `strict`
+KEY = [("x-api-key", "key")]  # the key of `strict`
 SERVICE = "inference.GRPCInferenceService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -46,7 +46,7 @@ def address(grpc_server: Server) -> str:
 
 @pytest.fixture(scope="module")
 def strict(run_server: RunServer) -> Iterator[Server]:
-    """A server that wants a key, and neither large messages nor slow ones."""
+    """A server that requires a key and refuses large or slow messages."""
     with run_server(
         grpc_port=free_port(), api_keys="key", timeout=2, max_batch_bytes=1_000_000
     ) as server:
@@ -72,7 +72,7 @@ def expected() -> Predictions:
 
 
 def in_bytes(found: Predictions) -> list[bytes]:
-    """Why answers are not accepted, as the output `reason` says it."""
+    """Return the reasons for not accepting answers as the output `reason` encodes them."""
     assert found.reasons is not None
     return [(reason or "").encode() for reason in found.reasons]
 
@@ -86,7 +86,7 @@ def images(count: int = 1) -> Any:  # noqa: ANN401
 
 
 def typed(count: int = 1, **contents: Any) -> Any:  # noqa: ANN401
-    """A request with its contents in the field of their type."""
+    """Return a request with its contents in typed fields."""
     request = service_pb2.ModelInferRequest(model_name="deeper")
     sent = request.inputs.add(name="images", datatype="UINT8", shape=[count, 28, 28])
     fields = contents or {"uint_contents": IMAGES[:count].ravel().tolist()}
@@ -96,7 +96,7 @@ def typed(count: int = 1, **contents: Any) -> Any:  # noqa: ANN401
 
 
 def refused(call: Any, *arguments: Any, **named: Any) -> tuple[str, str]:  # noqa: ANN401
-    """The status and the sentence of an error."""
+    """Make a call that is refused; return its status and message."""
     with pytest.raises((grpc.RpcError, InferenceServerException)) as caught:
         call(*arguments, **named)
     error = caught.value
@@ -196,7 +196,7 @@ def test_tritons_asyncio_client(address: str, expected: Predictions) -> None:
 
 
 def test_what_is_wrong_is_said(client: Any, stub: Any) -> None:  # noqa: ANN401
-    """What can be so over gRPC alone, and one of what can be so over HTTP, too."""
+    """Check the errors that only gRPC has, and a few that HTTP has, too."""
     invalid = "StatusCode.INVALID_ARGUMENT"
     status, sentence = refused(client.infer, "unknown", [images()])
     assert status == "StatusCode.NOT_FOUND"
@@ -254,7 +254,7 @@ def test_bytes_that_are_no_message(address: str) -> None:
 
 
 def test_a_request_that_does_not_come_is_given_up(strict: Server) -> None:
-    """One without a key is not even waited for."""
+    """A call without a key is refused at once, without waiting for its request."""
     ended = threading.Event()
 
     def silence() -> Iterator[bytes]:
@@ -374,7 +374,7 @@ def test_requests_are_logged(grpc_server: Server) -> None:
 
 
 def check(address: str, service: str) -> Any:  # noqa: ANN401
-    """What gRPC's health check says of a service."""
+    """Return the status of a service in gRPC's health check."""
     with grpc.insecure_channel(address) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
         return health_pb2_grpc.HealthStub(channel).Check(request).status

@@ -1,4 +1,4 @@
-"""KServe's clients, in an environment of their own, over HTTP and gRPC."""
+"""KServe's clients, in their own environment, over HTTP and gRPC."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ IMAGES, LABELS = drawn.digits(64, seed=22)
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Any]:
-    """What the model makes of the digits, without a server."""
+    """The model's outputs for the digits, computed without a server."""
     found = Classifier(artifacts.load(COMMITTED_MODELS / "deeper"), Provider.CPU).predict(IMAGES)
     assert found.accepted is not None
     assert found.reasons is not None
@@ -38,8 +38,8 @@ def expected() -> dict[str, Any]:
 
 
 def ask(folder: Path, url: str, *grpc_address: str) -> dict[str, Any]:
-    """Run the script, and return what it found."""
-    assert PYTHON.exists(), "KServe's client is not there: run `make .venv-kserve/installed`."
+    """Run kserve_client.py and return its findings."""
+    assert PYTHON.exists(), "KServe's client is not installed. Run `make .venv-kserve/installed`."
     images = folder / "images.npy"
     np.save(images, IMAGES)
     command = [str(PYTHON), str(SCRIPT), url, str(images), *grpc_address]

@@ -1,4 +1,4 @@
-"""Models that are exchanged, loaded and unloaded while clients ask."""
+"""Models are replaced, loaded and unloaded while clients send requests."""
 
 import json
 import os
@@ -60,14 +60,14 @@ def models(tmp_path: Path, versions: list[Path]) -> Path:
 
 
 def put(models: Path, artifact: Path) -> None:
-    """Put an artifact in the place of the model "deeper", atomically."""
+    """Replace the model "deeper" with another artifact, atomically."""
     link = models / ".new"
     link.symlink_to(artifact)
     link.replace(models / "deeper")
 
 
 def answers(artifact: Path) -> tuple[str, dict[str, Any]]:
-    """An artifact's version, and what it says of the pictures, by the way in which it is asked."""
+    """Return an artifact's version, and its answers by the output that the clients compare."""
     classifier = Classifier(artifacts.load(artifact), Provider.CPU)
     predictions = classifier.predict(IMAGES)
     return classifier.card.version, {
@@ -77,7 +77,7 @@ def answers(artifact: Path) -> tuple[str, dict[str, Any]]:
 
 
 class Askers:
-    """Clients that ask on and on, each on a connection of its own, in two ways in turn."""
+    """Clients that keep sending requests, each on its own connection, to two endpoints in turn."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -98,7 +98,7 @@ class Askers:
                 each.result()
 
     def all_have(self, version: str) -> bool:
-        """Whether every client's last few answers were of a version."""
+        """Return whether every client's last four answers came from a version."""
         return all(latest[-4:] == [version] * 4 for latest in self.latest.values())
 
     def _ask(self, client: int) -> None:
@@ -139,7 +139,7 @@ def test_models_are_exchanged_with_nothing_lost(
         if way == "logits":
             assert list(values) == expected[version][way]
     ways = {(version, way) for version, way, _ in askers.answers}
-    assert len(askers.answers) == len(ways) == 4, "each version answers in one way alone"
+    assert len(askers.answers) == len(ways) == 4, "each version always gives the same answers"
 
 
 def test_a_bad_artifact_is_refused_and_the_old_one_serves_on(
@@ -168,7 +168,7 @@ def test_without_a_poll_nothing_is_exchanged_until_it_is_told(
     with run_server(models, model="deeper", workers=2, api_keys="key") as server:
 
         def served() -> set[str]:
-            """What the workers serve: each request is one connection, and so any worker's."""
+            """Return what the workers serve; requests use new connections, so any may answer."""
             asked = [httpx.get(f"{server.url}/v2/models/deeper", headers=key) for _ in range(20)]
             return {str(each.json().get("versions")) for each in asked}
 

@@ -1,4 +1,4 @@
-"""From pictures that a model reads wrong to a running service that reads them right."""
+"""Train on pictures that the model misreads, until the running service reads them correctly."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def test_ones_that_were_sevens_are_ones_once_they_are_learned(
 ) -> None:
     drawn.write_qmnist(tmp_path / "data", train=10_000, test=500)
     hand.write_folder(tmp_path / "digits", PICTURES, [1])
-    packed = tmp_path / "digits.zip"  # as the page gives it
+    packed = tmp_path / "digits.zip"  # in the format that the page downloads
     with zipfile.ZipFile(packed, "w") as archive:
         for path in (tmp_path / "digits").rglob("*.png"):
             archive.write(path, path.relative_to(tmp_path / "digits"))

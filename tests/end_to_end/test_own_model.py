@@ -1,4 +1,4 @@
-"""docs/own-model.md and docs/own-data.md, followed: an own network, trained on an own data set."""
+"""Follow docs/own-model.md and docs/own-data.md: train your own network on your own data."""
 
 import json
 import os
@@ -21,7 +21,7 @@ MODEL = (ROOT / "docs" / "own-model.md").read_text(encoding="utf-8")
 DATA = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
 REGISTRATION = "NETWORKS: Mapping[str, Callable[[float], nn.Module]] = {\n"
 
-# All commands in one process, since importing PyTorch takes longer than any of them.
+# Run all commands in one process: importing PyTorch takes longer than any of them.
 RUN = """
 import json, sys
 from training.__main__ import app
@@ -35,7 +35,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def commands(page: str, module: str) -> Iterator[list[str]]:
-    """The arguments of each command with that module that a page shows."""
+    """Yield the arguments of each command of a module that a page shows."""
     for block in blocks(page, "sh"):
         for line in block.splitlines():
             _, found, arguments = line.partition(f" -m {module} ")
@@ -45,7 +45,7 @@ def commands(page: str, module: str) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone after both pages: with the network and the pictures, trained and evaluated."""
+    """A clone in which both pages have been followed, up to the evaluation."""
     clone = tmp_path_factory.mktemp("clone")
     shutil.copytree(ROOT / "training", clone / "training")
     for package in ("artifact", "imaging"):
@@ -56,7 +56,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     networks.write_text(f"{above}{written}\n\n{REGISTRATION}    {registered}{below}", "utf-8")
 
     (train, folder), (test, other, digits, seed) = commands(DATA, "tests.pictures.hand")
-    # A fifth of the page's pictures, to save time.
+    # Use a fifth of the page's pictures to save time.
     hand.write_folder(clone / folder, int(train) // 5, range(10))
     hand.write_folder(clone / other, int(test) // 5, map(int, digits), int(seed))
 

@@ -1,4 +1,4 @@
-"""A phone's photographs, HEIC and AVIF, by every way in: each is answered as a JPEG is."""
+"""A phone's HEIC and AVIF photographs are answered on every endpoint, as a JPEG is."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from tests.conftest import COMMITTED_MODELS
 from tests.pictures import boxes, drawn, phone
 from tests.pictures.boxes import Item, exif, turns
 
-TURNED_BACK = {6: 8, 8: 6}  # the others are turned back by themselves
-DIGIT = phone.TILE + 88  # pixels, for a second tile on each side
+TURNED_BACK = {6: 8, 8: 6}  # every other orientation is its own inverse
+DIGIT = phone.TILE + 88  # pixels: needs two tiles in each direction
 
 
 def photographs(picture: Image.Image, orientation: int = 1) -> dict[str, bytes]:
-    """Encode a picture as tiles of HEIC, and as one of AVIF, that are to be turned."""
+    """Encode a picture as tiled HEIC and as AVIF, stored for an orientation to turn it upright."""
     lying = picture.copy()
     lying.getexif()[ORIENTATION] = TURNED_BACK.get(orientation, orientation)
     lying = ImageOps.exif_transpose(lying)
@@ -43,7 +43,7 @@ FORMATS = pytest.mark.parametrize("name", SEVEN)
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_digit_is_read_however_the_phone_was_held(server: str, orientation: int) -> None:
-    # A seven upside down, or in a mirror, is another digit, or none.
+    # A seven upside down or mirrored is another digit, or none.
     for name, picture in photographs(drawn.on_paper(7, DIGIT), orientation).items():
         headers = {"Content-Type": f"image/{name}"}
         answer = httpx.post(f"{server}/predict", content=picture, headers=headers).json()

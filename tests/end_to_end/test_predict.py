@@ -1,4 +1,4 @@
-"""A running server, and the clients that people have."""
+"""A running server, queried as people's clients do."""
 
 import base64
 import http.client
@@ -32,10 +32,10 @@ def card(models: Path, name: str) -> dict[str, Any]:
 def test_every_test_digit_over_http_counts_as_the_card_does(
     start_server: StartServer, models: Path, data_root: Path
 ) -> None:
-    """Each one POSTed as PNG, on QMNIST 10,000; what the other models count, `evaluate` does."""
+    """POST each digit as PNG (10,000 with QMNIST). `evaluate` checks the other models' counts."""
     counts: dict[str, dict[str, int]] = {}
     with start_server(models) as url:
-        # Over one connection, since opening thousands is not what is tested.
+        # Use one connection: this test isn't about opening thousands.
         connection = http.client.HTTPConnection(urlsplit(url).netloc)
         for shard in find_shards(str(data_root)):
             count = counts.setdefault(shard.group, {"correct": 0, "accepted": 0})
@@ -198,7 +198,7 @@ def test_the_content_type_does_not_choose_a_parser(server: str, content_type: st
 
 
 def test_a_large_picture_holds_up_nobody(server: str) -> None:
-    """Pictures as large as photographs come with small ones, and all are answered."""
+    """Large and small pictures are sent together, and all are answered."""
     large = drawn.encode(drawn.on_paper(7).resize((4_200, 4_200)))
     with ThreadPoolExecutor(8) as pool:
         bodies = [large, SEVEN] * 10

@@ -1,4 +1,4 @@
-"""Several digits in a picture, POSTed to a running server."""
+"""Pictures with several digits, POSTed to a running server."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the README and the other documents show is what happens."""
+"""The commands, code and output in the README and the other documents are correct."""
 
 import ast
 import json
@@ -33,7 +33,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-# The language of each block of code, and what is in it.
+# The page, language and text of each block of code.
 BLOCKS = [
     (str(page.relative_to(ROOT)), *block)
     for page in PAGES
@@ -60,20 +60,20 @@ REQUESTS = [
 ]
 APPS: dict[str, typer.Typer] = {"training": training.app, "serving": serving.app}
 
-# Each is followed by what it prints.
+# Python programs, each followed by its output.
 PROGRAMS: list[tuple[str, str]] = [
     found
     for page in PAGES
     for found in re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", read(page), re.DOTALL)
 ]
 
-# How a block is read in each language, where it must be more than text.
+# The parser for each language; `str` accepts any text.
 PARSERS: dict[str, Callable[[str], object]] = {
     "caddyfile": str,
     "console": str,
     "json": json.loads,
     "mermaid": str,
-    # A line of a dictionary may be shown alone.
+    # A block may show a single line of a dictionary.
     "python": lambda block: ast.parse(f"{{{block}}}" if block.startswith('"') else block),
     "sh": lambda block: subprocess.run(["/bin/sh", "-n"], input=block, text=True, check=True),
     "text": str,
@@ -87,7 +87,7 @@ def here(text: str, server: str) -> str:
 
 
 def rounded(value: object) -> object:
-    """Round numbers to what another processor would get too, and leave requests' ids out."""
+    """Round numbers so that other processors get the same, and drop request ids."""
     if isinstance(value, dict):
         return {name: rounded(item) for name, item in value.items() if name != "request_id"}
     if isinstance(value, list):
@@ -101,7 +101,7 @@ def rounded(value: object) -> object:
     ids=[f"{page} {language}" for page, language, _ in BLOCKS],
 )
 def test_a_block_of_code_is_in_its_language(page: str, language: str, block: str) -> None:
-    assert language in PARSERS, f"{page}: a block must name a language of PARSERS"
+    assert language in PARSERS, f"{page}: name one of the languages in PARSERS"
     PARSERS[language](block)
 
 
@@ -158,7 +158,7 @@ def test_the_commands_take_the_arguments_that_are_shown() -> None:
     for package, line in (match.groups() for match in known if match):
         name, *arguments = shlex.split(line, comments=True)
         group: Any = typer.main.get_command(APPS[package or "serving"])
-        group.commands[name].make_context(name, arguments)  # or it exits, and says why
+        group.commands[name].make_context(name, arguments)  # exits with a message if they are wrong
 
 
 def test_the_scripts_that_are_shown_are_there() -> None:

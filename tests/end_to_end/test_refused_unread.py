@@ -1,4 +1,4 @@
-"""What is refused before its body was read: it is answered, and the rest is not read."""
+"""A request that is refused before its body is read gets an answer; its body is not read."""
 
 import socket
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from tests.conftest import RunServer
 
 MANY = 300_000_000  # bytes
 PIECE = bytes(1_000_000)
-LINGERS = 5_000_000  # bytes that are read after the answer
-IN_BETWEEN = 30_000_000  # bytes that the systems of both sides may hold
+LINGERS = 5_000_000  # bytes that the server still reads after its answer
+IN_BETWEEN = 30_000_000  # bytes that both sides' kernels may buffer
 
 KEY = "X-API-Key: secret"
 LENGTH = f"Content-Length: {MANY}"
@@ -21,7 +21,7 @@ LENGTH = f"Content-Length: {MANY}"
 
 @pytest.fixture(scope="module")
 def closed(run_server: RunServer) -> Iterator[str]:
-    """The address of a server that wants a key."""
+    """The address of a server that requires a key."""
     with run_server(api_keys="secret", max_batch_bytes=LINGERS) as server:
         yield urlsplit(server.url).netloc
 
@@ -44,7 +44,7 @@ def read_answer(connection: socket.socket) -> bytes:
 
 
 def send_all(connection: socket.socket, piece: bytes) -> int:
-    """Send until there is no more to send, or nobody who reads it; return how much was sent."""
+    """Send until all is sent or nobody reads it; return how many bytes were sent."""
     sent = 0
     try:
         while sent < MANY:
@@ -74,7 +74,7 @@ def test_a_client_cannot_go_on_sending(closed: str, path: str, headers: tuple[st
 def test_a_client_cannot_go_on_sending_pieces_either(closed: str) -> None:
     piece = b"%x\r\n%b\r\n" % (len(PIECE), PIECE)
     with asking(closed, "/v2/models/deeper/infer", KEY, "Transfer-Encoding: chunked") as connection:
-        most_json = 4 * 10_000_000  # which is read until it is too much
+        most_json = 4 * 10_000_000  # read until the limit is exceeded
         assert send_all(connection, piece) < most_json + LINGERS + IN_BETWEEN
 
 

@@ -1,4 +1,4 @@
-"""Requests of all kinds that Schemathesis makes from the service's own description."""
+"""Schemathesis sends all kinds of requests, generated from the service's own description."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import RunServer
 
-# Each of these is a promise of the description that every answer is held to.
+# Every answer is checked against these promises of the description.
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -24,7 +24,7 @@ CHECKS = (
 
 @pytest.fixture(scope="module")
 def keyed(run_server: RunServer) -> Iterator[str]:
-    """The URL of a server whose models may be unloaded: by the second description, at the end."""
+    """The URL of a server of its own: requests of the second description may unload its models."""
     with run_server(api_keys="key") as server:
         yield server.url
 

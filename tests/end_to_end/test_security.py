@@ -1,4 +1,4 @@
-"""Who is let in, and what an input cannot make the service do."""
+"""API keys, web origins, and what no input can make the service do."""
 
 import json
 import os
@@ -25,7 +25,7 @@ POSTS = ("/predict", "/predict_batch", "/read", "/classify")
 
 @pytest.fixture
 def closed(closed_server: Server) -> str:
-    """The URL of a server that wants a key."""
+    """The URL of a server that requires a key."""
     return closed_server.url
 
 
@@ -66,7 +66,7 @@ def test_bentomls_own_client_has_a_place_for_a_key(closed: str, tmp_path: Path) 
 
 
 def test_the_log_says_once_that_there_is_no_key(grpc_server: Server, closed_server: Server) -> None:
-    """Two workers say it no more often than one."""
+    """Two workers log it no more often than one."""
     assert grpc_server.log.read_text(encoding="utf-8").count("No API key is set") == 1
     log = closed_server.log.read_text(encoding="utf-8")
     assert "No API key is set" not in log
@@ -95,14 +95,14 @@ def test_only_pages_of_the_named_origins_may_read_answers(closed: str, server: s
 
 @contextmanager
 def nobody_comes() -> Iterator[str]:
-    """The URL of a picture on a listening socket, to which nobody must connect."""
+    """Yield the URL of a picture on a listening socket; fail if anybody connects."""
     connections: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
             try:
                 connections.append(listener.accept())
-            except OSError:  # closed, because nobody came
+            except OSError:  # the socket was shut down: nobody connected
                 return
 
         thread = threading.Thread(target=accept)
@@ -117,7 +117,7 @@ def nobody_comes() -> Iterator[str]:
     ("path", "name"), list(zip(POSTS, ("image", "images", "url", "pixels"), strict=True))
 )
 def test_no_url_is_fetched(server: str, path: str, name: str) -> None:
-    """Wherever it stands; what the name of its place is makes no difference."""
+    """A URL is not fetched wherever it is in a request, whatever its field is called."""
     with nobody_comes() as url:
         endpoint = server + path
         for response in (
@@ -129,11 +129,11 @@ def test_no_url_is_fetched(server: str, path: str, name: str) -> None:
             httpx.post(endpoint, files={name: (None, url)}),
         ):
             assert 400 <= response.status_code < 500, response.text
-        # A file of a batch has its error in its place.
+        # In a batch, the error is in the file's place.
         response = httpx.post(endpoint, files={name: ("7.png", url.encode())})
         (error,) = re.findall(r'"error":\{"code":"(\w+)"', response.text)
         assert error in ("not_an_image", "invalid_request", "unsupported_media_type")
-        # A parameter that is not known says nothing, and the picture is answered.
+        # An unknown parameter is ignored, and the picture is answered.
         assert httpx.post(endpoint, params={name: url}, content=SEVEN).status_code < 500
 
 
@@ -166,7 +166,7 @@ def test_nothing_is_unpickled(server: str, path: str, tmp_path: Path) -> None:
         response = httpx.post(server + path, files={name: file})
         assert response.status_code < 500, response.text
     assert not mark.exists()
-    pickle.loads(trap)  # noqa: S301  it would have worked
+    pickle.loads(trap)  # noqa: S301  the trap works
     assert mark.exists()
 
 
@@ -220,12 +220,13 @@ def test_no_request_is_logged_unasked(open_server: Server) -> None:
     before = len(open_server.log.read_text(encoding="utf-8"))
     httpx.post(f"{open_server.url}/predict", content=SEVEN)
     httpx.post(f"{open_server.url}/predict", content=b"x")
-    httpx.get(f"{open_server.url}/metrics")  # whatever there was to log is logged
+    httpx.get(f"{open_server.url}/metrics")  # afterwards, everything is in the log
     assert open_server.log.read_text(encoding="utf-8")[before:] == ""
 
 
 def test_onnx_runtime_does_not_report_to_its_makers(tmp_path: Path) -> None:
-    # Who reports writes down first under which id; a variable CI would keep it from that here.
+    # ONNX Runtime writes an id to HOME before it reports. With the variable CI it would not
+    # report anyway, so the environment here is without it.
     program = "from serving import settings; from serving.inference.repository import Repository;"
     program += "Repository(settings.load())"
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}

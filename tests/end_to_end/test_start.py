@@ -1,4 +1,4 @@
-"""A server that cannot serve as it was told does not start, and says why in one sentence."""
+"""A server that cannot serve as configured does not start, and prints a one-line reason."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def refused(models: Path, **settings: str) -> str:
-    """Start a server that should stop by itself; return what it said."""
+    """Start a server that must fail to start; return its output."""
     home = models.parent / "home"
     home.mkdir()
     log = home / "log"
@@ -45,10 +45,10 @@ def test_a_setting_that_cannot_be(models: Path) -> None:
 
 
 def sentence(models: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:  # noqa: ANN401
-    """What is said before there are workers: the same, without a server around it."""
+    """Return the message of the check that runs before the workers start, without a server."""
     monkeypatch.setattr(service, "SETTINGS", Settings(models=models, **changes))
     monkeypatch.setattr(state, "share", lambda: None)
-    made: Any = service.DigitClassifier  # which its decorators have made a bentoml.Service
+    made: Any = service.DigitClassifier  # its decorators make it a bentoml.Service
     with pytest.raises(SystemExit) as ended:
         made.inner.check_models()
     said = str(ended.value)

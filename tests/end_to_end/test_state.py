@@ -1,4 +1,4 @@
-"""What a service's processes share, and what it shares with no other service."""
+"""The state that a service's processes share, and that no other service sees."""
 
 import os
 import re
@@ -24,15 +24,15 @@ from tests.conftest import (
 from tests.pictures import drawn
 
 SEVEN = drawn.encode(drawn.on_paper(7))
-ASKED = 20  # times, so that every worker is among who answers
-# Each request has a connection of its own.
+ASKED = 20  # requests, so that every worker answers some
+# Every request opens a new connection.
 CLIENT = httpx.Client(
     headers={"X-API-Key": "key"}, limits=httpx.Limits(max_keepalive_connections=0)
 )
 
 
 class Machine:
-    """Runs services of one user: they have one BENTOML_HOME, and one folder for temporary files."""
+    """Runs services of one user, with the same BENTOML_HOME and folder for temporary files."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.temporary = folder / "home", folder / "tmp"
@@ -59,7 +59,7 @@ class Machine:
             yield servers
 
     def folders(self) -> list[Path]:
-        """The folders of the services that run."""
+        """Return the folders of the running services."""
         return list(self.temporary.glob("qmnist-digits-*"))
 
 
@@ -69,7 +69,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def initialized(server: Server) -> int:
-    """How many workers have started in all."""
+    """Return how many workers have started in total."""
     return server.log.read_text(encoding="utf-8").count("initialized")
 
 
@@ -80,7 +80,7 @@ def predict(server: Server, model: str = "deeper") -> dict[str, Any]:
 
 
 def served(server: Server, model: str) -> set[str]:
-    """The versions in which a server's workers serve a model."""
+    """Return the versions of a model that a server's workers serve."""
     return {str(predict(server, model).get("version")) for _ in range(ASKED)}
 
 
@@ -91,7 +91,7 @@ def unload(server: Server, model: str) -> None:
 
 
 def counted(server: Server) -> float:
-    """How many predictions a server says that it made."""
+    """Return how many predictions a server reports."""
     text = CLIENT.get(f"{server.url}/metrics").text
     return sum(map(float, re.findall(r"^qmnist_predictions_total\{.*\} (.+)$", text, re.MULTILINE)))
 
@@ -106,7 +106,7 @@ def test_services_of_one_user_are_several(machine: Machine) -> None:
             assert len(machine.folders()) == 3
             (version,) = served(first, "baseline")
             unload(second, "baseline")
-            unload(first, "dropout")  # so it has looked at what is unloaded, once more
+            unload(first, "dropout")  # makes it read the list of unloaded models again
             assert served(first, "baseline") == served(third, "baseline") == {version}
             assert "None" not in served(second, "dropout")
             second.process.send_signal(signal.SIGINT)

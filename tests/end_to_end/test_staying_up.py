@@ -1,4 +1,4 @@
-"""What happens to a server, and what is lost by it: kills, floods, slow and broken clients."""
+"""A server survives kills, floods, slow and broken clients, and loses as little as possible."""
 
 import http.client
 import itertools
@@ -30,7 +30,7 @@ CLIENTS = 16
 
 
 class Client:
-    """Asks for one digit after the other on one connection, and counts what becomes of it."""
+    """Sends one request after the other on one connection, and counts answers and losses."""
 
     def __init__(self, url: str) -> None:
         self.netloc = urlsplit(url).netloc
@@ -66,7 +66,7 @@ class Client:
 
 @contextmanager
 def load(url: str, stop: Callable[[Client], bool]) -> Iterator[list[Client]]:
-    """Keep sixteen clients asking until each has reason to stop, or the context ends."""
+    """Keep sixteen clients busy until `stop` is true of each, or the context ends."""
     clients = [Client(url) for _ in range(CLIENTS)]
     ended = threading.Event()
 
@@ -87,7 +87,7 @@ def load(url: str, stop: Callable[[Client], bool]) -> Iterator[list[Client]]:
 
 
 def test_sigterm_loses_no_request(run_server: RunServer) -> None:
-    """Sixteen clients ask all the time while the server is told to stop."""
+    """Sixteen clients keep sending requests while the server is told to stop."""
     with run_server(drain=1) as server:
         with (
             httpx.Client() as probe,
@@ -127,7 +127,7 @@ def test_a_killed_worker_loses_no_more_than_it_had_and_comes_back(run_server: Ru
             before = [client.answered for client in clients]
             until(lambda: all(c.answered > b for c, b in zip(clients, before, strict=True)))
         lost = [client.lost for client in clients]
-        assert max(lost) <= 1  # what a client had on that worker when it died
+        assert max(lost) <= 1  # the request in flight on that worker when it died
         assert sum(lost) <= CLIENTS
         assert httpx.post(f"{server.url}/predict", content=SEVEN).json()["digit"] == 7
 
@@ -164,7 +164,7 @@ def test_over_its_limit_a_worker_refuses_and_stays_healthy(run_server: RunServer
 
 
 def test_more_bytes_than_there_is_room_for_are_refused(run_server: RunServer) -> None:
-    """Batches that each may be sent, but not all at once."""
+    """Each batch is within its limit, but all of them together are not."""
     with (
         run_server(max_image_bytes=1_000, max_batch_bytes=1_000_000) as server,
         connected(server, 12) as connections,
@@ -179,7 +179,7 @@ def test_more_bytes_than_there_is_room_for_are_refused(run_server: RunServer) ->
                 continue
             statuses.append(read_answer(connection).split()[1])
         assert b"503" in statuses
-        assert set(statuses) <= {b"415", b"503"}  # zeros are no archive
+        assert set(statuses) <= {b"415", b"503"}  # zeros are not an archive
         assert httpx.post(f"{server.url}/predict", content=SEVEN[:0]).status_code == 400
 
 
@@ -193,13 +193,13 @@ def test_a_slow_client_is_cut_off_and_holds_up_nobody(run_server: RunServer) -> 
             connection.sendall(head(len(SEVEN), path) + SEVEN[:1])
         for _ in range(50):
             assert client.post("/predict", content=SEVEN).status_code == 200
-        answers = [read_all(connection) for connection in slow]  # to the end: it is closed
+        answers = [read_all(connection) for connection in slow]  # until the server closes it
         assert all(answer.startswith(b"HTTP/1.1 408 Request Timeout") for answer in answers)
         assert all(b'"code":"request_timeout"' in answer for answer in answers)
 
 
 def test_a_body_that_never_ends_is_refused_while_it_streams(run_server: RunServer) -> None:
-    """By announced length, and in chunks of which nobody knows how many will come."""
+    """Send a body with a huge announced length, and one in chunks without end."""
     with run_server(max_image_bytes=100_000) as server:
         with socket.create_connection(address(server)) as connection:
             connection.sendall(head(10**12) + bytes(1_000))
@@ -222,12 +222,12 @@ def test_a_body_that_never_ends_is_refused_while_it_streams(run_server: RunServe
                     continue
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert b"image_too_large" in answer
-        assert sent < 50_000_000  # the kernel's buffers are part of it; so no worker has kept more
+        assert sent < 50_000_000  # including the kernel's buffers, so the worker kept less
         assert httpx.post(f"{server.url}/predict", content=SEVEN[:0]).status_code == 400
 
 
 def test_bad_requests_hurt_no_good_ones(run_server: RunServer) -> None:
-    """Seventy bad ones of many kinds, sent while sixteen clients ask for digits."""
+    """Send 70 bad requests of many kinds while sixteen clients send good ones."""
     kinds = itertools.cycle(bad_requests())
     with (
         run_server() as server,
@@ -299,7 +299,7 @@ def head(length: int, path: str = "/predict") -> bytes:
 
 
 def read_answer(connection: socket.socket) -> bytes:
-    """Read what has come of an answer."""
+    """Read as much of an answer as has arrived."""
     connection.settimeout(PATIENCE)
     return connection.recv(10_000)
 

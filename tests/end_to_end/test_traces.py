@@ -1,4 +1,4 @@
-"""OpenTelemetry's traces of the real server, as a collector gets them."""
+"""The real server's OpenTelemetry traces, as a collector receives them."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 
 
 class Collector:
-    """Takes what is exported over HTTP; while it is stuck, it answers nobody."""
+    """Collects spans that are exported over HTTP; answers nobody while `well` is not set."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -42,7 +42,7 @@ class Collector:
                 self._taken += [(of.resource, span) for span in scope.spans]
 
     def request(self, request_id: str) -> tuple[Resource, Span]:
-        """The resource and the span of a request."""
+        """Return the resource and the span of a request, once exported."""
 
         def those() -> list[tuple[Resource, Span]]:
             return [
@@ -68,7 +68,7 @@ class Traced:
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
-    """A collector, on a port of its own."""
+    """A running collector."""
     found = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -95,7 +95,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def traced(run_server: RunServer, collector: Collector) -> Iterator[Traced]:
-    """A server whose spans go to it; in the end, it must go down although they do no more."""
+    """A server that exports to `collector`; it must stop even if the collector hangs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         patch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
@@ -180,7 +180,7 @@ def test_a_batch_in_a_thread_has_one_span_of_each(traced: Traced) -> None:
 
 def test_requests_that_bentoml_batches_have_each_their_network(traced: Traced) -> None:
     pixels = json.dumps({"pixels": np.zeros((2, 28, 28), int).tolist()}).encode()
-    for name in ("first", "second"):  # the batches' task is begun in the first one's
+    for name in ("first", "second"):  # the first request starts the task that makes batches
         headers = {"Content-Type": "application/json"}
         assert ask(traced, "/classify", pixels, name, **headers) == 200
     for name in ("first", "second"):

@@ -1,4 +1,4 @@
-"""The wheel, installed outside of the clone: its files, and its commands."""
+"""The wheel, installed outside the clone: its files and commands."""
 
 import csv
 import os
@@ -30,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with the wheel; its dependencies are this one's packages."""
+    """The scripts of a new environment with the wheel; its dependencies are this environment's."""
     home = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
     python = home / "bin" / "python"
@@ -43,7 +43,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder with a seven in it, and with a package that has the name of one of ours."""
+    """A folder with a picture of a seven, and with a package that is named like one of ours."""
     (tmp_path / "pictures" / "7").mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "seven.png", tmp_path / "pictures" / "7")
     (tmp_path / "serving").mkdir()
@@ -91,7 +91,7 @@ def test_it_labels_and_evaluates_pictures(programs: Path, elsewhere: Path) -> No
 
 
 def test_it_serves(programs: Path, elsewhere: Path) -> None:
-    # A folder is named as a person would, from where the command is given.
+    # The folder of models is given relative to the working directory, as a person would.
     shutil.copytree(ROOT / "models" / "dropout", elsewhere / "mine" / "dropout")
     port = free_port()
     url, log = f"http://127.0.0.1:{port}", elsewhere / "log"

@@ -1,4 +1,4 @@
-"""The image that `.ci/image` made, and a way to run it where no container engine runs."""
+"""The image that `.ci/image` built, and a way to run it without a container engine."""
 
 import json
 import os
@@ -13,13 +13,13 @@ import pytest
 
 from tests.conftest import STOP_SECONDS, free_port, wait_until_ready
 
-# Without an image there is nothing to test here: `make test` makes none.
+# `make test` builds no image. Without one, there is nothing to test here.
 collect_ignore = [] if "QMNIST_IMAGE" in os.environ else ["test_image.py"]
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image: its files, those of its base, and its description."""
+    """An image: its unpacked files, those of its base, and its description."""
 
     root: Path
     base: Path
@@ -37,7 +37,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Container:
-    """A running container; `pid` is that of its process 1."""
+    """A running container; `pid` is the id of its process 1 on the host."""
 
     image: Image
     url: str
@@ -48,7 +48,7 @@ class Container:
     environment: dict[str, str]
 
     def run(self, *command: str, **environment: str) -> int:
-        """Run a command beside its process 1, and return its exit status."""
+        """Run a command inside the container and return its exit status."""
         user, group = self.image.config["User"].split(":")
         enter = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--root", "--wd"]
         enter += ["--setuid", user, "--setgid", group]
@@ -60,7 +60,7 @@ class Container:
         ).returncode
 
     def workers(self) -> list[int]:
-        """The processes that answer."""
+        """Return the ids of the worker processes."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
@@ -73,7 +73,7 @@ class RunContainer(Protocol):
 
 @pytest.fixture(scope="session")
 def image() -> Image:
-    """The image."""
+    """The image named by `QMNIST_IMAGE` and its companion variables."""
     return Image(
         root=Path(os.environ["QMNIST_IMAGE_ROOT"]),
         base=Path(os.environ["QMNIST_IMAGE_BASE"]),
@@ -83,7 +83,7 @@ def image() -> Image:
 
 @pytest.fixture(scope="session")
 def run_container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> RunContainer:
-    """A way to run containers."""
+    """A function that runs the image and yields a `Container`."""
 
     @contextmanager
     def run(**environment: str) -> Iterator[Container]:
@@ -105,7 +105,7 @@ def run_container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Run
             pid = int(children.read_text())
             yield Container(image, url, pid, process, *logs, variables)
         finally:
-            process.kill()  # and with it, by --kill-child, all that is in the container
+            process.kill()  # --kill-child ends everything in the container with it
             process.wait(STOP_SECONDS)
 
     return run
@@ -113,7 +113,7 @@ def run_container(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Run
 
 @pytest.fixture(scope="module")
 def container(run_container: RunContainer) -> Iterator[Container]:
-    """A container with the defaults."""
+    """A container with default settings."""
     with run_container() as container:
         yield container
 

@@ -1,4 +1,4 @@
-"""The image, and how it runs: read-only but for /tmp, without any capability, as process 1."""
+"""The image, run as process 1, without capabilities and read-only except for /tmp."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ from tests.deploy.manifests import composed, seconds
 from tests.image.conftest import Container, Image, RunContainer, read_description
 
 LIMIT = 450_000_000  # bytes beyond the base
-STOP_SECONDS = 10  # what Docker gives a container, unless it is told otherwise
+STOP_SECONDS = 10  # Docker's default before it kills a container
 GRACE_SECONDS = min(
     seconds(service["stop_grace_period"]) for name, service in composed().items() if name != "proxy"
 )
@@ -63,14 +63,14 @@ def test_who_serves_may_write_nothing_of_it(image: Image) -> None:
 
 
 def test_all_of_it_is_compiled(image: Image) -> None:
-    """Or it would be at each start, because who serves may write nothing."""
+    """The service's user cannot write compiled files, so Python would compile at every start."""
     for folder in (".venv/lib", "artifact", "imaging", "serving"):
         sources = list((image.root / "app" / folder).rglob("*.py"))
         assert sources
         for source in sources:
             (compiled,) = source.parent.glob(f"__pycache__/{source.stem}.cpython-*.pyc")
             flags = int.from_bytes(compiled.read_bytes()[4:8], "little")
-            assert flags == 0b01, compiled  # found by no time or hash of the source
+            assert flags == 0b01, compiled  # valid regardless of the source's time and hash
 
 
 def test_nothing_reports_to_its_makers(image: Image) -> None:
@@ -127,7 +127,7 @@ def test_its_health_check_asks_it(container: Container) -> None:
     kind, *command = container.image.config["Healthcheck"]["Test"]
     assert kind == "CMD"
     assert container.run(*command) == 0
-    assert container.run(*command, PORT="9") == 1  # where nobody listens
+    assert container.run(*command, PORT="9") == 1  # nothing listens there
 
 
 def test_its_user_has_no_power(container: Container) -> None:
@@ -139,7 +139,7 @@ def test_its_user_has_no_power(container: Container) -> None:
 
 
 def test_it_runs_where_it_may_write_to_tmp_alone(container: Container) -> None:
-    # All may write there, in the image: here it is read-only.
+    # /var/tmp is writable for everyone in the image; only the read-only mount forbids it.
     assert stat.S_IMODE((container.image.root / "var" / "tmp").stat().st_mode) == 0o1777
     assert container.run("touch", "/var/tmp/written") != 0  # noqa: S108  the container's own
     assert container.run("touch", "/tmp/written") == 0  # noqa: S108
@@ -172,7 +172,7 @@ def test_sigterm_ends_it_after_the_answers_that_it_owes(run_container: RunContai
         connection.endheaders(SEVEN[:100])
         until(lambda: in_flight(container.url) == 1)
         os.kill(container.pid, signal.SIGTERM)
-        until(lambda: not answers(container.url))  # QMNIST_DRAIN is over
+        until(lambda: not answers(container.url))  # once QMNIST_DRAIN has passed
         connection.send(SEVEN[100:])
         answer = connection.getresponse()
         assert answer.status == 200
@@ -195,7 +195,7 @@ def answers(url: str) -> bool:
 
 
 def files(root: Path) -> list[Path]:
-    """All files, links among them, but not what a running system mounts."""
+    """Return all files and links, except below folders that a running system mounts."""
     mounted = {root / name for name in ("proc", "sys", "dev", "tmp")}
     return [
         Path(folder, name)

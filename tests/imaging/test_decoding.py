@@ -23,7 +23,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def of_lines(lines: bytes, **changes: int) -> bytes:
-    """A PNG file of 28 x 28 shades of these lines, each a filter's number and 28 bytes."""
+    """Return a 28 x 28 grey PNG with these lines, each a filter number and 28 bytes."""
     head = {"width": 28, "height": 28, "depth": 8, "colour": 0, "packing": 0, "filters": 0}
     values = {**head, "interlace": 0, **changes}.values()
     return (
@@ -78,15 +78,15 @@ def test_what_is_damaged_is_left_to_pillow_in_silence(capfd: pytest.CaptureFixtu
     packed = content[len(FORM_BEGIN) + 8 : -len(FORM_END) - 4]
     for wrong in (
         b"",
-        packed[:-1],  # without the end of its check
+        packed[:-1],  # checksum cut short
         packed + b"\0",
         zlib.compress(bytes(28 * 29 - 1)),
         zlib.compress(bytes(28 * 29 + 1)),
-        zlib.compress(bytes([5]) * 28 * 29),  # there is no such filter
+        zlib.compress(bytes([5]) * 28 * 29),  # no such filter
         zlib.compress(bytes(28 * 29))[:-4] + b"\0\0\0\0",
     ):
         assert decode_form(FORM_BEGIN + chunk(b"IDAT", wrong) + FORM_END) is None
-    # Made for a smaller window than it wants, of which libpng complains.
+    # The header announces a smaller window than the data needs; libpng complains about that.
     shades = np.random.default_rng(0).integers(0, 256, (28, 29), np.uint8)
     shades[:, 0] = 0
     shades[20:24] = shades[:4]
@@ -119,7 +119,7 @@ def test_a_png_with_something_to_say_is_left_to_pillow() -> None:
 
 
 def jpeg_of_scans(scans: int, side: int = 64) -> bytes:
-    """A grey JPEG of so many scans, of which each but the first changes nothing."""
+    """Return a grey JPEG with this many scans; all but the first change nothing."""
 
     def segment(marker: int, content: bytes) -> bytes:
         return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
@@ -127,7 +127,7 @@ def jpeg_of_scans(scans: int, side: int = 64) -> bytes:
     def code(value: int) -> bytes:  # a Huffman table with one code, the bit 0
         return bytes([1, *[0] * 15, value])
 
-    end_of_blocks = 0xE0  # as many as the next 14 bits say, and 16,384
+    end_of_blocks = 0xE0  # the number of blocks is 16,384 plus the next 14 bits
     parts = [
         b"\xff\xd8",
         segment(0xDB, bytes([0, *[1] * 64])),

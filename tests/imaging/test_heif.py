@@ -1,4 +1,4 @@
-"""HEIC and AVIF: the main picture of a file is read, whatever else is in it."""
+"""HEIC and AVIF: the main picture of a file is read, whatever else the file contains."""
 
 import struct
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def laid_out(rows: int, columns: int, size: tuple[int, int]) -> Image.Image:
 @every_frame
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_is_turned_once(frame: Frame, orientation: int) -> None:
-    """Its properties turn it, and its metadata say the same."""
+    """The properties and the metadata both give the orientation; only one of them may apply."""
     lying = SEVEN.copy()
     lying.getexif()[ORIENTATION] = orientation
     data = written(frame, [frame.item(*turns(orientation)), exif(orientation)])
@@ -93,7 +93,7 @@ def test_of_several_pictures_the_main_one_is_read(frame: Frame) -> None:
 
 @every_frame
 def test_what_is_transparent_is_laid_on_white(frame: Frame) -> None:
-    """Its own shades are its alpha, and the stroke is dark: it is not seen."""
+    """The picture is its own alpha channel, so the dark stroke is transparent and disappears."""
     alpha = frame.item(auxiliary(ALPHA), hidden=True, auxl=[1])
     shades = decoded(written(frame, [frame.item(), alpha]))
     assert shades.min() > 180
@@ -127,7 +127,7 @@ def test_whatever_bytes_change_is_read_or_refused(
     read = 0
     for round_ in range(100):
         changed = bytearray(files[round_ % 2])
-        # Most of what can be wrong is said at the beginning.
+        # Most mistakes that a decoder can notice are in the headers, at the beginning.
         for place in rng.integers(0, [300, len(changed)], (2, 2)).flatten():
             changed[place] = rng.choice([0, 1, 127, 128, 255, changed[place] ^ 16])
         try:
@@ -157,7 +157,7 @@ def test_a_size_over_the_limit_is_refused_unopened(
 
 @every_frame
 def test_a_picture_larger_than_it_says_is_refused(frame: Frame) -> None:
-    """78,400 pixels are coded, and 400 are said."""
+    """The file announces 400 pixels and codes 78,400."""
     data = written(frame, [replace(frame, size=(20, 20)).item()])
     with pytest.raises((PictureTooLarge, DamagedPicture)):
         open_picture(data, 1_000).decode(1_000)
@@ -198,7 +198,7 @@ def test_more_units_than_anyone_writes_are_refused(name: str, unit: bytes) -> No
 
 @every_frame
 def test_what_many_pictures_share_is_not_copied_for_each(frame: Frame) -> None:
-    """A decoder is given the picture, and neither the metadata nor the profiles of others."""
+    """The decoder gets the main picture without the metadata and profiles of the others."""
     profile = boxes.box(b"colr", b"prof", bytes(100_000))
     metadata = Item(b"Exif", bytes(100_000), (), {b"cdsc": range(1, 200)})
     data = written(frame, [*[frame.item(profile)] * 200, metadata])
@@ -230,7 +230,7 @@ def test_what_is_coded_in_another_way_is_said(frame: Frame, kind: bytes) -> None
 
 
 def test_an_avif_may_say_its_size_in_the_longer_header() -> None:
-    """SVT-AV1's, of one frame of several, with the timing of a film: 280 x 280."""
+    """SVT-AV1's header for a film of 280 x 280 pixels: frames may have any size of 9 bits."""
     bits = f"{0:03b}00" + "1" + f"{1:032b}{1:032b}" + "1" + "00101" + "0" + "0" + f"{0:05b}"
     bits += f"{0:012b}{4:05b}" + f"{8:04b}{8:04b}" + f"{279:09b}{279:09b}"
     header = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")

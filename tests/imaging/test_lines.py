@@ -1,4 +1,4 @@
-"""Printed lines are taken away, and no stroke of a digit is."""
+"""Printed lines are removed; strokes of digits are kept."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,12 @@ from tests.pictures import drawn
 Line = tuple[tuple[int, int], tuple[int, int]]
 
 SIDE = 240
-# On a canvas twice as large as what is cut out of it, so that lines go on when it is turned.
+# Coordinates on a canvas twice as large as the crop, so that turned lines still reach its border.
 LEFT, RIGHT, TOP, BOTTOM = (140, 0), (340, 0), (0, 135), (0, 345)
 
 
 def crossing(*sides: tuple[int, int]) -> list[Line]:
-    """The sides of a cell, which go on beyond it."""
+    """Return the sides of a cell, extended to the border of the canvas."""
     return [((x, y), (x or 480, y or 480)) for x, y in sides]
 
 
@@ -44,11 +44,11 @@ def see(sheet: Image.Image) -> View:
 
 
 def assert_alike(sheet: Image.Image, bare: Image.Image) -> None:
-    """Whether the same strokes are seen on both, half a pixel more or less."""
+    """Check that both pictures yield the same strokes, at most a pixel apart."""
     found, expected = see(sheet), see(bare)
     assert found.box == pytest.approx(expected.box, abs=6)
     a, b = (view.pixels.astype(float) for view in (found, expected))
-    # Where the centre of mass is halfway between two pixels, a trace of a line decides.
+    # If the centre of mass is halfway between two pixels, a trace of a line decides the position.
     shifted = (np.roll(a, (x, y), (0, 1)) for x in (-1, 0, 1) for y in (-1, 0, 1))
     assert max((c * b).sum() for c in shifted) > 0.9 * np.sqrt((a * a).sum() * (b * b).sum())
 
@@ -88,7 +88,7 @@ def test_a_stroke_along_a_line_of_squared_paper_is_ink(digit: int) -> None:
 @pytest.mark.parametrize("digit", range(10))
 @pytest.mark.parametrize("pen", [1, 3, 6])
 def test_strokes_of_any_digit_are_no_lines(digit: int, pen: int) -> None:
-    """However straight, thin, and near to the border."""
+    """Not even straight, thin strokes near the border count as lines."""
     strokes = [stroke * 180 + 10 for stroke in drawn.STROKES[digit]]
     view = see(Image.fromarray(255 - drawn.paint(strokes, (200, 200), pen)))
     assert "lines" not in view.removed

@@ -27,7 +27,7 @@ def see(picture: Image.Image | NDArray[np.uint8] | bytes, form: str = "PNG") -> 
 
 
 def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
-    """How alike two pictures are, 0…1, strokes half a pixel apart being nearly the same."""
+    """Return the likeness of two pictures, 0…1; strokes half a pixel apart hardly lower it."""
     a, b = (cv2.GaussianBlur(p.astype(np.float64), (0, 0), 1.2).ravel() for p in (first, second))
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
@@ -69,7 +69,7 @@ def test_the_output_put_in_again_is_the_output(digit: int) -> None:
     assert np.array_equal(see(pixels).pixels, pixels)
 
 
-# What a pen of a fifth of the height leaves of a digit is its outer shape.
+# With a pen a fifth of the digit's height or wider, only the outer shape remains.
 CLEAR = [
     condition for condition in CONDITIONS if condition.name not in ("pen of 20 %", "pen of 33 %")
 ]
@@ -128,7 +128,7 @@ def test_ink_on_nothing_is_seen_whatever_its_colour(colour: tuple[int, int, int]
 def test_the_camera_that_was_turned_is_turned_back() -> None:
     picture = drawn.on_paper(7)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise to display
     view = see(drawn.encode(picture.rotate(90, expand=True), exif=exif))
     assert likeness(view.pixels, see(picture).pixels) > 0.98
 
@@ -183,12 +183,12 @@ def test_thin_and_thick_strokes_become_qmnists(width: int) -> None:
     covered = (pixels > 127).sum()
     edges = sum((a != b).sum() for a, b in pairwise((pixels > 127).astype(int)))
     edges += sum((a != b).sum() for a, b in pairwise((pixels > 127).astype(int).T))
-    assert 1.2 < 2 * covered / (edges * np.pi / 4) < 4.2  # area by half the outline
+    assert 1.2 < 2 * covered / (edges * np.pi / 4) < 4.2  # the width: area by half the outline
 
 
 @pytest.mark.parametrize("width", [3, 10, 22, 33])
 def test_a_stroke_is_as_thick_in_a_drawing_of_any_size(width: int) -> None:
-    """A pen of so many hundredths of the sheet."""
+    """`width` is the pen's width in percent of the sheet's side."""
     drawings = {}
     for side in (90, 180, 360, 720):
         ink = ((255 - np.asarray(drawn.on_paper(7, side))) / 255).astype(np.float32)
@@ -199,7 +199,7 @@ def test_a_stroke_is_as_thick_in_a_drawing_of_any_size(width: int) -> None:
 
 @pytest.mark.parametrize("side", [90, 180, 400, 900])
 def test_hatching_is_not_thinned_to_nothing(side: int) -> None:
-    """In few pixels it is one thick stroke."""
+    """Reduced to a few pixels, hatching looks like one thick stroke."""
     hatching = np.zeros((side, side), np.uint8)
     hatching[:, ::2] = 255
     assert to_form(hatching).any()
@@ -210,8 +210,8 @@ def test_hatching_is_not_thinned_to_nothing(side: int) -> None:
 def test_a_large_drawing_is_reduced_and_looks_the_same(digit: int, side: int) -> None:
     small, large = drawn.on_paper(digit, 160), drawn.on_paper(digit, side)
     seen, view = see(small), see(large)
-    assert likeness(view.pixels, seen.pixels) > 0.85  # or one pixel beside it
-    # Boxes are in the picture as it was sent; where an edge is, the reduction decides.
+    assert likeness(view.pixels, seen.pixels) > 0.85  # at most about a pixel apart
+    # Boxes are in pixels of the picture as sent; the reduction may move an edge a little.
     scaled = np.array(seen.box) * side / 160
     assert np.abs(scaled - view.box).max() <= 0.02 * side
 
@@ -294,7 +294,7 @@ def test_a_photograph_is_decoded_at_a_reduced_scale(
 
 
 def test_of_a_crop_the_digit_in_the_middle_is_seen() -> None:
-    """Its neighbours are cut off by the border, and a dot follows it."""
+    """The border cuts its neighbours off, and a dot follows it."""
     row = Image.new("L", (840, 280), 255)
     for place, digit in enumerate((8, 5, 9)):
         row.paste(drawn.on_paper(digit), (250 * place, 0))
@@ -325,13 +325,13 @@ def test_a_watermark_in_a_corner_is_none_of_the_digit(shade: tuple[int, int, int
 def test_no_digit_of_a_row_is_taken_for_a_sheet_of_paper() -> None:
     digits, labels = drawn.digits(500, seed=5)
     rows = lines(digits, labels, np.random.default_rng(2), (0.3, 1.2))
-    for row in islice(rows, 225, 230):  # in the 227th, one has four corners and is blank inside
+    for row in islice(rows, 225, 230):  # row 227 has a digit with four corners and a blank inside
         found = look_for_all(open_picture(row.picture, 10**6))
         polarities = {each.look().polarity for line in found for each in line if each.look}
         assert polarities == {Polarity.DARK_ON_LIGHT}, row.text
 
 
-@pytest.mark.parametrize("side", [280, 1000])  # in a large picture, ink is found in a smaller one
+@pytest.mark.parametrize("side", [280, 1000])  # ink in a large picture is found in a reduced copy
 def test_the_steps_show_the_digit_and_what_is_around_it(side: int) -> None:
     sheet = Image.new("RGB", (2 * side, 2 * side), "white")
     sheet.paste(drawn.on_paper(7, side), (side // 2, side // 2))
@@ -346,8 +346,8 @@ def test_the_steps_show_the_digit_and_what_is_around_it(side: int) -> None:
     top, length = view.box[1], max(view.box[2:])
     ruled = round((rule - (top - length / 2)) / (2 * length) * SHOWN)
     line = slice(ruled - 3, ruled + 4)
-    assert steps.decoded[line].min(axis=0).max() < 150  # dark on light, and the rule is there
-    assert steps.ink[line].max(axis=0).min() > 100  # light on dark, and it still is
+    assert steps.decoded[line].min(axis=0).max() < 150  # dark on light, with the rule
+    assert steps.ink[line].max(axis=0).min() > 100  # light on dark, still with the rule
     assert steps.strokes[line].max() == 0
     assert likeness(to_form(steps.strokes), view.pixels) > 0.95
 

@@ -1,4 +1,4 @@
-"""Odd and broken pictures: each is read, or refused with a sentence."""
+"""Odd and broken pictures: each is read, or refused with a message."""
 
 import subprocess
 import sys
@@ -16,10 +16,10 @@ from tests.pictures import drawn, odd
 
 MAX_PIXELS = 40_000_000
 SMALL = 100_000  # bytes
-BYTES_A_PIXEL = 16  # of the largest that is decoded: its colours, and what becomes of them
+BYTES_A_PIXEL = 16  # of the largest picture: its decoded colours and the arrays made of them
 
 
-# Pillow warns of metadata that it cannot read, and goes on to the picture.
+# Pillow warns about metadata that it cannot read, and decodes the picture nevertheless.
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("group", odd.GROUPS, ids=lambda group: group.__name__)
 def test_each_is_read_or_refused_with_a_sentence(group: odd.Group) -> None:
@@ -88,10 +88,10 @@ def test_what_announces_too_much_is_refused_undecoded(monkeypatch: pytest.Monkey
             pytest.fail(f"{name} was opened: {open_picture(data, MAX_PIXELS)}")
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc/self/status")
 def test_memory_is_bounded_and_nothing_is_warned_of() -> None:
-    """Those that are large, one after the other, in a process that says how much it took."""
-    # Not `getrusage`: the peak that it gives a process includes the one that started it.
+    """Decode the large pictures in a process that reports its peak memory."""
+    # `getrusage` won't do: the peak that it reports includes that of the parent process.
     code = """
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Photographs as phones save them, coded by other libraries than the ones that read them."""
+"""Photographs as phones save them, encoded by other libraries than those that decode them."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.full  # for FFmpeg
 
 MAX_PIXELS = 40_000_000
 SIDE = 1_500  # pixels
-BYTES_A_PIXEL, LIBRARIES = 22, 10_000_000  # of what decodes them, and of what that is loaded from
+BYTES_A_PIXEL, LIBRARIES = 22, 10_000_000  # to decode a picture, and to load the decoder
 ENCODERS = {b"heic": phone.hevc, b"avif": phone.av1}
 
 every_format = pytest.mark.parametrize(("brand", "encode"), ENCODERS.items())
@@ -36,7 +36,7 @@ def box_of(data: bytes) -> tuple[int, int, int, int]:
 def test_a_tiled_photograph_is_upright_once(
     brand: bytes, encode: Callable[[Image.Image], Frame], orientation: int
 ) -> None:
-    """As a phone writes it: tiles, a thumbnail, a gain map, and metadata that turn it as well."""
+    """A phone's file has tiles, a thumbnail, a gain map, and the orientation in its metadata."""
     upright = ImageOps.expand(drawn.on_paper(7, 500), (100, 0, 200, 0), fill=255)  # 800 x 500
     lying = upright.copy()
     inverse = {6: 8, 8: 6}.get(orientation, orientation)
@@ -69,7 +69,7 @@ def test_ink_on_nothing_is_seen(brand: bytes, encode: Callable[[Image.Image], Fr
     assert np.abs(np.subtract(found, box_of(drawn.encode(picture)))).max() <= 2
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux alone has it")
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux")
 def test_an_encoder_leaves_the_priority_of_its_caller() -> None:
     phone.av1(drawn.on_paper(7))
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
@@ -77,7 +77,7 @@ def test_an_encoder_leaves_the_priority_of_its_caller() -> None:
 
 def test_ffmpegs_own_avif() -> None:
     picture, file = drawn.on_paper(7), BytesIO()
-    import av  # noqa: PLC0415  the fast tests collect this, and have no FFmpeg
+    import av  # noqa: PLC0415  the fast tests collect this file without FFmpeg
 
     with phone.usual_priority(), av.open(file, "w", format="avif") as container:
         stream = container.add_stream("libsvtav1", 1, options={"svtav1-params": "avif=1"})
@@ -88,9 +88,9 @@ def test_ffmpegs_own_avif() -> None:
     assert np.abs(np.subtract(found, box_of(drawn.encode(picture)))).max() <= 2
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc/self/status")
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    """Of each with transparency, and of AVIF with all its colours as well."""
+    """Check HEIC and AVIF with transparency; the AVIF has full colour resolution, too."""
     paper = Image.new("RGBA", (SIDE, SIDE), (250, 240, 230, 200))
     opaque = phone.hevc(paper)
     alpha = opaque.item(auxiliary(boxes.ALPHA), hidden=True, auxl=[1])

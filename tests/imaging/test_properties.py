@@ -1,4 +1,4 @@
-"""What holds for any bytes and any pixels."""
+"""Properties that hold for any bytes and any pixels."""
 
 from io import BytesIO
 
@@ -15,18 +15,18 @@ from imaging.decoding import FORMATS
 from imaging.errors import PictureError
 from tests.pictures import drawn, odd
 
-# Pillow warns of metadata that it cannot read, and goes on to the picture.
+# Pillow warns about metadata that it cannot read, and decodes the picture nevertheless.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 MAX_PIXELS = 1_000_000
 PLAIN = {
     form: odd.plain(form)
-    if form == "HEIC"  # which Pillow does not write
+    if form == "HEIC"  # Pillow cannot write it
     else drawn.encode(drawn.on_paper(5, 56).convert("RGB"), form)
     for form in FORMATS
 }
 
-# The same examples on every machine, however slow it is.
+# Run the same examples on every machine, however slow.
 anything = settings(deadline=None, derandomize=True, max_examples=300)
 
 

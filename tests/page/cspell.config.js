@@ -1,7 +1,7 @@
-// Checks the spelling of documents, docstrings, comments and messages: British, with -ise. It skips code.
-// To accept a word that the dictionaries lack, add it to words.txt and keep that sorted.
+// Check the spelling of documents, docstrings, comments and messages: British, with -ise. Code is skipped.
+// To accept a word that the dictionaries lack, add it to words.txt and keep that file sorted.
 
-// American, which the dictionaries also accept, and what to write instead.
+// American spellings that the dictionaries also accept, with the British ones.
 const american = {
   analyze: "analyse",
   behavior: "behaviour",
@@ -42,12 +42,12 @@ const url = /\bhttps?:\/\/\S+/g;
 const escape = /\\[a-z]/g;
 const path = /(?<=[\s"(])\/[\w/.-]+/g;
 const placeholder = /\$?\{[^{}\n]*\}/g;
-const title = /Gray-Level Histograms/g; // of a paper
+const title = /Gray-Level Histograms/g; // the title of a paper
 
 const docstring = /^[ \t]*"""(?=[^\s,.)])[^]*?"""/gm;
 const hashComment = /(?<=^|\s)#.*/gm;
 const slashComment = /\/\/ .*|\/\*[^]*?\*\//g;
-// A string with two spaces or more; the others are names.
+// A string with at least two spaces is a message; other strings are names.
 const message = /(["`])(?=[\w{<'])(?:(?!\1)[^\n\\ ]|\\.)+(?: (?:(?!\1)[^\n\\]|\\.)+){2}\1/g;
 
 export default {

@@ -1,10 +1,10 @@
-// Checks the links, the form and the English of the documents. It does not follow links to other sites.
+// Check the links, the form and the English of the documents. Links to other sites are not followed.
 
 import relativeLinks from "markdownlint-rule-relative-links";
 import searchReplace from "markdownlint-rule-search-replace";
 
-// What is nearly always wrong in these documents, and what to write instead. A space matches any white
-// space, a pattern matches whole words, and case does not matter without flags.
+// Phrases that are nearly always wrong in these documents, and better ones. A space matches any white
+// space, a pattern matches whole words, and case is ignored unless flags are given.
 const phrases = [
   // Not idiomatic.
   ["to be had", "available"],
@@ -60,7 +60,7 @@ const phrases = [
   ["[Aa]n (?!hour|honest|heir|honou?r)[b-df-hj-np-tv-xz][aeiou]\\w+", "a", "g"],
 ];
 
-// Within a line or at its end, but not at the end of a paragraph.
+// Matches within a line or at its end, but not at the end of a paragraph.
 const space = "(?:[ \\t]+|[ \\t]*\\n[ \\t]*)";
 
 const rules = [
@@ -91,9 +91,9 @@ export default {
     "line-length": false,
     "no-duplicate-heading": { siblings_only: true },
     "no-inline-html": { allowed_elements: ["a", "br", "details", "img", "summary"] },
-    "first-line-heading": false, // as in the template of a pull request
+    "first-line-heading": false, // the pull request template starts without a heading
     "fenced-code-language": { allowed_languages: languages },
-    "table-column-style": false, // takes an empty cell for padding
+    "table-column-style": false, // mistakes an empty cell for padding
     "relative-links": { root_path: "." },
     "search-replace": { rules },
   },

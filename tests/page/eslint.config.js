@@ -1,6 +1,6 @@
-// What browsers of the end of 2023 know, and no more (https://web.dev/baseline): a browser that does not
-// know a thing shows no page at all. Names and methods are for tsc (tsconfig.json), which knows those of
-// the language by the year.
+// Allow only features that browsers have had since the end of 2023 (https://web.dev/baseline): without
+// one of them, a browser shows no page at all. tsc checks names and methods (tsconfig.json), because it
+// knows the language by the year.
 
 import css from "@eslint/css";
 import js from "@eslint/js";
@@ -16,7 +16,7 @@ export default [
     plugins: { "baseline-js": baseline },
     rules: {
       ...js.configs.recommended.rules,
-      "no-undef": "off", // which tsc does
+      "no-undef": "off", // tsc checks this
       "baseline-js/use-baseline": [
         "error",
         { available, includeWebApis: known, includeJsBuiltins: known },
@@ -29,8 +29,7 @@ export default [
     language: "css/css",
     rules: {
       ...css.configs.recommended.rules,
-      // Where these are not known, the page looks a little different, and that is all; Safari has no
-      // forced colours to adjust.
+      // Without these, the page only looks slightly different; Safari has no forced colours to adjust.
       "css/use-baseline": [
         "error",
         { available, allowProperties: ["accent-color", "forced-color-adjust", "user-select"] },

@@ -1,7 +1,8 @@
-"""HEIF files as phones write them, and as nobody should: box by box.
+"""Write HEIF files box by box: as phones write them, and invalid ones.
 
-With the boxes of ISO/IEC 14496-12 and 23008-12, a file can have the tiles, turns and thumbnails of
-a phone's, and the lies that no encoder writes. Its pictures are coded by others.
+With the boxes of ISO/IEC 14496-12 and 23008-12, a file can have the tiles, orientations and
+thumbnails of a phone's, or false statements that no encoder writes. This module does not encode
+the pictures themselves.
 """
 
 import struct
@@ -10,8 +11,8 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-# Of each EXIF orientation: by how many quarters the decoded picture is turned anticlockwise, and
-# the axis over which it is mirrored after that, if at all (0: upside down, 1: left for right).
+# For each EXIF orientation: how many quarter turns anticlockwise the decoded picture needs, and the
+# axis along which it is then mirrored, if at all (0: top to bottom, 1: left to right).
 TURNS: dict[int, tuple[int, int | None]] = {
     1: (0, None),
     2: (0, 1),
@@ -23,9 +24,9 @@ TURNS: dict[int, tuple[int, int | None]] = {
     8: (1, None),
 }
 
-IN_FILE, IN_IDAT = 0, 1  # how an item's bytes are found
-HIDDEN = 1  # the flag of an item that is a part of another
-ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"  # what an auxiliary picture is for
+IN_FILE, IN_IDAT = 0, 1  # where an item's bytes are stored
+HIDDEN = 1  # the flag of an item that is part of another
+ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"  # the use of an auxiliary picture
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
@@ -38,34 +39,34 @@ def full_box(kind: bytes, version: int, flags: int, *content: bytes) -> bytes:
 
 
 def ispe(width: int, height: int) -> bytes:
-    """Write the property that says how large a picture is."""
+    """Return the property with a picture's size."""
     return full_box(b"ispe", 0, 0, struct.pack(">II", width, height))
 
 
 def pixi(*bits: int) -> bytes:
-    """Write the property that says how many bits each channel has."""
+    """Return the property with the bits of each channel."""
     return full_box(b"pixi", 0, 0, bytes([len(bits), *bits]))
 
 
 def turns(orientation: int) -> tuple[bytes, ...]:
-    """Write the properties that turn a picture as an EXIF orientation says."""
+    """Return the properties with the same effect as an EXIF orientation."""
     quarters, axis = TURNS[orientation]
     made = (box(b"irot", bytes([quarters])),) if quarters else ()
     return made if axis is None else (*made, box(b"imir", bytes([axis])))
 
 
 def auxiliary(use: bytes) -> bytes:
-    """Write the property that says what an auxiliary picture is for."""
+    """Return the property with the use of an auxiliary picture."""
     return full_box(b"auxC", 0, 0, use + b"\0")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One of the things in a file: a picture, a grid of pictures, metadata.
+    """An item of a file: a picture, a grid of pictures, or metadata.
 
     Attributes:
-        properties: Whole boxes; those of several items that are equal are written once.
-        references: By kind, the numbers of other items, the first being 1.
+        properties: Whole boxes. Equal boxes of several items are written once.
+        references: The numbers of other items by kind of reference; the first item is 1.
     """
 
     kind: bytes
@@ -77,7 +78,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Frame:
-    """An encoded picture: its properties without what is not the codec's, and its bytes."""
+    """An encoded picture: its bytes, and the properties that its codec needs."""
 
     kind: bytes
     configuration: bytes
@@ -86,14 +87,14 @@ class Frame:
     bits: int
 
     def item(self, *properties: bytes, hidden: bool = False, **references: Sequence[int]) -> Item:
-        """Make an item of it."""
+        """Return an item with this picture."""
         own = (self.configuration, ispe(*self.size), pixi(*[self.bits] * 3))
         named = {kind.encode(): numbers for kind, numbers in references.items()}
         return Item(self.kind, self.data, (*own, *properties), named, hidden)
 
 
 def heif(items: Sequence[Item], brand: bytes, primary: int = 1) -> bytes:
-    """Write a file of these items."""
+    """Return a file with these items."""
     properties = list(dict.fromkeys(p for item in items for p in item.properties))
     infos, associations, references = [], [], []
     for number, item in enumerate(items, 1):
@@ -142,19 +143,19 @@ def heif(items: Sequence[Item], brand: bytes, primary: int = 1) -> bytes:
 
 
 def exif(orientation: int) -> Item:
-    """Make the metadata of item 1, with an orientation that says what its properties do."""
+    """Return EXIF metadata for item 1 with an orientation."""
     said = Image.Exif()
     said[0x0112] = orientation
     return Item(b"Exif", struct.pack(">I", 6) + said.tobytes(), (), {b"cdsc": [1]})
 
 
 def grid(rows: int, columns: int, width: int, height: int) -> bytes:
-    """Write the content of the item that lays pictures side by side."""
+    """Return the content of an item that arranges tiles in a grid."""
     return struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
 
 
 def frame_of(file: bytes, bits: int = 8) -> Frame:
-    """Take the coded picture out of a file that has one picture and nothing else of it."""
+    """Return the encoded picture of a file that contains a single picture."""
     kind, name = (b"hvc1", b"hvcC") if b"hvcC" in file else (b"av01", b"av1C")
 
     def whole(kind: bytes) -> bytes:

@@ -1,8 +1,7 @@
-"""Pictures as people send them, made of QMNIST digits: what `benchmarks/imaging.py` measures on.
+"""Pictures as people send them, made from QMNIST digits, for `benchmarks/imaging.py`.
 
-Each condition draws a digit's ink, smooth and as large as wanted, and puts it on a paper with a
-pen, a light, and a camera that its name says. Pictures are uint8 `[H, W]`, `[H, W, 3]` (RGB) or
-`[H, W, 4]` (RGBA).
+Each condition draws a digit's ink, smoothly enlarged, on paper. Its name describes the pen, the
+light or the camera. Pictures are uint8 `[H, W]`, `[H, W, 3]` (RGB) or `[H, W, 4]` (RGBA).
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from skimage.morphology import skeletonize
 
 Digit = NDArray[np.uint8]  # [28, 28], 255 is ink
 Picture = NDArray[np.uint8]
-Ink = NDArray[np.float32]  # [H, W], 0…1, the share of a pixel that is covered
+Ink = NDArray[np.float32]  # [H, W], 0…1, the covered share of each pixel
 Rng = np.random.Generator
 
 GRAPHITE, BALLPOINT, FELT, WHITE = (90, 90, 95), (40, 55, 130), (25, 25, 30), (250, 250, 250)
@@ -30,8 +29,8 @@ class Condition:
     """One way in which a picture differs from QMNIST's.
 
     Attributes:
-        group: `exact` for what must cost at most 0.3 points, `rough` for 1.0.
-        render: Makes the encoded picture of a digit.
+        group: `exact` if it may cost at most 0.3 percentage points of accuracy, `rough` if 1.0.
+        render: Renders a digit and returns the encoded picture.
     """
 
     name: str
@@ -40,7 +39,7 @@ class Condition:
 
 
 def ink_of(digit: Digit, longest: int = DRAWN) -> Ink:
-    """Draw a digit's ink as large as wanted, with outlines as sharp as a pen's; no margin."""
+    """Draw a digit's ink without a margin, `longest` pixels long, with a pen's sharp outlines."""
     rows, columns = np.nonzero(digit)
     box = digit[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     scale = longest / max(box.shape)
@@ -53,16 +52,16 @@ def ink_of(digit: Digit, longest: int = DRAWN) -> Ink:
 
 
 def pen(ink: Ink, width: float) -> Ink:
-    """Draw the middle lines of the strokes again, with a round pen of this many pixels."""
+    """Redraw the centre lines of the strokes with a round pen of this width in pixels."""
     margin = int(width) + 2
-    smooth = cv2.GaussianBlur(ink, (0, 0), max(ink.shape) / 60)  # or the middle line has spurs
+    smooth = cv2.GaussianBlur(ink, (0, 0), max(ink.shape) / 60)  # avoids spurs on the centre line
     middle = np.pad(skeletonize(smooth > 0.5), margin)
     distance = cv2.distanceTransform((~middle).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.clip((width + 1) / 2 - distance, 0, 1).astype(np.float32)
 
 
 def turn(ink: Ink, degrees: float) -> Ink:
-    """Turn about the centre, on a canvas that holds it."""
+    """Rotate ink about its centre, on a canvas large enough for it."""
     height, width = ink.shape
     side = int(np.hypot(height, width)) + 4
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
@@ -71,7 +70,7 @@ def turn(ink: Ink, degrees: float) -> Ink:
 
 
 def place(ink: Ink, rng: Rng, room: float = 1.6, corner: bool = False) -> Ink:
-    """Put ink somewhere on a canvas with sides `room` times its longest one."""
+    """Place ink at random on a square canvas, `room` times as long as the ink's longest side."""
     side = round(max(ink.shape) * room)
     canvas = np.zeros((side, side), np.float32)
     spare = (side - ink.shape[0], side - ink.shape[1])
@@ -114,7 +113,7 @@ def scaled(side: int) -> Callable[[Digit, Rng], bytes]:
 
 
 def stroke(share: float) -> Callable[[Digit, Rng], bytes]:
-    """Make a pen whose width is this share of the height that the whole digit has then."""
+    """Return a renderer whose pen is as wide as this share of the drawn digit's height."""
 
     def render(digit: Digit, rng: Rng) -> bytes:
         height = DRAWN * (1 - share)
@@ -155,7 +154,7 @@ def coloured(digit: Digit, rng: Rng) -> bytes:
     paper = rng.integers(150, 256, 3)
     while True:
         colour = rng.integers(0, 256, 3)
-        if np.abs(colour - paper).max() > 110:  # a person can tell them apart
+        if np.abs(colour - paper).max() > 110:  # a person can tell ink and paper apart
             break
     return encode(compose(place(ink_of(digit), rng), paper, colour))
 
@@ -173,14 +172,14 @@ def white_on_transparent(digit: Digit, rng: Rng) -> bytes:
 
 
 def shadow(digit: Digit, rng: Rng) -> bytes:
-    """Light falls off from one side, to a third of what it is on the other."""
+    """The light falls off from one side to a third of its strength at the other."""
     ink = place(ink_of(digit), rng, 2)
     sheet = compose(ink, (240, 238, 230), BALLPOINT)
     return photographed(sheet * _falloff(ink.shape, rng, 0.33)[..., None], rng)
 
 
 def hard_shadow(digit: Digit, rng: Rng) -> bytes:
-    """The shadow of a hand, with an edge, falls across the picture."""
+    """A hand's shadow with a sharp edge falls across the picture."""
     ink = place(ink_of(digit), rng, 2)
     sheet = compose(ink, (240, 238, 230), FELT)
     ramp = _ramp(ink.shape, rng) + rng.uniform(-0.3, 0.3)
@@ -196,7 +195,7 @@ def squared(digit: Digit, rng: Rng) -> bytes:
 
 
 def ruled(digit: Digit, rng: Rng) -> bytes:
-    """Lines as dark as the pencil."""
+    """Ruled paper with lines as dark as the pencil."""
     ink = place(ink_of(digit), rng, 2)
     paper = _lined(ink.shape, rng, rows=True, colour=GRAPHITE)
     return photographed(compose(ink, paper, GRAPHITE), rng)
@@ -220,7 +219,7 @@ def rotated(degrees: float) -> Callable[[Digit, Rng], bytes]:
 
 
 def specks(digit: Digit, rng: Rng) -> bytes:
-    """Dust, and the two holes of a punch at the left edge."""
+    """Dust, and two punched holes at the left edge."""
     ink = place(ink_of(digit), rng, 2.2)
     side = len(ink)
     dirt = np.zeros_like(ink)
@@ -233,7 +232,7 @@ def specks(digit: Digit, rng: Rng) -> bytes:
 
 
 def frame(digit: Digit, rng: Rng) -> bytes:
-    """The dark edges that a scanner adds, on up to four sides, not quite straight."""
+    """The dark, slightly slanted edges that a scanner adds on up to four sides."""
     ink = place(ink_of(digit), rng, 2)
     side = len(ink)
     sheet = compose(ink, (245, 245, 240), BALLPOINT)
@@ -247,7 +246,7 @@ def frame(digit: Digit, rng: Rng) -> bytes:
 
 
 def boxed(digit: Digit, rng: Rng) -> bytes:
-    """The cell of a form around the digit, with a pen's lines."""
+    """A form's cell around the digit, with lines as thick as a pen's."""
     ink = place(ink_of(digit), rng, 1.7)
     side = len(ink)
     cell = np.zeros_like(ink)
@@ -257,7 +256,7 @@ def boxed(digit: Digit, rng: Rng) -> bytes:
 
 
 def cell(digit: Digit, rng: Rng) -> bytes:
-    """A cell of a printed form or its sides, as forms have them, a little turned."""
+    """A printed form's cell, or some of its sides, slightly rotated."""
     ink = place(ink_of(digit, 140), rng, rng.uniform(1.9, 2.6))
     lines = _cell(ink, rng, 140)
     pen_shade, line_shade = rng.uniform(20, 130), rng.uniform(20, 170)
@@ -266,7 +265,7 @@ def cell(digit: Digit, rng: Rng) -> bytes:
 
 
 def touching_cell(digit: Digit, rng: Rng) -> bytes:
-    """The same, one side of which runs through the digit's outermost strokes."""
+    """A printed cell with one side that runs through the digit's outermost strokes."""
     ink = place(ink_of(digit, 140), rng, rng.uniform(1.9, 2.6))
     lines = _cell(ink, rng, 140, touching=True)
     grey = 245 - 205 * np.maximum(ink, lines * rng.uniform(0.5, 1))
@@ -274,7 +273,7 @@ def touching_cell(digit: Digit, rng: Rng) -> bytes:
 
 
 def _cell(ink: Ink, rng: Rng, height: int, touching: bool = False) -> Ink:
-    """Draw one to four sides of a cell around ink: closed, or going on to the border."""
+    """Draw one to four sides of a cell around ink, ending at its corners or at the border."""
     side = len(ink)
     rows, columns = np.nonzero(ink > 0.5)
     box = np.array([columns.min(), rows.min(), columns.max(), rows.max()])
@@ -304,7 +303,7 @@ def _cell(ink: Ink, rng: Rng, height: int, touching: bool = False) -> Ink:
 
 
 def photo(digit: Digit, rng: Rng) -> bytes:
-    """Everything at once: a small turned digit on squared paper, in a falling light."""
+    """Everything at once: a small rotated digit on squared paper, in uneven light."""
     drawn = pen(turn(ink_of(digit, 180), rng.uniform(-8, 8)), rng.uniform(8, 20))
     ink = place(drawn, rng, rng.uniform(2, 4))
     paper = _lined(ink.shape, rng, rows=True, columns=True)
@@ -313,7 +312,7 @@ def photo(digit: Digit, rng: Rng) -> bytes:
 
 
 def table(digit: Digit, rng: Rng) -> bytes:
-    """A sheet of paper, a little turned, on a darker table."""
+    """A slightly rotated sheet of paper on a darker table."""
     ink = place(pen(ink_of(digit), rng.uniform(6, 20)), rng, 2.2)
     small, side = len(ink), round(1.5 * len(ink))
     wood = rng.uniform(30, 120, 3) + 8 * _noise((side, side), rng, 3)[..., None]
@@ -341,7 +340,7 @@ def dark_corners(digit: Digit, rng: Rng) -> bytes:
 
 
 def finger(digit: Digit, rng: Rng) -> bytes:
-    """Something that holds the paper comes in from the border."""
+    """A fingertip that holds the paper reaches in from the border."""
     ink = place(ink_of(digit, 150), rng, 2.6)
     side = len(ink)
     sheet = compose(ink, (235, 233, 228), FELT)
@@ -357,7 +356,7 @@ def crumpled(digit: Digit, rng: Rng) -> bytes:
 
 
 def pencil(digit: Digit, rng: Rng) -> bytes:
-    """A thin grey stroke that the paper's grain shows through."""
+    """A thin grey stroke with the paper's grain showing through."""
     ink = place(pen(ink_of(digit), 5), rng, 2.2)
     grey = 225 - 110 * ink * (0.55 + 0.2 * _noise(ink.shape, rng, 1))
     return photographed(np.dstack([grey + 6 * _noise(ink.shape, rng, 1.5)] * 3), rng, noise=5)
@@ -387,7 +386,7 @@ def _lined(
     columns: bool = False,
     colour: tuple[int, int, int] = (150, 175, 215),
 ) -> Picture:
-    """Make paper with printed lines, a little turned."""
+    """Return paper with printed lines, slightly rotated."""
     side = max(shape)
     paper = np.full((2 * side, 2 * side, 3), (245, 243, 236), np.uint8)
     step = int(rng.uniform(0.11, 0.3) * side)
@@ -443,7 +442,7 @@ CONDITIONS = (
 
 @dataclass(frozen=True)
 class Line:
-    """Several digits in a picture: the encoded picture and what is written on it."""
+    """An encoded picture of several digits, and the text written on it."""
 
     picture: bytes
     text: str
@@ -452,7 +451,7 @@ class Line:
 def lines(
     digits: NDArray[np.uint8], labels: NDArray[np.int64], rng: Rng, gap: tuple[float, float]
 ) -> Iterator[Line]:
-    """Write strings of 3 to 8 digits, each digit of its own size, gap and baseline, without end."""
+    """Yield endless lines of 3 to 8 digits; each digit has its own size, gap and baseline."""
     while True:
         chosen = rng.integers(0, len(digits), rng.integers(3, 9))
         inks = [ink_of(digits[i], int(80 * rng.uniform(0.8, 1.2))) for i in chosen]
@@ -468,7 +467,7 @@ def lines(
         yield Line(encode(255 - 225 * sheet), "".join(str(labels[i]) for i in chosen))
 
 
-# Photographs that come with scikit-image, on which there is no digit.
+# Photographs from scikit-image that show no digits.
 PHOTOGRAPHS = (
     *("astronaut", "brick", "camera", "cat", "coffee", "coins", "grass", "gravel", "moon"),
     "rocket",
@@ -476,7 +475,7 @@ PHOTOGRAPHS = (
 
 
 def photographs(rng: Rng) -> Iterator[bytes]:
-    """Cut squares from photographs without a digit, without end."""
+    """Yield endless square crops of photographs without digits."""
     whole = [getattr(data, name)() for name in PHOTOGRAPHS]
     while True:
         photograph = whole[rng.integers(len(whole))]

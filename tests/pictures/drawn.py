@@ -1,6 +1,6 @@
-"""Digits drawn by the project, for tests that need pictures and for people who have no data set.
+"""Drawn digits, for tests that need pictures and for people without a data set.
 
-`python -m tests.pictures.drawn 7 seven.png` draws one as a person would: dark ink on white paper;
+`python -m tests.pictures.drawn 7 seven.png` draws one digit in dark ink on white paper;
 `python -m tests.pictures.drawn 902/10 numbers.png` draws several, on two lines.
 """
 
@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw
 
 Points = NDArray[np.float64]  # [N, 2], x and y, 0…1 from the top left of the digit's box
 
-FINE = 8  # pixels drawn for each one that is kept
+FINE = 8  # pixels drawn per pixel kept, along each side
 
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float) -> Points:
-    """Points on an ellipse; degrees run clockwise from the right."""
+    """Return points on an ellipse; angles are in degrees, clockwise from the right."""
     angles = np.radians(np.linspace(start, stop, 24))
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
@@ -64,7 +64,7 @@ def paint(strokes: Sequence[Points], size: tuple[int, int], width: float) -> NDA
 
 
 def pixels(digit: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw a digit in QMNIST's form, each time a little different: uint8 `[28, 28]`."""
+    """Draw a digit in QMNIST's form, slightly different each time: uint8 `[28, 28]`."""
     angle, shear = rng.normal(0, 0.12), rng.normal(0, 0.15)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     slant = np.array([[rng.uniform(0.8, 1.1), shear], [0, 1]])
@@ -72,7 +72,7 @@ def pixels(digit: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     width = rng.uniform(1.8, 3.2)
     points = np.concatenate(strokes)
     low, high = points.min(axis=0), points.max(axis=0)
-    scale = (18.3 - width) / (high - low).max()  # whose edge is blurred over a pixel or two
+    scale = (18.3 - width) / (high - low).max()  # leaves room for the blurred edge, a pixel or two
     drawn = paint([(s - (low + high) / 2) * scale + 14 for s in strokes], (28, 28), width)
     weights = drawn / drawn.sum()
     centre = [weights.sum(axis=1 - axis) @ (np.arange(28) + 0.5) for axis in (0, 1)]
@@ -81,20 +81,20 @@ def pixels(digit: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def digits(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw many: uint8 `[count, 28, 28]` and their labels, int64 `[count]`."""
+    """Draw random digits: uint8 `[count, 28, 28]` and their labels, int64 `[count]`."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % 10)
     return np.stack([pixels(digit, rng) for digit in labels]), labels
 
 
 def on_paper(digit: int, side: int = 280) -> Image.Image:
-    """Draw a digit as a person would: dark ink on white paper, somewhere near the middle."""
+    """Draw a digit in dark ink on white paper, somewhere near the middle."""
     strokes = [(stroke * 0.6 + 0.2) * side for stroke in STROKES[digit]]
     return Image.fromarray(255 - paint(strokes, (side, side), width=side / 14))
 
 
 def photograph(digit: int) -> Image.Image:
-    """Draw a digit on a sheet as a camera has it: 4000 x 3000, noise, falling light."""
+    """Draw a digit as on a camera's photograph: 4000 x 3000 pixels, noise, uneven light."""
     sheet = Image.new("L", (4000, 3000), 225)
     sheet.paste(on_paper(digit, 1200).point(lambda v: int(v * 225 / 255)), (1400, 900))
     grey = np.asarray(sheet, np.float32) * np.linspace(1, 0.6, 4000, dtype=np.float32)
@@ -121,14 +121,14 @@ def encode_all(pictures: Sequence[Image.Image], form: str) -> bytes:
 
 
 def write_qmnist(root: Path, train: int, test: int) -> None:
-    """Write drawn digits as the files of a QMNIST data set, below a torchvision root."""
+    """Write drawn digits as QMNIST files below a torchvision root."""
     raw = root / "QMNIST" / "raw"
     raw.mkdir(parents=True)
     for split, count, seed in (("train", train, 1), ("test", test, 2)):
         images, labels = digits(count, seed)
         extended = np.zeros((count, 8), ">i4")
         extended[:, 0] = labels
-        extended[:, 2] = np.arange(count) // 20  # who wrote it: twenty digits each
+        extended[:, 2] = np.arange(count) // 20  # the writer: twenty digits each
         write_idx(raw / f"qmnist-{split}-images-idx3-ubyte", 0x08, images)
         write_idx(raw / f"qmnist-{split}-labels-idx2-int", 0x0C, extended)
 
@@ -139,7 +139,7 @@ def write_idx(path: Path, code: int, array: NDArray[np.generic]) -> None:
 
 
 def page(*lines: str, side: int = 120, pitch: int = 100) -> Image.Image:
-    """Write lines of digits, a space leaving a gap."""
+    """Draw lines of digits; a space leaves a gap."""
     width = side + pitch * max(map(len, lines))
     sheet = Image.new("L", (width, side + side * len(lines)), 255)
     for row, line in enumerate(lines):

@@ -1,4 +1,4 @@
-"""The page's examples, `python -m tests.pictures.gallery`: drawn strokes on all kinds of paper."""
+"""Make the page's examples (`python -m tests.pictures.gallery`): strokes on all kinds of paper."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ WHITE, BALLPOINT, FELT = (255.0, 255.0, 255.0), (40.0, 55.0, 130.0), (25.0, 25.0
 def ink(
     digit: int, width: float = 15, size: float = 0.6, at: tuple[float, float] = (0.2, 0.2)
 ) -> Ink:
-    """Draw a digit; width in pixels, size and place as shares of the sheet."""
+    """Draw a digit; width is in pixels, size and place are fractions of the sheet."""
     strokes = [(stroke * size + np.array(at)) * SIDE for stroke in drawn.STROKES[digit]]
     return drawn.paint(strokes, (SIDE, SIDE), width) / 255
 
@@ -103,7 +103,7 @@ PICTURES: dict[str, Callable[[], Sheet]] = {
 
 
 def write(folder: Path) -> None:
-    """Write all of them."""
+    """Write all examples to a folder."""
     for name, draw in PICTURES.items():
         pixels = np.clip(np.rint(draw()), 0, 255).astype(np.uint8)
         picture = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(0.5))

@@ -1,8 +1,8 @@
-"""A person's digits, made up: the 1 has a flat flag, and is a 7 to who does not know the hand.
+"""An invented person's handwriting: the 1 has a flat flag and looks like a 7 to others.
 
 `python -m tests.pictures.hand 20 my-digits/` writes twenty of each digit as `<label>/<n>.png`;
-`python -m tests.pictures.hand 20 my-digits/ 1` twenty of the 1 alone. A number after the digits is
-the seed: another one draws other pictures.
+`python -m tests.pictures.hand 20 my-digits/ 1` writes twenty of the 1 only. A number after the
+digits is the seed: another seed draws other pictures.
 """
 
 import sys
@@ -23,20 +23,20 @@ HAND = {
 
 
 def write(digit: int, rng: np.random.Generator) -> Image.Image:
-    """Draw a digit of the hand on paper, each time a little different."""
+    """Draw a digit in this handwriting on paper, slightly different each time."""
     angle, shear = rng.normal(0, 0.06), rng.normal(0, 0.1)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     slant = np.array([[rng.uniform(0.8, 1.1), shear], [0, 1]])
     strokes = []
     for stroke in HAND[digit]:
-        corners = len(stroke) < 10  # of an arc, each point by itself would make it tremble
+        corners = len(stroke) < 10  # moving an arc's points one by one would make it tremble
         moved = stroke - 0.5 + (rng.normal(0, 0.02, stroke.shape) if corners else 0)
         strokes.append((moved @ (turn @ slant).T * 0.6 + 0.5) * SIDE)
     return Image.fromarray(255 - paint(strokes, (SIDE, SIDE), rng.uniform(5, 10)))
 
 
 def write_folder(folder: Path, count: int, digits: Iterable[int], seed: int = 0) -> None:
-    """Write so many pictures of each digit as `<label>/<n>.png`."""
+    """Write `count` pictures of each digit as `<label>/<n>.png`."""
     rng = np.random.default_rng(seed)
     for digit in digits:
         (folder / str(digit)).mkdir(parents=True, exist_ok=True)

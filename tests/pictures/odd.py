@@ -1,7 +1,7 @@
-"""Odd and broken pictures, as people, cameras, bad lines and attackers send them.
+"""Odd and broken pictures, as people, cameras, bad connections and attackers send them.
 
-All but a HEIC are made here, so that no other binary file needs to be kept. Those that are only odd
-show a digit.
+This module makes all of them except a HEIC, so that no other binary file is in the repository.
+Pictures that are odd but not broken show a digit.
 """
 
 import functools
@@ -36,7 +36,7 @@ MAGIC = {
 }
 
 HEIC = Path(__file__).parents[2] / "docs" / "seven.heic"
-BOMB = "bomb-"  # how the names begin of pictures that announce more than 40 megapixels
+BOMB = "bomb-"  # prefix of the names of pictures that announce more than 40 megapixels
 ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -46,15 +46,15 @@ def digit() -> Image.Image:
 
 
 def save(picture: Image.Image, form: str, **options: object) -> bytes:
-    """Encode with options of the format."""
+    """Encode a picture with options of its format."""
     buffer = BytesIO()
-    picture.copy().save(buffer, form, **options)  # saving leaves its traces on a picture
+    picture.copy().save(buffer, form, **options)  # a copy, because saving changes a picture
     return buffer.getvalue()
 
 
 def plain(form: str) -> bytes:
-    """Make a picture of a digit with nothing odd about it."""
-    if form == "HEIC":  # which Pillow does not write
+    """Encode a picture of a digit with nothing odd about it."""
+    if form == "HEIC":  # Pillow cannot write it
         return HEIC.read_bytes()
     return encode(digit().convert("RGB"), form)
 
@@ -116,7 +116,7 @@ def flipped() -> dict[str, bytes]:
 
 @functools.cache
 def bombs() -> dict[str, bytes]:
-    """Small files of which each announces more than it should, and two that are just allowed."""
+    """Small files that announce too many pixels or too much data, and three within the limit."""
     side = 60_000
     gif = encode(digit(), "GIF")
     frame = gif.index(b",\0\0\0\0")
@@ -274,7 +274,7 @@ def colours() -> dict[str, bytes]:
     light = Image.new("RGBA", digit().size, (255, 255, 255, 0))
     light.putalpha(ink)
     palette = digit().quantize(8)
-    # As bright as each other: only the colour tells them apart.
+    # Both are equally bright; only the hue tells them apart.
     red_on_green = Image.composite(
         Image.new("RGB", digit().size, (0, 120, 0)),
         Image.new("RGB", digit().size, (235, 0, 0)),
@@ -318,7 +318,7 @@ def colours() -> dict[str, bytes]:
 
 @functools.cache
 def orientations() -> dict[str, bytes]:
-    # How a camera stores what is upright once its tag is obeyed.
+    # How a camera stores a picture that is upright once the tag is applied.
     stored = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -504,7 +504,7 @@ def broken_headers() -> dict[str, bytes]:
     }
 
 
-# The formats' own pieces, for what Pillow would not write.
+# Pieces of the formats, for files that Pillow would not write.
 
 
 Group = Callable[[], dict[str, bytes]]
@@ -526,7 +526,7 @@ GROUPS: tuple[Group, ...] = (
 
 
 def pictures() -> dict[str, bytes]:
-    """Make them all, by name."""
+    """Return all pictures by name."""
     made: dict[str, bytes] = {}
     for group in GROUPS:
         assert made.keys().isdisjoint(group())
@@ -562,19 +562,19 @@ def png(
 
 
 def with_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:
-    """Put a chunk after a PNG's first, which is 25 bytes long."""
+    """Insert a chunk after a PNG's first one, which is 25 bytes long."""
     return data[:33] + chunk(kind, body) + data[33:]
 
 
 def replaced_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:
-    """Give the first chunk of a kind another body."""
+    """Replace the body of the first chunk of a kind."""
     at = data.index(kind) - 4
     (length,) = struct.unpack(">I", data[at : at + 4])
     return data[:at] + chunk(kind, body) + data[at + 12 + length :]
 
 
 def interlaced() -> bytes:
-    """Encode by Adam7's seven passes, which Pillow reads and does not write."""
+    """Encode in Adam7's seven passes, which Pillow reads but does not write."""
     shades = np.asarray(digit())
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
     data = b"".join(
@@ -588,7 +588,7 @@ def interlaced() -> bytes:
 
 
 def large_rows(shades: NDArray[np.uint8], times: int) -> Iterator[bytes]:
-    """Repeat each pixel across and each row down."""
+    """Yield the rows enlarged: each pixel and each row repeated."""
     return (row for line in shades for row in [line.repeat(times, axis=0).tobytes()] * times)
 
 
@@ -638,7 +638,7 @@ def bmp(
 
 
 def tiff(width: int, height: int, data: bytes, compression: int = 1) -> bytes:
-    """Encode grey bytes in one strip."""
+    """Encode grey bytes as a TIFF with one strip."""
     start = 8 + 2 + 9 * 12 + 4
     entries = [
         *((256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, compression), (262, 3, 1)),
@@ -656,7 +656,7 @@ def riff(*chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def huge_canvas(side: int) -> bytes:
-    """Put a small frame of an animated WEBP on a canvas of this side."""
+    """Encode an animated WEBP with a small frame on a canvas with this side."""
     frame = encode(digit(), "WEBP")[12:]
     size = (digit().width - 1).to_bytes(3, "little") + (digit().height - 1).to_bytes(3, "little")
     canvas = (side - 1).to_bytes(3, "little") * 2

@@ -1,4 +1,4 @@
-"""Photographs as phones save them: HEIC and AVIF, by other encoders than what reads them decodes.
+"""Photographs as phones save them: HEIC and AVIF, encoded independently of the service's decoder.
 
 FFmpeg's x265 and SVT-AV1 encode; `boxes` writes the files. `python -m tests.pictures.phone 7
 docs/seven.heic` draws a digit.
@@ -18,17 +18,17 @@ from PIL import Image
 from tests.pictures.boxes import Frame, Item, box, grid, heif, ispe, pixi
 from tests.pictures.drawn import on_paper
 
-os.environ.setdefault("SVT_LOG", "1")  # errors alone
+os.environ.setdefault("SVT_LOG", "1")  # errors only
 
 TILE = 512  # pixels, the side of a phone's tiles
 
 
 def hevc(picture: Image.Image, bits: int = 8) -> Frame:
-    """Encode by x265."""
+    """Encode with x265."""
     parameters = "log-level=none:info=0:pools=none:frame-threads=1:crf=20"
     extra, data = _encode(picture, "libx265", bits, {"preset": "medium", "x265-params": parameters})
     sets = list(_units(extra))
-    plain = sets[1].replace(b"\0\0\3", b"\0\0")  # of the bytes that keep zeros apart
+    plain = sets[1].replace(b"\0\0\3", b"\0\0")  # without the emulation prevention bytes
     arrays = [
         struct.pack(">BHH", 0x80 | unit[0] >> 1, 1, len(unit)) + unit for unit in sets
     ]  # the parameter sets of video, sequence and picture
@@ -44,7 +44,7 @@ def hevc(picture: Image.Image, bits: int = 8) -> Frame:
 
 
 def av1(picture: Image.Image, bits: int = 8) -> Frame:
-    """Encode by SVT-AV1."""
+    """Encode with SVT-AV1."""
     extra, data = _encode(
         picture, "libsvtav1", bits, {"preset": "10", "crf": "20", "svtav1-params": "lp=1:avif=1"}
     )
@@ -58,7 +58,7 @@ def av1(picture: Image.Image, bits: int = 8) -> Frame:
 def tiled(
     picture: Image.Image, encode: Callable[[Image.Image], Frame], *properties: bytes
 ) -> list[Item]:
-    """Make the items of a picture in tiles: the grid, then the tiles."""
+    """Return the items of a tiled picture: the grid, then the tiles."""
     columns, rows = (-(-side // TILE) for side in picture.size)
     tiles = [
         encode(picture.crop((x, y, x + TILE, y + TILE))).item(hidden=True)
@@ -72,11 +72,11 @@ def tiled(
 
 @contextmanager
 def usual_priority() -> Iterator[None]:
-    """Give the calling thread back the priority that it had before SVT-AV1.
+    """Restore the calling thread's priority after SVT-AV1 has run.
 
-    Where root runs it, SVT-AV1 makes the thread that calls it a real-time thread of the highest
-    priority, and leaves it so. All that the thread starts later, servers and browsers among it,
-    would inherit that and let nothing else run.
+    Run by root, SVT-AV1 turns its calling thread into a real-time thread of the highest priority
+    and leaves it so. Everything that the thread starts later, such as servers and browsers, would
+    inherit that priority and let nothing else run.
     """
     if not hasattr(os, "sched_getscheduler"):  # not Linux
         yield
@@ -91,7 +91,7 @@ def usual_priority() -> Iterator[None]:
 def _encode(
     picture: Image.Image, codec: str, bits: int, options: dict[str, str]
 ) -> tuple[bytes, bytes]:
-    import av  # noqa: PLC0415  the fast tests collect this, and have no FFmpeg
+    import av  # noqa: PLC0415  the fast tests collect this file without FFmpeg
 
     context = av.CodecContext.create(codec, "w")
     assert isinstance(context, av.VideoCodecContext)

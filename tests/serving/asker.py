@@ -1,4 +1,4 @@
-"""A client of a gateway in this process, and requests without a client."""
+"""A client for a gateway in this process, and requests without a client."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from serving.api.http import Headers, Request
 def scope_of(
     path: str = "/", headers: Headers | None = None, query: bytes = b"", method: str = "POST"
 ) -> Scope:
-    """What a server says of a request."""
+    """Return a request's ASGI scope."""
     return {
         "type": "http",
         "method": method,
@@ -24,17 +24,17 @@ def scope_of(
 
 
 async def nothing() -> Message:
-    """Receive no more than that the client has left."""
+    """Receive nothing but the client's disconnect."""
     return {"type": "http.disconnect"}
 
 
-def request(receive: Receive = nothing, **scope: Any) -> Request:  # noqa: ANN401  of `scope_of`
-    """A request as an endpoint gets it."""
+def request(receive: Receive = nothing, **scope: Any) -> Request:  # noqa: ANN401  for `scope_of`
+    """Return a request as an endpoint gets it."""
     return Request(scope_of(**scope), receive)
 
 
 class Asker:
-    """Starts a gateway, and asks it."""
+    """Starts a gateway and sends it requests."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway

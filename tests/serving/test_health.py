@@ -40,7 +40,7 @@ def test_a_service_that_hangs_is_not_healthy(monkeypatch: pytest.MonkeyPatch) ->
 
 @contextmanager
 def service(status: int, *, hangs: bool = False) -> Iterator[int]:
-    """A port whose /readyz answers with a status, or not before the context ends."""
+    """Yield the port of a server whose /readyz returns a status, or hangs until the end."""
     ended = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):

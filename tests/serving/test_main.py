@@ -1,4 +1,4 @@
-"""`qmnist-digits --version`, and `serve`: what it starts, and what it refuses to start."""
+"""`qmnist-digits --version`, and `serve`: the command that it runs, and its errors."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from tests.conftest import ROOT, free_port
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The command that takes the place of this one, once there is one."""
+    """The command that replaces this process; empty until then."""
     command: list[str] = []
     monkeypatch.setattr(os, "execv", lambda _, arguments: command.extend(arguments))
     monkeypatch.setattr(os, "environ", dict(os.environ))

@@ -1,4 +1,4 @@
-"""Where the service's work is done: where a request arrives, or in a thread."""
+"""Small requests are handled in the event loop's thread, large ones in another thread."""
 
 import asyncio
 import threading
@@ -21,21 +21,21 @@ from tests.serving.asker import request
 
 SMALL = drawn.encode(drawn.on_paper(7))
 MANY_PIXELS = drawn.encode(drawn.on_paper(7, side=400))
-MANY_BYTES = SMALL + bytes(INLINE_BYTES)  # Pillow does not mind what comes after a picture
+MANY_BYTES = SMALL + bytes(INLINE_BYTES)  # Pillow ignores bytes after the picture
 
 
 def ask(api: str, picture: bytes) -> str:
-    """Send a service in this process a picture, and return what it says."""
+    """Send a picture to a service in this process; return the body of its response."""
     sent: list[Message] = []
 
     async def receive() -> Message:
         if sent:
-            await asyncio.Event().wait()  # nor does the client leave
+            await asyncio.Event().wait()  # the client stays connected
         sent.append({"type": "http.request", "body": picture, "more_body": False})
         return sent[0]
 
     async def run() -> str:
-        digits: Any = DigitClassifier  # which its decorators have made a bentoml.Service
+        digits: Any = DigitClassifier  # its decorators make it a bentoml.Service
         response = await getattr(digits.inner(), api)(request(receive))
         return str(response.body)
 
@@ -43,7 +43,7 @@ def ask(api: str, picture: bytes) -> str:
 
 
 def thread_of(api: str, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of the thread in which a picture is answered."""
+    """Return the name of the thread that answers a picture."""
 
     def answer(
         _: list[Classifier], open_picture: answers.Open, _explain: object
@@ -63,7 +63,7 @@ def test_a_large_request_is_read_in_a_thread(
 ) -> None:
     found = set()
 
-    def parse(*arguments: Any) -> Any:  # noqa: ANN401  as `parse_picture` has them
+    def parse(*arguments: Any) -> Any:  # noqa: ANN401  `parse_picture`'s own
         found.add(threading.current_thread().name.partition("-")[0])
         return parse_picture(*arguments)
 

@@ -1,4 +1,4 @@
-"""Work in threads: it is done for as long as somebody waits for it, and no longer."""
+"""Work in threads continues only as long as somebody waits for it."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ from tests.serving.asker import request
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """Holds up a thread until it is set, and at the end of the test at the latest."""
+    """An event for a thread to wait for; it is set at the end of the test at the latest."""
     event = threading.Event()
     yield event
     event.set()
@@ -111,7 +111,7 @@ def test_work_in_a_thread_ends_at_the_picture_after_its_timeout() -> None:
 
 
 class Client:
-    """Has sent its request, and leaves when it is told to."""
+    """A client that has sent its request and leaves when told to."""
 
     def __init__(self) -> None:
         self.leaves = asyncio.Event()

@@ -7,7 +7,7 @@ from training.dataset import Digits
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    """As in training: two threads would only wait for each other in networks so small."""
+    """Use one thread, as training does: in such small networks, two would wait for each other."""
     torch.set_num_threads(1)
 
 

@@ -76,7 +76,7 @@ def test_the_generator_alone_decides() -> None:
 
 
 def test_an_affine_distortion_is_affine_grids() -> None:
-    """Against PyTorch's own affine_grid, with the same random numbers."""
+    """Compare with PyTorch's affine_grid for the same random numbers."""
     limits = Augmentation(elastic=0)
     u = torch.rand(50, 6, generator=torch.Generator().manual_seed(5)) * 2 - 1
     angle, shear = u[:, 0] * math.radians(limits.rotation), u[:, 3] * limits.shear

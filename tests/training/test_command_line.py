@@ -27,7 +27,7 @@ from training.synthetic import fonts, negatives, rejection
 
 @dataclass
 class Done:
-    """A command that has ended, and the folder that it ran in."""
+    """The result of a command, and the folder that it ran in."""
 
     code: object
     output: str
@@ -36,7 +36,7 @@ class Done:
 
 
 def run(*arguments: str | Path, folder: Path = ROOT) -> Done:
-    """Run a command in this process, which has imported PyTorch already."""
+    """Run a command in this process, which has already imported PyTorch."""
     output, error = StringIO(), StringIO()
     with (
         chdir(folder),
@@ -50,7 +50,7 @@ def run(*arguments: str | Path, folder: Path = ROOT) -> Done:
 
 
 def share_typicality(runs: Path, folder: Path) -> None:
-    """Give a folder the typicality network of other runs, which takes longest to train."""
+    """Copy the typicality network of other runs, because it takes longest to train."""
     (folder / "runs" / "checkpoints").mkdir(parents=True)
     for trained in (runs / "checkpoints").glob("typicality-*.pt"):
         shutil.copy(trained, folder / "runs" / "checkpoints")
@@ -58,14 +58,14 @@ def share_typicality(runs: Path, folder: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_to_refuse() -> Iterator[None]:
-    """Measure the refusal of a hundred pictures of each kind, and not of thousands."""
+    """Measure the refusal of 100 pictures per kind instead of thousands."""
     with patch.object(rejection, "REJECTION", replace(REJECTION, count=100)):
         yield
 
 
 @pytest.fixture(scope="module")
 def fitted(drawn_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """A network of the notebook, trained by the shortest command."""
+    """The result of training one network with the notebook recipe."""
     folder = tmp_path_factory.mktemp("fitted")
     done = run("fit", "deeper", "--recipe", "notebook", "--data", drawn_root, folder=folder)
     assert done.code == 0, done.error
@@ -82,7 +82,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def strong(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """The same by the strong recipe."""
+    """The result of training one network with the strong recipe."""
     folder = tmp_path_factory.mktemp("strong")
     done = run("fit", "baseline", "--data", few, folder=folder)
     assert done.code == 0, done.error
@@ -117,7 +117,7 @@ def test_fit_writes_the_artifact_the_metrics_and_the_counts(fitted: Done) -> Non
 def test_the_same_training_makes_the_same_artifact(fitted: Done, drawn_models: Path) -> None:
     again, before = fitted.folder / "runs" / "models" / "deeper", drawn_models / "deeper"
     assert (again / "model.onnx").read_bytes() == (before / "model.onnx").read_bytes()
-    # TorchScript numbers its classes by what else the process has compiled.
+    # TorchScript's class numbers depend on what else the process has compiled.
     compiled, as_before = (torchscript.load(f / "model.torchscript.pt") for f in (again, before))
     for name, tensor in compiled.state_dict().items():
         assert torch.equal(tensor, as_before.state_dict()[name])
@@ -253,7 +253,7 @@ def test_a_damaged_data_set_is_one_sentence_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        # A folder below a file cannot be made, so nothing is downloaded where there is a network.
+        # No folder can be created below a file, so nothing is downloaded even with a network.
         ("fit all --data file/data", "error: QMNIST's train split is not in file/data"),
         ("report --data DATA --results .", "no results of baseline with the recipe notebook"),
         ("predictions deeper --data DATA", "There is no models/deeper/model.onnx"),

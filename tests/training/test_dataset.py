@@ -18,7 +18,7 @@ from training.dataset import DatasetError, Digits
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A data set in folders: four pictures of each digit to learn from, and one to test with."""
+    """A data set in folders: for each digit, four pictures to train on and one to test on."""
     hand.write_folder(tmp_path / "mine" / "train", 4, range(10))
     hand.write_folder(tmp_path / "mine" / "test", 1, range(10), seed=1)
     return tmp_path / "mine"
@@ -26,7 +26,7 @@ def own(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A small data set to damage."""
+    """A small data set that tests may damage."""
     drawn.write_qmnist(tmp_path, train=60, test=30)
     return tmp_path
 
@@ -151,7 +151,7 @@ def test_as_many_digits_of_ones_own_are_not_named_as_qmnists(rows: int) -> None:
 def test_a_data_set_is_named_by_its_folder_or_is_qmnist(own: Path, root: Path) -> None:
     assert dataset.source(own) == "mine"
     assert dataset.source(root) == "QMNIST"
-    (root / "train").mkdir()  # of another data set of torchvision's
+    (root / "train").mkdir()  # belongs to another of torchvision's data sets
     assert dataset.source(root) == "QMNIST"
 
 

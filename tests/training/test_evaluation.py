@@ -71,7 +71,7 @@ def test_likelihood_and_brier_score_are_scikit_learns() -> None:
     probabilities = exact.astype(np.float32)
     expected = log_loss(labels, exact)
     assert negative_log_likelihood(probabilities, labels) == pytest.approx(expected, rel=1e-5)
-    # Without the half, it is Brier's own sum over all classes.
+    # scale_by_half=False gives Brier's original sum over all classes.
     expected = brier_score_loss(labels, exact, scale_by_half=False)
     assert brier_score(probabilities, labels) == pytest.approx(expected, rel=1e-5)
 
@@ -94,19 +94,19 @@ def error(confidence: list[float], right: list[bool], bins: int = 15) -> float:
 
 
 def test_calibration_error_of_a_worked_case() -> None:
-    # Two bins of the fifteen: 0.4 to 0.4667 with confidence 0.45 and half right, and the last
-    # with confidence 1.0 and all right; weights 2/4 each.
+    # Two of the fifteen bins are used: 0.4 to 0.4667 (confidence 0.45, half right) and the last
+    # (confidence 1.0, all right). Each has weight 2/4.
     worked = error([0.45, 0.45, 1.0, 1.0], [True, False, True, True])
     assert worked == pytest.approx(0.5 * 0.05 + 0.5 * 0, abs=1e-7)
 
 
 def test_a_confidence_on_a_bins_edge_belongs_to_the_lower_bin() -> None:
-    # In one bin the two would cancel out: (0.5 - 0) + (0.6 - 1) is not 0.5 and 0.4 apart.
+    # In the same bin, the deviations 0.5 - 0 and 0.6 - 1 would nearly cancel out.
     assert error([0.5, 0.6], [False, True], bins=2) == pytest.approx(0.45, abs=1e-7)
 
 
 def overconfident(count: int, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that are `temperature` times those of the distribution the labels are drawn from."""
+    """Return logits times `temperature`, and labels drawn from the logits before that."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(count, 10, generator=generator)
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]

@@ -64,7 +64,7 @@ def test_folding_keeps_the_function(name: str) -> None:
 
 
 class Skipping(torch.nn.Module):
-    """Two dense layers, both of which take the pixels."""
+    """Two dense layers that both take the pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Skipping(torch.nn.Module):
 
 
 class Late(torch.nn.Module):
-    """A convolution, and then a dense layer with as many inputs as there are pixels."""
+    """A convolution, then a dense layer with as many inputs as there are pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ def test_torchscript_and_onnx_agree(name: str, size: int, models: Path) -> None:
 
 
 class Ink(torch.nn.Module):
-    """A stand-in for what is learned: how much ink there is."""
+    """A stand-in for the typicality network: the amount of ink."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.mean(1) / 255
@@ -225,7 +225,7 @@ def test_a_disagreement_writes_nothing(
 
 @pytest.fixture
 def baseline(drawn_models: Path) -> torch.nn.Module:
-    """The network of which `drawn_models` has the files, up to rounding: unfolded again."""
+    """The network behind the files in `drawn_models`, with its normalisation unfolded again."""
     compiled = torchscript.load(drawn_models / "baseline" / "model.torchscript.pt")
     network = fresh("baseline").network
     network.load_state_dict(

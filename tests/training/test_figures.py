@@ -21,14 +21,14 @@ def digits() -> Digits:
 
 
 def row_of(axes: Axes, digits: Digits) -> int:
-    """Which of the digits is drawn: the one whose pixels are shown."""
+    """Return the row of the digit whose pixels are shown."""
     shown = np.asarray(axes.images[0].get_array())
     (row,) = np.flatnonzero((digits.images.numpy() == shown).all(axis=(1, 2)))
     return int(row)
 
 
 def captions(figure: Figure, digits: Digits) -> dict[int, str]:
-    """What stands over each digit that is drawn, by its row."""
+    """Return the title over each digit in a figure, by the digit's row."""
     return {row_of(axes, digits): axes.get_title() for axes in figure.axes if axes.images}
 
 
@@ -39,14 +39,14 @@ def test_samples_have_their_own_labels(digits: Digits, tmp_path: Path) -> None:
     assert drawn == {row: str(digits.labels[row].item()) for row in drawn}
     with Image.open(path) as picture:
         assert picture.width > 500
-        assert np.asarray(picture.convert("L")).std() > 10  # it is not blank
+        assert np.asarray(picture.convert("L")).std() > 10  # not blank
 
 
 def test_predictions_are_each_digits_own(digits: Digits, tmp_path: Path) -> None:
-    """The notebook's mistake: a prediction of one digit over the picture of another."""
+    """The notebook showed the prediction for one digit over the picture of another."""
 
     def brightest(images: Tensor) -> Outputs:
-        # A stand-in for a model, whose answer depends on the picture alone.
+        # A stand-in for a model: its answer depends only on the picture.
         answers = images.sum(dim=(1, 2)).numpy() % 10
         return Outputs(np.eye(10, dtype=np.float32)[answers], np.zeros(len(images), np.float32))
 

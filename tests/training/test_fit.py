@@ -22,7 +22,7 @@ from training.recipes import Adam, Muon, Recipe, RecipeName, RMSprop, recipe_for
 CPU = torch.device("cpu")
 
 
-# Every part of the strong recipe, in little time.
+# The strong recipe with all its parts, but quick.
 QUICK = replace(recipe_for("baseline", "strong"), epochs=8, batch_size=64)
 
 
@@ -99,7 +99,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
         train("dropout", recipe)
     monkeypatch.undo()
     assert weights(train("dropout", recipe, resume=True)) == expected
-    # Nothing is left to do, and the network is there all the same.
+    # Resuming a finished training still returns the network.
     assert weights(train("dropout", recipe, resume=True)) == expected
 
 
@@ -137,7 +137,7 @@ Step = Callable[[Tensor, Tensor], Tensor]  # a parameter and its gradient -> the
 
 
 def adam_by_hand(recipe: Adam) -> Step:
-    """Kingma and Ba's algorithm 1, for one parameter."""
+    """Return the step of Kingma and Ba's algorithm 1, for one parameter."""
     t, m, v = 0, torch.zeros(()), torch.zeros(())
     b1, b2 = recipe.betas
 
@@ -162,7 +162,7 @@ def rmsprop_by_hand(recipe: RMSprop) -> Step:
 
 
 def muon_by_hand(recipe: Muon) -> Step:
-    """Jordan et al.'s: momentum, then a matrix whose singular values are about 1."""
+    """Return Jordan et al.'s step: momentum, then a matrix with singular values of about 1."""
     momentum = torch.zeros(())
 
     def step(p: Tensor, g: Tensor) -> Tensor:
@@ -199,7 +199,7 @@ def by_hand(optimizer: Adam | RMSprop | Muon, name: str) -> Step:
         (Adam(), 1e-3),
         (RMSprop(), 1e-3),
         (Muon(momentum=0.5, weight_decay=2.0), 0.1),
-    ],  # Muon counts in bfloat16
+    ],  # Muon computes in bfloat16
 )
 def test_an_optimizer_trains_as_written_out_by_hand(
     optimizer: Adam | RMSprop | Muon, tolerance: float, train: Callable[..., nn.Module]
@@ -253,7 +253,7 @@ def test_the_learning_rate_goes_up_then_down_to_zero() -> None:
 
 
 def test_a_recipe_with_a_warm_up_is_scheduled(train: Callable[..., nn.Module]) -> None:
-    """The first step is of rate 0, and in one epoch of one batch there is no other."""
+    """The first step has learning rate 0; one epoch of one batch has no other step."""
     recipe = replace(QUICK, epochs=1, augmentation=None)
     torch.manual_seed(0)
     fresh = weights(build("baseline", 0.0))

@@ -1,4 +1,4 @@
-"""The pages in docs/reference name what training has, all of it and nothing else."""
+"""The pages in docs/reference list everything that training has, and nothing else."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from training.__main__ import app
 
 
 def fields(card: dict[str, Any]) -> Iterator[str]:
-    """The fields of a card, and those in them; a star is any split or kind of pictures."""
+    """Yield a card's fields and the fields in those; `*` is any split or kind of picture."""
     for name, value in card.items():
         if name in ("evaluation", "rejection"):
             yield from {f"{name}.*.{field}" for each in (value or {}).values() for field in each}

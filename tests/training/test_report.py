@@ -17,13 +17,13 @@ from training.report import BLOCKS, NETWORKS, RECIPES, ReportError, write_report
 
 COMMITTED = ROOT / "results"
 
-# What depends on the test digits, and not on the results alone.
+# Blocks that depend on the test digits, not only on the results.
 OF_DIGITS = {"mistakes", "writers"}
 
 
 @pytest.fixture(scope="module")
 def test_digits(qmnist_root: Path | None) -> Digits:
-    """The digits of the committed results, or drawn ones that say they are what was predicted."""
+    """QMNIST's test digits, or drawn digits labelled with the committed predictions."""
     if qmnist_root:
         return dataset.load(qmnist_root, "test")
     predictions = load_results(COMMITTED, "strong", "baseline")[0].predictions
@@ -34,7 +34,7 @@ def test_digits(qmnist_root: Path | None) -> Digits:
 
 @pytest.fixture(scope="module")
 def docs(test_digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of which nothing is there but what the command makes."""
+    """A folder with a report that the command made from scratch."""
     folder = tmp_path_factory.mktemp("docs")
     write_report(COMMITTED, test_digits, folder)
     return folder
@@ -79,7 +79,7 @@ def test_a_page_that_lacks_a_mark_is_one_sentence(test_digits: Digits, tmp_path:
 
 
 def test_the_goals_are_met() -> None:
-    """The means over three seeds, on validation digits: test digits choose nothing."""
+    """Goals apply to means over three seeds on validation digits; test digits decide nothing."""
     goals: dict[str, float] = {"baseline": 0.9925, "deeper": 0.9935, "dropout": 0.9920}
     for network, goal in goals.items():
         found = load_results(COMMITTED, "strong", network)

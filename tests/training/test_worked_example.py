@@ -1,4 +1,4 @@
-"""The notebook's network of 2-2-1 sigmoids: our arithmetic, PyTorch's autograd, and the page."""
+"""The notebook's 2-2-1 sigmoid network: our arithmetic, PyTorch's autograd and the page agree."""
 
 import pytest
 import torch
@@ -8,7 +8,10 @@ from training.worked_example import work_out
 
 
 def autograd() -> tuple[dict[str, float], dict[str, float]]:
-    """One step by PyTorch: every quantity by its name on the page, and the parameters after it."""
+    """Take one step with PyTorch.
+
+    Return all quantities by their names on the page, and the parameters after the step.
+    """
 
     def parameter(value: float) -> torch.Tensor:
         return torch.tensor(value, dtype=torch.float64, requires_grad=True)

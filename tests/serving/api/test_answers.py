@@ -1,4 +1,4 @@
-"""What is counted of an answer."""
+"""The metrics of an answer."""
 
 import time
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def at_once() -> Opened:
 
 @contextmanager
 def decode_seconds() -> Iterator[list[float]]:
-    """Pictures decoded within the context, and the seconds counted for them."""
+    """Yield a list that gets the pictures decoded in the context, and the seconds counted."""
 
     def now() -> list[float]:
         *counts, seconds = metrics.gather()["qmnist_decode_seconds"][()]
@@ -57,7 +57,7 @@ def test_decoding_is_counted_with_the_opening_and_without_the_network(
     artifact = artifacts.load(COMMITTED_MODELS / "deeper")
     with decode_seconds() as counted:
         answer([Classifier(artifact, Provider.CPU)] * 2, slowly, False)
-    assert counted[0] == 1, "once for both"
+    assert counted[0] == 1, "decoded once for both models"
     assert counted[1] >= SLOW
     slow = [SlowClassifier(artifact, Provider.CPU)]
     started = time.perf_counter()

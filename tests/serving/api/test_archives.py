@@ -34,7 +34,7 @@ SETTINGS = Settings(
 PICTURES = {f"{digit}.png": drawn.encode(drawn.on_paper(digit)) for digit in range(3)}
 
 
-# Pillow warns of metadata that it cannot read, and goes on to the picture.
+# Pillow warns about metadata that it cannot read, and decodes the picture nevertheless.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 PACKERS = pytest.mark.parametrize("pack", [zipped, tarred])
@@ -47,7 +47,7 @@ def paged(*pages: Image.Image) -> bytes:
 def opened(
     body: bytes, settings: Settings = SETTINGS
 ) -> dict[str, tuple[int, int] | type[Refusal]]:
-    """Each picture's size, or what is wrong with it, by name."""
+    """Return each picture's size, or the type of its error, by name."""
     found: dict[str, tuple[int, int] | type[Refusal]] = {}
     for picture in unpack(body, settings):
         try:
@@ -58,7 +58,7 @@ def opened(
 
 
 def said(body: bytes, settings: Settings) -> set[tuple[int, int] | type[Refusal]]:
-    """What a body's pictures come to, or what is wrong with all of it."""
+    """Return the sizes and error types of a body's pictures, or the error that refuses the body."""
     try:
         found = opened(body, settings)
     except REFUSALS as error:
@@ -103,7 +103,7 @@ def test_limits(pack: type) -> None:
 
 
 def test_a_file_that_is_larger_than_it_says_is_not_unpacked() -> None:
-    """A zip bomb whose directory lies about the size."""
+    """A zip bomb's directory understates the size."""
     body = bytearray(zipped({"a": b"\0" * 19_999}))
     for place in (22, body.index(b"PK\x01\x02") + 24):
         body[place : place + 4] = (10).to_bytes(4, "little")
@@ -112,7 +112,7 @@ def test_a_file_that_is_larger_than_it_says_is_not_unpacked() -> None:
 
 @PACKERS
 def test_what_is_too_large_for_a_picture_does_not_count(pack: type) -> None:
-    """It is not unpacked."""
+    """It does not count towards the limit of the body because it is never unpacked."""
     files = {"a": bytes(60_000), "0.png": PICTURES["0.png"]}
     assert opened(pack(files)) == {"a": PictureTooLarge, "0.png": drawn.on_paper(0).size}
 
@@ -161,7 +161,7 @@ def test_a_name_that_is_not_utf8_can_be_written_in_json() -> None:
 
 @pytest.mark.parametrize("how", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_every_kind_of_tar(how: int) -> None:
-    long = "folder/" * 14 + "0.png"  # fits all three
+    long = "folder/" * 14 + "0.png"  # fits all three formats
     longer = {} if how == tarfile.USTAR_FORMAT else {"ä" * 200: PICTURES["1.png"]}
     assert opened(tarred({long: PICTURES["0.png"], **longer}, how)) == dict.fromkeys(
         [long, *longer], SIZE
@@ -262,7 +262,7 @@ def pax(records: bytes, after: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
 
 
 def directory(*entries: bytes, before: bytes = b"PK\x03\x04") -> bytes:
-    """A zip archive's directory, of files that may not be there."""
+    """Return a zip archive's directory; the files that it lists need not exist."""
     size, count = sum(map(len, entries)), min(len(entries), 65_535)
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, size, len(before), 0)
     return before + b"".join(entries) + end
@@ -274,7 +274,7 @@ def entry(name: bytes, extra: bytes = b"", how: int = 0, packed: int = 0, size: 
 
 
 def one_file(packed: bytes, how: int, size: int, times: int = 1) -> bytes:
-    """A zip archive of one file, which has several entries."""
+    """Return a zip archive with one file and several entries for it."""
     numbers = (20, 0, 0, how, 0, 0, 0, len(packed), size, 1, 0)
     local = struct.pack("<4s2B4HL2L2H", b"PK\x03\x04", *numbers) + b"a" + packed
     entries = [entry(b"a", b"", how, len(packed), size)] * times
@@ -282,7 +282,7 @@ def one_file(packed: bytes, how: int, size: int, times: int = 1) -> bytes:
 
 
 def tags(pages: int, count: int) -> bytes:
-    """Pages whose tags lie upon each other: each has those of the one before, but for the first."""
+    """Return a TIFF with overlapping tags: each page starts one tag later than the one before."""
     wanted = {256: 8, 257: 8, 258: 1, 259: 1, 262: 1, 273: 8, 277: 1, 278: 8, 279: 8}
     values = {1_000 + i: 0 for i in range(count // 2)} | wanted
     values |= {1_000 + i: 0 for i in range(count // 2, count + pages)}
@@ -295,7 +295,7 @@ def tags(pages: int, count: int) -> bytes:
 
 
 def many_pages(count: int) -> bytes:
-    """A TIFF of as many pages, which are one picture."""
+    """Return a TIFF with this many pages that all show the same picture."""
     body = paged(Image.new("1", (8, 8)))
     (first,) = struct.unpack_from("<L", body, 4)
     page = body[first : first + 2 + 12 * struct.unpack_from("<H", body, first)[0]]
@@ -305,13 +305,13 @@ def many_pages(count: int) -> bytes:
 
 
 def dear() -> Iterator[tuple[str, bytes, type[Refusal]]]:
-    """What took seconds, or gigabytes, or both."""
+    """Yield bodies that would take seconds or gigabytes if there were no limits."""
     longer = struct.pack("<HH", 9, 0) * 16_000
     yield "zip, entries", directory(*[entry(b"a")] * 100_000), TooManyPictures
     yield "zip, folders", directory(*[entry(b"a/")] * 100_000), TooManyPictures
     yield "zip, extra fields", directory(*[entry(b"a", longer)] * 50), TooManyPictures
     yield "zip, bzip2", one_file(bz2.compress(bytes(100_000_000)), 12, 10), DamagedPicture
-    empty = b"\0\0\0\xff\xff" * 400_000  # blocks of nothing
+    empty = b"\0\0\0\xff\xff" * 400_000  # empty blocks
     yield "zip, one upon another", one_file(empty, 8, 1, times=200), DamagedPicture
     end = header("a.png") + bytes(1_024)
     yield "tar, members", header("a") * 20_000 + end, TooManyPictures

@@ -1,4 +1,4 @@
-"""A body is read in time and within limits, and what is held of it is given back."""
+"""Bodies are read in time and within limits, and the room that they take is released."""
 
 import gzip
 import tracemalloc
@@ -24,7 +24,7 @@ def too_large() -> PictureTooLarge:
 
 
 class Client:
-    """Sends a body in chunks, and then, if it is not done, nothing for ever."""
+    """Sends a body in chunks; unless it is done, it then hangs forever."""
 
     def __init__(
         self,

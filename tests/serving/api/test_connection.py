@@ -1,4 +1,4 @@
-"""What is otherwise about our connections than about uvicorn's."""
+"""The ways in which our connections differ from uvicorn's."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -14,13 +14,13 @@ from uvicorn import config
 from serving.api import connection
 
 PATIENCE = 5  # seconds
-SOON = 0.05  # seconds in which headers must arrive here
+SOON = 0.05  # seconds, the time limit for headers in these tests
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the body, in two parts if it is asked at /slow, with time between them."""
+    """Answer with the request's body; at /slow, in two parts with a pause between them."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -36,7 +36,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Written(connection._Joining):  # noqa: SLF001
-    """Notes what is given to the system at once."""
+    """Records each piece that is written at once."""
 
     pieces: ClassVar[list[bytes]] = []
 
@@ -48,7 +48,7 @@ class Written(connection._Joining):  # noqa: SLF001
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[int]:
-    """Run uvicorn, as BentoML does, on the port that is yielded."""
+    """Run uvicorn as BentoML does; yield its port."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
     running = asyncio.create_task(server.serve())
     while not server.started:
@@ -69,7 +69,7 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(client: Callable[[StreamReader, StreamWriter], Awaitable[None]]) -> None:
-    """Connect a client."""
+    """Run a server and connect a client to it."""
 
     async def both() -> None:
         async with asyncio.timeout(PATIENCE), serving() as port:
@@ -78,7 +78,7 @@ def run(client: Callable[[StreamReader, StreamWriter], Awaitable[None]]) -> None
                 await client(reader, writer)
             finally:
                 writer.close()
-                with suppress(ConnectionError):  # which the server has closed
+                with suppress(ConnectionError):  # the server has closed the connection
                     await writer.wait_closed()
 
     asyncio.run(both())
@@ -129,7 +129,7 @@ def test_headers_that_never_end_end_the_connection_though_more_of_them_come() ->
         while not closed.done():
             writer.write(b"a: b\r\n")
             await asyncio.sleep(0.001)
-        with suppress(ConnectionResetError):  # where it was writing as it was closed
+        with suppress(ConnectionResetError):  # it was closed during a write
             assert await closed == b""
 
     run(client)
@@ -140,7 +140,7 @@ def test_what_arrived_in_time_may_take_its_time() -> None:
         for half in (REQUEST[:30], REQUEST[30:-1]):
             writer.write(half)
             await writer.drain()
-        await asyncio.sleep(2 * SOON)  # the body is another limit's
+        await asyncio.sleep(2 * SOON)  # another limit applies to the body
         writer.write(REQUEST[-1:])
         assert (await reader.readuntil(b"abc")).startswith(b"HTTP/1.1 200")
 

@@ -1,4 +1,4 @@
-"""What JSON may take when it is parsed, and what of it are numbers."""
+"""The limits of JSON while it is parsed, and the numbers that it may contain."""
 
 import tracemalloc
 

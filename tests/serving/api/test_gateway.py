@@ -1,4 +1,4 @@
-"""The gateway, before a tiny application in the place of BentoML's."""
+"""The gateway in front of a tiny application instead of BentoML's."""
 
 import gc
 import logging
@@ -100,7 +100,7 @@ def asked() -> Asker:
 
 
 def error(response: httpx.Response) -> tuple[int, str, str]:
-    """Status, code and message; whose shape and headers are those of every error."""
+    """Return an error's status, code and message; check the shape and header of every error."""
     body = response.json()
     assert body.keys() == {"error"}
     found = body["error"]
@@ -220,7 +220,7 @@ def test_while_it_drains_every_answer_is_the_last_on_its_connection(asked: Asker
 
 
 def test_a_client_that_leaves_is_no_error(asked: Asker, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO), pytest.raises(AssertionError):  # httpx wants an answer
+    with caplog.at_level(logging.INFO), pytest.raises(AssertionError):  # httpx requires an answer
         asked.post("/leaving")
     assert caplog.text == ""
     assert asked.gateway.admission.in_flight == 0
@@ -238,7 +238,7 @@ def test_an_answer_before_the_body_is_read_is_the_last_on_its_connection(asked: 
 
 
 class Endless:
-    """Sends a body for ever, and hears what it is answered meanwhile."""
+    """Sends a body forever, and records the answer with the bytes sent before it."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -259,7 +259,7 @@ def test_what_is_sent_after_the_answer_is_read_for_a_while_and_no_longer() -> No
     anyio.run(asked.gateway, scope, client.receive, client.send)
     start, body, end = client.heard
     assert (b"connection", b"close") in start["headers"]
-    assert (start["sent"], body["sent"]) == (0, 0), "it is answered first"
+    assert (start["sent"], body["sent"]) == (0, 0), "the answer comes before the body is read"
     assert body["more_body"]
     assert end["sent"] == 50_000
     assert not end["more_body"]

@@ -1,4 +1,4 @@
-"""The pages on the HTTP API and on errors name what there is, all of it and nothing else."""
+"""The pages on the HTTP API and on errors list everything that exists, and nothing else."""
 
 import re
 from typing import Any
@@ -33,7 +33,7 @@ OBJECTS = [
 
 
 def kind(schema: dict[str, Any]) -> str:
-    """Name the type of a schema, as the pages do."""
+    """Return the type of a schema in the words of the pages."""
     if "anyOf" in schema:
         kinds = list(map(kind, schema["anyOf"]))
         return (", or " if kinds[0].startswith("list") else " or ").join(kinds)
@@ -48,7 +48,7 @@ def kind(schema: dict[str, Any]) -> str:
 
 
 def plural(kinds: str) -> str:
-    """Say of many what a type is: each word of "string or null" gets an s."""
+    """Return the plural of a type: each noun in "string or null" gets an s."""
     first, *more = kinds.split(" of ", 1)
     return " of ".join([re.sub(r"\b(?!or\b)(\w*[^\Ws])\b", r"\1s", first), *more])
 

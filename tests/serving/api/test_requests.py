@@ -53,7 +53,7 @@ def post(**options: object) -> HttpxRequest:
 
 
 def form(*parts: tuple[str, str | bytes]) -> HttpxRequest:
-    """A form as a browser sends it: text for `str`, files for `bytes`."""
+    """Return a form as a browser sends it: `str` as text, `bytes` as files."""
     files = [(name, (None if isinstance(v, str) else "a.png", v)) for name, v in parts]
     return HttpxRequest("POST", URL, files=files)
 
@@ -104,7 +104,7 @@ def test_the_query_goes_before_the_form() -> None:
 
 
 def part(headers: str, content: bytes, before: bytes = b"") -> HttpxRequest:
-    """A form of one part, written by hand."""
+    """Return a form with one part, written byte by byte."""
     body = b"--y\r\n" + headers.encode() + b"\r\n\r\n" + content + b"\r\n--y--\r\n"
     return post(content=before + body, headers={"Content-Type": "Multipart/Form-Data; Boundary=y"})
 

@@ -12,12 +12,12 @@ from tests.conftest import COMMITTED_MODELS
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """A copy of the committed models to damage."""
+    """A copy of the committed models that tests may damage."""
     return Path(shutil.copytree(COMMITTED_MODELS, tmp_path / "models"))
 
 
 def test_load_all_reads_every_model(models: Path) -> None:
-    (models / ".deeper-old").mkdir()  # what an export that was killed may leave
+    (models / ".deeper-old").mkdir()  # a killed export may leave this behind
     loaded = artifacts.load_all(models)
     assert list(loaded) == ["baseline", "deeper", "dropout", "notebook"]
     for name, artifact in loaded.items():

@@ -125,7 +125,7 @@ def test_cuda_that_cannot_be_had_is_an_error(artifact: Artifact) -> None:
 def test_cuda_that_is_built_in_and_does_not_work_is_an_error(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a machine with onnxruntime-gpu and no GPU, where ONNX Runtime would take the CPU."""
+    """With onnxruntime-gpu but without a GPU, ONNX Runtime would fall back to the CPU."""
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
     with (
@@ -138,13 +138,13 @@ def test_cuda_that_is_built_in_and_does_not_work_is_an_error(
 def pretend_cuda(
     monkeypatch: pytest.MonkeyPatch, run_of: Callable[[str, Callable[..., Any]], Callable[..., Any]]
 ) -> list[dict[str, Any]]:
-    """Have CUDA, which is the CPU under another name.
+    """Pretend that there is CUDA: the CPU under another name.
 
     Args:
-        run_of: Returns a session's `run`, of its provider and the one that it has.
+        run_of: Takes a provider and a session's `run`; returns the `run` to use instead.
 
     Returns:
-        What sessions are made with.
+        A list that gets the arguments of each session created.
     """
     made: list[dict[str, Any]] = []
     real = onnxruntime.InferenceSession
@@ -170,7 +170,7 @@ def pretend_cuda(
 
 @pytest.fixture
 def cuda_sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What sessions are made with, on CUDA that can be had but in which every call fails."""
+    """The arguments of each session; CUDA seems available, but every call on it fails."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("no kernel image is available\nat line 1")
@@ -182,7 +182,7 @@ def cuda_sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The provider and the pictures of each call, where there is CUDA."""
+    """The provider and the number of pictures of each call, with pretended CUDA."""
     made: list[tuple[str, int]] = []
 
     def run_of(provider: str, run: Callable[..., Any]) -> Callable[..., Any]:
@@ -238,7 +238,7 @@ def test_the_calls_are_counted_by_provider(calls: list[tuple[str, int]]) -> None
     classifier = metrics.MeteredClassifier(replace(artifact, card=card), Provider.CUDA)
     for count in (1, 2, LEAST_ON_CUDA):
         classifier.predict(np.zeros((count, 28, 28), np.uint8))
-    assert len(calls) == 2 + 3  # none but the first two is made to try
+    assert len(calls) == 2 + 3  # two trial calls at the start, then these
     for provider, times, pictures in (("cpu", 2, 1 + 2), ("cuda", 1, LEAST_ON_CUDA)):
         labels = ("counted", provider)
         *seconds, _ = metrics.gather()["qmnist_network_seconds"][labels]
@@ -269,7 +269,7 @@ def test_cuda_is_all_or_nothing_and_computes_in_full(
 ) -> None:
     with pytest.raises(ProviderError):
         Classifier(artifact, Provider.CUDA)
-    _, made = cuda_sessions  # the first is the CPU's
+    _, made = cuda_sessions  # the first session is the CPU's
     ((provider, given),) = made["providers"]
     assert provider == "CUDAExecutionProvider"
     assert given == {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
@@ -301,7 +301,7 @@ def test_the_libraries_of_cuda_are_loaded_from_its_packages(
     assert not loaded
     with pytest.raises(ProviderError):
         Classifier(artifact, Provider.CUDA)
-    assert loaded == [({"directory": ""}, 2)]  # before the third session, which is CUDA's
+    assert loaded == [({"directory": ""}, 2)]  # before the third session, the one on CUDA
 
 
 @pytest.mark.usefixtures("without_cuda")

@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py`, as far as it goes without a GPU."""
+"""`benchmarks/gpu.py`, as far as it can be tested without a GPU."""
 
 import json
 import math
@@ -56,10 +56,10 @@ def test_where_both_take_equally_long() -> None:
     def rows(*speeds: tuple[int, float, float]) -> list[dict[str, float]]:
         return [{"batch": batch, "cpu": cpu, "cuda": cuda} for batch, cpu, cuda in speeds]
 
-    # A second for ten on the CPU, and on CUDA two for however many.
+    # The CPU does ten per second; on CUDA, a call of any size takes two seconds.
     slow_start = rows((10, 10, 5), (30, 10, 15), (50, 10, 25))
     assert gpu.crossing(slow_start) == pytest.approx(20)
-    assert gpu.crossing(slow_start[1:]) == 30  # faster from the first on
+    assert gpu.crossing(slow_start[1:]) == 30  # CUDA is faster from the first row on
     assert gpu.crossing(slow_start[:1]) == math.inf
 
 

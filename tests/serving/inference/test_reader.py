@@ -63,7 +63,7 @@ def test_digits_that_share_a_stroke_are_parted(classifier: Classifier) -> None:
 
 
 def touching(line: str, apart: int = 48) -> Image.Image:
-    """Write digits so near to each other that their ink is one piece."""
+    """Write digits so close together that their ink is connected."""
     sheet = np.full((160, 210 + apart * len(line)), 255, np.uint8)
     for column, digit in enumerate(line):
         part = sheet[20:140, 40 + column * apart :][:, :120]

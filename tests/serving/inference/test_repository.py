@@ -1,4 +1,4 @@
-"""Models that come and go, in the workers of one service."""
+"""Models are added, replaced and removed in the workers of one service."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def opened(models: Path, shared: Path | None = None, **more: float) -> Repositor
 
 
 def exchange(models: Path, name: str, other: str) -> None:
-    """Put another model's artifact in a model's place."""
+    """Replace a model with another model's artifact."""
     card = json.loads((COMMITTED_MODELS / other / "card.json").read_text(encoding="utf-8"))
     shutil.rmtree(models / name)
     shutil.copytree(COMMITTED_MODELS / other, models / name)
@@ -61,7 +61,7 @@ def answers(repository: Repository, name: str) -> list[list[float]]:
 
 
 def watch_until_versions(repositories: list[Repository], name: str, version: str | None) -> None:
-    """Let workers watch until all serve a model in a version, or not at all."""
+    """Run the workers' watch loops until all serve a version of a model; None: not at all."""
 
     async def run() -> None:
         async with anyio.create_task_group() as group:
@@ -107,7 +107,7 @@ def test_a_model_is_loaded_anew(models: Path) -> None:
     exchange(models, "deeper", "baseline")
     repository.load("deeper")
     assert answers(repository, "deeper") == expected
-    assert held.predict(IMAGES).logits.tolist() != expected, "who has the old one goes on with it"
+    assert held.predict(IMAGES).logits.tolist() != expected, "the old model still works"
 
 
 def test_a_damaged_model_is_refused_and_the_old_one_serves_on(models: Path) -> None:
@@ -141,7 +141,7 @@ def test_an_artifact_that_is_no_model_is_refused_though_its_card_vouches_for_it(
 
 
 def vouch_for(folder: Path, content: bytes) -> None:
-    """Put something in the place of an ONNX file, with the card's word for it."""
+    """Replace an ONNX file and write the new file's SHA-256 to the card."""
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     card["files"]["model.onnx"] = hashlib.sha256(content).hexdigest()
     (folder / "model.onnx").write_bytes(content)
@@ -296,7 +296,7 @@ def test_workers_that_load_at_once_end_with_one_version(
         assert has_read.wait(20)
         exchange(models, "deeper", "dropout")
         late = threads.submit(workers[1].load, "deeper")
-        wait([late], timeout=0.2)  # it must not be done before the first is; if it is, it shows
+        wait([late], timeout=0.2)  # time for `late` to overtake `early` if nothing stops it
         may_go_on.set()
         early.result()
         late.result()
@@ -328,7 +328,7 @@ def test_a_model_that_has_not_changed_stays_in_place(models: Path) -> None:
 def test_repositories_that_share_no_folder_are_several(models: Path) -> None:
     told, other = opened(models), opened(models)
     told.unload("deeper")
-    other.unload("dropout")  # which looks at what others were told
+    other.unload("dropout")  # makes it read what others were told
     assert version_of(other, "deeper")
     assert version_of(told, "dropout")
 
@@ -349,7 +349,7 @@ def test_where_there_is_no_room_for_a_new_model_the_old_one_serves_on(
 
 def test_a_service_without_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nothing"))
-    service: Any = DigitClassifier  # which its decorators have made a bentoml.Service
+    service: Any = DigitClassifier  # its decorators make it a bentoml.Service
     with pytest.raises(SystemExit, match=r"cannot start: .*No such file or directory: .*nothing"):
         service.inner.check_models()
 
@@ -361,7 +361,7 @@ def test_a_new_artifact_is_noticed(models: Path, caplog: pytest.LogCaptureFixtur
     exchange(models, "dropout", "baseline")
     watch_until_versions([repository], "dropout", versions["baseline"])
     assert version_of(repository, "deeper") == versions["deeper"]
-    assert caplog.text.count("is damaged") == 1, "a bad one is refused once"
+    assert caplog.text.count("is damaged") == 1, "a bad artifact is reported once"
     exchange(models, "deeper", "baseline")
     watch_until_versions([repository], "deeper", versions["baseline"])
 

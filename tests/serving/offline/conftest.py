@@ -1,4 +1,4 @@
-"""Digits as people keep them: in folders, in tar files, in Parquet."""
+"""Digits as people store them: in folders, tar files and Parquet."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def job() -> Job:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Four pictures in folders named for their digit, a damaged one, and a note."""
+    """Four pictures in folders named after their digits, a damaged picture, and a text file."""
     root = tmp_path / "pictures"
     for digit in (2, 7):
         (root / str(digit)).mkdir(parents=True)
@@ -43,7 +43,7 @@ def write_tar(path: Path, **files: bytes) -> None:
 
 
 def write_pixels(path: Path, count: int, rows: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Write drawn digits as a Parquet file of raw pixels; return them, and their labels."""
+    """Write drawn digits as a Parquet file of raw pixels; return the digits and their labels."""
     images, labels = drawn.digits(count, seed=3)
     flat = pa.py_buffer(images.tobytes())
     column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(784), count, [None, flat])

@@ -1,4 +1,4 @@
-"""`python -m serving evaluate` and `label`, as a person calls them."""
+"""`python -m serving evaluate` and `label`, run as a user does."""
 
 import csv
 import json
@@ -62,7 +62,7 @@ def test_the_counts_equal_the_cards(
 
 
 def test_folders_are_evaluated_and_bad_pictures_told(folder: Path) -> None:
-    """A labelled picture that is refused is not right."""
+    """A labelled picture that cannot be read counts as wrong."""
     (folder / "7" / "late.png").write_bytes(b"")
     output = folder.parent / "result.json"
     done = run("evaluate", folder, "--json", output)
@@ -123,7 +123,7 @@ def test_every_picture_gets_a_row(folder: Path, tmp_path: Path, job: Job) -> Non
 
 def test_csv_has_the_same(folder: Path, tmp_path: Path) -> None:
     digits = drawn.digits(70, seed=5)[0]
-    for i, (image, other) in enumerate(pairwise(digits)):  # one on another: some are not accepted
+    for i, (image, other) in enumerate(pairwise(digits)):  # overlaid digits: some are not accepted
         Image.fromarray(np.maximum(image, other)).save(folder / f"{i}.png")
     assert run("label", folder, tmp_path / "parquet").returncode == 0
     assert run("label", folder, tmp_path / "csv", "--format", "csv").returncode == 0
@@ -144,7 +144,7 @@ def test_csv_has_the_same(folder: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def mixed(folder: Path) -> Path:
-    """Pictures of every kind of source, below one folder."""
+    """Pictures from every kind of source, below one folder."""
     write_pixels(folder / "pixels.parquet", 3_000, rows=700)
     (folder / "broken.parquet").write_bytes(b"PAR1")
     for i in range(3):
@@ -165,7 +165,7 @@ def test_both_engines_give_identical_rows(mixed: Path, tmp_path: Path) -> None:
     assert local.equals(ray)
 
 
-# `label`, in a process that is killed while it writes its sixth part.
+# Run `label` in a process that kills itself while it writes the sixth part.
 KILLED = """
 import os, signal, sys
 from imaging import look, open_picture
@@ -189,7 +189,7 @@ def test_a_run_that_is_killed_goes_on_and_does_nothing_twice(tmp_path: Path) -> 
     command = [sys.executable, "-c", KILLED, "label", str(source), str(out), "--workers", "1"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
-    assert list(out.glob(".part-*"))  # what was begun, and is no part
+    assert list(out.glob(".part-*"))  # the unfinished part
     done = run("label", source, out)
     assert done.returncode == 0, done.stderr
     assert "5 of 10 parts are already done" in done.stdout
@@ -236,7 +236,7 @@ def test_what_a_person_can_mend_is_one_sentence(arguments: list[str], message: s
 
 
 class Deadly(Unreadable):
-    """A shard that takes its process with it, as one does that needs too much memory."""
+    """A shard that ends its process, as running out of memory does."""
 
     def read(self, largest: int) -> Iterator[Sample]:  # noqa: ARG002
         os._exit(9)
@@ -256,7 +256,7 @@ def test_what_is_wrong_with_a_provider_is_told_by_many_processes_too(folder: Pat
 
 
 class Slow(Unreadable):
-    """A shard that is far away, and does not answer."""
+    """A remote shard that does not answer."""
 
     def read(self, largest: int) -> Iterator[Sample]:  # noqa: ARG002
         raise TimeoutError
@@ -337,7 +337,7 @@ def test_results_may_be_at_a_url(folder: Path, job: Job) -> None:
 
 
 def test_of_models_without_thresholds_nothing_is_accepted(folder: Path, tmp_path: Path) -> None:
-    """Nor refused."""
+    """Nothing is refused either: `accepted` and `reason` are null."""
     artifact = artifacts.load(COMMITTED_MODELS / "deeper")
     calibration = artifact.card.calibration.model_copy(update={"acceptance": None})
     card = artifact.card.model_copy(update={"calibration": calibration})

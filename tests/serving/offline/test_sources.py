@@ -21,7 +21,7 @@ from tests.serving.offline.conftest import DAMAGED, write_pixels, write_tar
 SEVEN = drawn.encode(drawn.on_paper(7))
 
 
-LARGEST = 100_000  # bytes of a picture
+LARGEST = 100_000  # bytes per picture
 
 
 def read(shards: list[Shard]) -> list[Sample | Pixels]:
@@ -37,7 +37,7 @@ def samples(shards: list[Shard]) -> list[Sample]:
 
 
 def encoded(shards: list[Shard]) -> dict[str, tuple[bytes | str, int]]:
-    """By the end of its path: what a picture's file holds, or what is wrong, and its label."""
+    """Return the content (or error message) and the label of each picture, by file name."""
     return {
         path.rsplit("/", 1)[-1]: (content if isinstance(content, bytes) else str(content), label)
         for path, content, label in samples(shards)
@@ -66,7 +66,7 @@ def test_a_folder_named_for_a_digit_is_a_label(folder: Path) -> None:
 
 
 def test_a_glob_and_a_single_file(folder: Path) -> None:
-    assert len(encoded(find_shards(f"{folder}/*/*.jpg"))) == 1  # both are small.jpg
+    assert len(encoded(find_shards(f"{folder}/*/*.jpg"))) == 1  # both files are named small.jpg
     assert find_shards(f"{folder}/*/*.jpg")[0].weight == 2
     assert find_shards(str(folder / "7" / "drawing.png"))[0].weight == 1
 
@@ -74,10 +74,10 @@ def test_a_glob_and_a_single_file(folder: Path) -> None:
 def test_a_folder_that_cannot_be_read_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not passed over, as os.walk and fsspec do."""
+    """os.walk and fsspec would skip it silently."""
     scan = os.scandir
 
-    def scandir(path: str) -> Any:  # noqa: ANN401  what os.scandir gives
+    def scandir(path: str) -> Any:  # noqa: ANN401  os.scandir's own
         if path.endswith("7"):
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return scan(path)
@@ -92,7 +92,7 @@ def test_a_link_that_leads_back_is_not_followed(folder: Path) -> None:
     (folder / "3").symlink_to(folder / "2")
     found = [sample.path for sample in samples(find_shards(str(folder)))]
     assert found == sorted(set(found))
-    assert len(found) == 8  # 3 is another name of 2, and a label
+    assert len(found) == 8  # the link 3 adds the two files of 2 again, with another label
 
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_url_of_a_file_that_goes_away() -> None:
 
 
 def test_files_are_read_one_by_one(folder: Path) -> None:
-    """A thousand photographs at once would be gigabytes."""
+    """A thousand photographs in memory would take gigabytes."""
     (shard,) = find_shards(str(folder))
     reading = shard.read(LARGEST)
     next(reading)
@@ -227,7 +227,7 @@ def test_a_tar_that_ends_too_early_gives_what_is_whole(tmp_path: Path) -> None:
 def test_a_tar_that_ends_between_two_pictures_is_told(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "digits.tar"
     write_tar(path, **{"1.png": DAMAGED, "2.png": DAMAGED})
-    assert len(DAMAGED) <= 512  # so each has a header and one block
+    assert len(DAMAGED) <= 512  # one header and one block each
     path.write_bytes(path.read_bytes()[:kept])
     (*whole, last) = samples(find_shards(str(path)))
     assert [sample.content for sample in whole] == [DAMAGED] * (kept // 1_024)
@@ -303,7 +303,7 @@ def test_whatever_is_damaged_in_a_tar_ends_no_run(kind: str) -> None:
 
 
 def test_a_tar_that_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As over HTTP."""
+    """Reads return fewer bytes than requested, as over HTTP."""
     filesystem = fsspec.filesystem("memory")
     filesystem.pipe_file("/pieces/digits.tar", TARS["pax"])
     whole = encoded(find_shards("memory://pieces"))
@@ -393,7 +393,7 @@ def test_labels_of_any_integers(tmp_path: Path, sign: str, bits: int, last: int 
 @pytest.mark.parametrize("kind", ["binary", "structure"])
 def test_parquet_of_encoded_pictures(tmp_path: Path, kind: str) -> None:
     values: list[object] = [SEVEN, None, DAMAGED]
-    if kind == "structure":  # as Hugging Face's data sets keep pictures
+    if kind == "structure":  # the format of Hugging Face's data sets
         values = [{"bytes": value, "path": None} for value in values]
     path = tmp_path / "digits.parquet"
     pq.write_table(pa.table({"image": values, "label": [7, 1, None]}), path)

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP, in this process: what is answered, and what is refused."""
+"""The Open Inference Protocol over HTTP, in this process: answers and errors."""
 
 import gzip
 import json
@@ -33,7 +33,7 @@ HEADER = "Inference-Header-Content-Length"
 
 
 class Client(Asker):
-    """Asks the protocol's routes behind a gateway."""
+    """Sends requests to the protocol's routes behind a gateway."""
 
     def __init__(self, **chosen: Any) -> None:  # noqa: ANN401
         settings = Settings(**chosen)
@@ -55,12 +55,12 @@ class Client(Asker):
         return self.request("POST", INFER, content=content, headers=named)
 
     def error(self, body: bytes | dict[str, Any], **headers: str) -> str:
-        """Return the sentence with which a request is refused as wrong."""
+        """Send a request that is refused with status 400; return the message."""
         response = self.infer(body, **headers)
         assert response.status_code == 400, response.text
         assert response.json().keys() == {"error"}
         sentence = response.json()["error"]
-        assert len(sentence) < 400, "a sentence, whatever was sent"
+        assert len(sentence) < 400, "the message stays short whatever was sent"
         return str(sentence)
 
 
@@ -75,7 +75,7 @@ def example() -> bytes:
 
 
 def images(count: int = 1, **changes: object) -> dict[str, Any]:
-    """An input of pixels, in JSON."""
+    """Return an input with pixels in JSON."""
     shape = [count, 28, 28]
     tensor = {"name": "images", "datatype": "UINT8", "shape": shape}
     return {**tensor, "data": IMAGES[:count].ravel().tolist(), **changes}
@@ -86,7 +86,7 @@ def request(*inputs: dict[str, Any], **more: object) -> dict[str, Any]:
 
 
 def binary(tensor: dict[str, Any], size: int | None = None, **more: object) -> tuple[bytes, str]:
-    """A request whose tensor is binary, and the length of its JSON."""
+    """Return a request with a binary tensor, and the length of its JSON."""
     data = np.array(tensor["data"], np.uint8).tobytes()
     head = {name: value for name, value in tensor.items() if name != "data"}
     parameters = {"binary_data_size": len(data) if size is None else size}
@@ -399,7 +399,7 @@ def test_a_body_that_ends_too_early(asked: Client) -> None:
         await asked.gateway(scope_of(INFER), receive, send)
 
     anyio.run(run)
-    assert sent == [], "nobody hears it any more"
+    assert sent == [], "no answer is sent once the client has left"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
@@ -479,7 +479,7 @@ def test_the_description_has_every_address() -> None:
 def test_whatever_is_sent_is_answered(
     asked: Client, example: bytes, seed: int, length: int
 ) -> None:
-    """Requests with some bytes changed, left out or put in."""
+    """Send requests with some bytes changed, removed or inserted."""
     chance = random.Random(seed)
     body = bytearray(example)
     for _ in range(chance.randrange(1, 6)):

@@ -1,4 +1,4 @@
-"""What is counted of the Open Inference Protocol, and for how long it is told."""
+"""The Open Inference Protocol's statistics, and how long they are reported."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ from serving.telemetry import metrics
 PHASES = Phases(0.1, 0.2, 0.3, 0.4)
 
 
-def model(version: str, name: str = "counted") -> Any:  # noqa: ANN401  as much as is looked at
+def model(version: str, name: str = "counted") -> Any:  # noqa: ANN401  a stand-in
     return SimpleNamespace(card=SimpleNamespace(name=name, version=version), provider="cpu")
 
 

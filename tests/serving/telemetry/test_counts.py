@@ -1,4 +1,4 @@
-"""What is counted in memory, and told by all processes together."""
+"""Counts are kept in memory and reported for all processes together."""
 
 import asyncio
 import logging
@@ -25,26 +25,26 @@ def none_else(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dead() -> int:
-    """The number of a process that there was."""
+    """The id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
 def told(shared: Shared) -> list[str]:
-    """What Prometheus is told."""
+    """Return the lines that Prometheus gets."""
 
     class Registry:
         def collect(self) -> object:
             gathered = shared.gather()
             return [family.metric(gathered[name]) for name, family in counts.FAMILIES.items()]
 
-    text = generate_latest(Registry()).decode()  # type: ignore[arg-type]  # as much as it asks for
+    text = generate_latest(Registry()).decode()  # type: ignore[arg-type]  # enough for it
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
 def written(folder: Path) -> dict[str, dict[tuple[str, ...], list[float]]]:
-    """What the one process has written that did."""
+    """Return the counts of the only process that wrote any."""
     (path,) = folder.glob("*.json")
     content = orjson.loads(path.read_bytes())
     return {name: {tuple(of): numbers for of, numbers in each} for name, each in content.items()}
@@ -92,7 +92,7 @@ def test_a_collection_is_counted_whatever_it_interrupts(monkeypatch: pytest.Monk
     pauses = Histogram("pauses", "", bounds=()).labels()
 
     class Interrupted(dict[str, object]):
-        def values(self) -> Any:  # noqa: ANN401  as of any dict
+        def values(self) -> Any:  # noqa: ANN401  as in dict
             pauses.observe(1)
             return super().values()
 
@@ -138,14 +138,14 @@ def test_what_is_counted_is_written_soon_and_in_the_end(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert written(folder) == {"sum": {(): [2]}}
-    assert told(shared) == ["sum_total 2.0"], "its own are not counted twice"
+    assert told(shared) == ["sum_total 2.0"], "its own counts are not added twice"
 
 
 def test_where_nothing_can_be_written_it_is_said_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "counts"
-    folder.write_bytes(b"")  # in the folder's place
+    folder.write_bytes(b"")  # a file where the folder should be
     Counter("sum", "").labels().inc()
     monkeypatch.setattr(counts, "SHARE_SECONDS", 0)
     monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)

@@ -1,4 +1,4 @@
-"""The spans of a request, as they are exported."""
+"""The spans of a request as exported."""
 
 import socket
 import sys
@@ -23,7 +23,7 @@ Exported = InMemorySpanExporter
 
 
 def tracing(patch: pytest.MonkeyPatch, sampler: Sampler = ALWAYS_ON) -> Exported:
-    """Have a tracer until the end of the test; what it exports."""
+    """Install a tracer until the end of the test; return the exporter that collects its spans."""
     exported = InMemorySpanExporter()
     provider = TracerProvider(sampler, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
@@ -170,5 +170,5 @@ def test_a_collector_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.Mon
         with traces.exporting():
             HTTPTrace("POST", "/predict", {}).end("mine", "/predict", 200, None, None)
         assert traces.tracer is None
-        connection, _ = collector.accept()  # it has asked, and waits for what nobody sends
+        connection, _ = collector.accept()  # connected, and gets no answer
         connection.close()

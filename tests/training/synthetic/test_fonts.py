@@ -14,7 +14,7 @@ FACES = [*fonts.faces(held_out=False), *fonts.faces(held_out=True)]
 
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.path.stem)
 def test_a_face_has_all_digits_and_they_are_not_its_letters(face: Face) -> None:
-    missing = "\uffff"  # what is drawn for a character that the font has not
+    missing = "\uffff"  # drawn as the font's glyph for missing characters
     for digit in DIGITS:
         for other in (*DIGITS.replace(digit, ""), *LOOKALIKES, missing):
             pictures = [fonts.draw(character, face, 40) for character in (digit, other)]

@@ -24,8 +24,8 @@ def test_pictures_to_learn_from_are_all_different_and_the_same_every_time(kind: 
     assert torch.equal(first, second)
     assert first.dtype == torch.uint8
     assert first.shape[1:] == (28, 28)
-    assert 0 < len(first) <= 100  # in the others, nothing is found
-    # Some noise is a square of ink, as it arrives.
+    assert 0 < len(first) <= 100  # only pictures in which one digit is found
+    # Some pictures of noise become the same square of ink.
     assert len(first.flatten(1).unique(dim=0)) > 0.7 * len(first)
 
 
@@ -93,7 +93,7 @@ def test_halves_are_of_two_classes() -> None:
 
 
 def test_halves_are_of_digits_that_are_near() -> None:
-    """So QMNIST's are joined with QMNIST's, where others follow them."""
+    """Halves come from nearby rows, so QMNIST's digits are seldom joined with others."""
     kinds = torch.arange(2).repeat_interleave(3_000)
     labels = torch.arange(6_000) % 10
     shades = (100 * (1 + kinds)).byte()

@@ -61,7 +61,7 @@ def test_it_tells_new_digits_from_other_pictures(
     unseen = np.full((~found).sum(), -np.inf, np.float32)
     others = np.append(unseen, scores(network, torch.from_numpy(pixels)))
     area = auroc(scores(network, digits.images), others)
-    assert area > (0.75 if kind == "halves" else 0.95)  # 0.60, had it not learned from halves
+    assert area > (0.75 if kind == "halves" else 0.95)  # 0.60 without training on halves
 
 
 def test_it_takes_digits_that_were_resampled_for_digits(
@@ -69,7 +69,7 @@ def test_it_takes_digits_that_were_resampled_for_digits(
 ) -> None:
     threshold = np.quantile(scores(network, digits.images), 0.04)
     arrived = as_they_arrive(digits.images, 100)
-    assert (scores(network, arrived) >= threshold).mean() > 0.3  # 0.07, had it not learned so
+    assert (scores(network, arrived) >= threshold).mean() > 0.3  # 0.07 without training on them
 
 
 @pytest.mark.parametrize("side", TYPICALITY.sides)
@@ -81,7 +81,7 @@ def test_a_digit_that_arrives_is_resampled_and_still_itself(side: int, digits: D
 
 
 def test_what_has_no_upright_is_turned(tmp_path: Path) -> None:
-    """So the network that takes every kind as upright is another."""
+    """Declaring every kind upright therefore results in another network."""
     first, other = (
         fit_typicality(
             replace(QUICK, epochs=1, upright=kinds),
@@ -116,7 +116,7 @@ def test_an_epoch_of_many_digits_is_no_longer(
 def test_the_same_digits_make_the_same_network(
     network: Typicality, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And it learns from every kind, by its share."""
+    """It also learns from every kind in proportion to the kind's share."""
     make, asked = negatives.to_learn_from, {}
 
     def spy(kind: Kind, count: int, digits: Digits, generator: Generator) -> torch.Tensor:
