@@ -239,9 +239,8 @@ def onnx_predict(path: Path) -> Predict:
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = (
-        1  # a second thread costs a network this small more than it saves
-    )
+    # A second thread costs a network this small more than it saves.
+    options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
