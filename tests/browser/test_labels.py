@@ -20,6 +20,7 @@ def test_pictures_are_kept_with_their_labels(page: Page, tmp_path: Path) -> None
     expect(label).to_be_disabled()
     draw(page, digit(4))
     expect(page.locator("#digit")).to_have_text("4")
+    expect(page.locator("#compare")).to_be_visible()  # the last answer to the stroke is there
     label.click()
     expect(label).to_have_attribute("aria-pressed", "true")
     expect(labels).to_contain_text("1 picture is kept until you close this tab.")
