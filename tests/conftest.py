@@ -9,6 +9,7 @@ own ports; the processes share only the folders that `made_once` makes.
 """
 
 import fcntl
+import functools
 import itertools
 import os
 import socket
@@ -33,6 +34,11 @@ START_SECONDS = 60
 STOP_SECONDS = 20
 PATIENCE = 30  # seconds to wait for something to happen
 KEYS = ("first-key", "second-key")
+
+# Every call of `httpx.get` loads all certificate authorities, in 20 ms. No test uses TLS.
+pytest.MonkeyPatch().setattr(
+    "httpx._transports.default.create_ssl_context", functools.cache(httpx.create_ssl_context)
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
