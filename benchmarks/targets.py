@@ -47,6 +47,7 @@ from tests.pictures import drawn  # noqa: E402
 BOUNDARY = "a-boundary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 HEADER = "Inference-Header-Content-Length"
+LONGEST = 40  # seconds: how long a slow server is loaded
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +89,12 @@ def measure(
                         warmed = load(up, target.path, target.body, target.clients, 1)
                         if warmed.errors:
                             sys.exit(f"{target.name} returned errors.")
-                        lasts = seconds
-                        while True:
+                        for lasts in (seconds, LONGEST):  # longer if it answers nothing
                             loaded = load(up, target.path, target.body, target.clients, lasts)
                             if loaded.per_second:
                                 break
-                            lasts *= 2  # it answered nothing in that time
+                        else:
+                            sys.exit(f"{target.name} answered nothing in {LONGEST} seconds.")
                         found[target].append(loaded)
                         progress.advance(task)
     return found, network
