@@ -22,7 +22,7 @@ from serving import __main__ as serving
 from serving.inference import state
 from serving.settings import Settings
 from tests.conftest import ROOT
-from tests.documents import read
+from tests.documents import read, rows
 from training import __main__ as training
 from training.card import load_results
 from training.recipes import RecipeName
@@ -180,15 +180,27 @@ def test_the_accuracies_are_the_results(network: str) -> None:
 
 
 def test_the_shares_of_other_peoples_pictures_are_those_measured() -> None:
-    rows = json.loads((ROOT / "docs" / "imaging" / "wild.json").read_text(encoding="utf-8"))["rows"]
+    wild = json.loads((ROOT / "docs" / "imaging" / "wild.json").read_text(encoding="utf-8"))
     shares = {
         (each["group"], each["system"], each["model"]): each["right_share"].rstrip("%")
-        for each in rows
+        for each in wild["rows"]
     }
     for group in ("scans", "boxes", "drawings", "crops"):
         resized, ours = ("Pillow's resize", "notebook"), ("Pillow's resize", "deeper")
         cells = [shares[group, *each] for each in (resized, ours, ("the service", "deeper"))]
         assert f"| {cells[0]} | {cells[1]} | **{cells[2]}** |" in README, group
+    assert f"{shares['strings/cheques', 'the service', 'deeper']} % right" in README
+
+
+def test_the_shares_of_strings_are_those_of_the_page_on_imaging() -> None:
+    page = ROOT / "docs" / "imaging.md"
+    shown = {row["strings of 3 to 8 digits"]: row for row in rows(page, "strings of 3 to 8 digits")}
+    touching, apart = (
+        shown[kind]["read without a mistake"].replace("%", " %")
+        for kind in ("touching", "wide gaps")
+    )
+    text = " ".join(README.split())
+    assert f"gets {touching} right if digits touch and {apart} if they don't" in text
 
 
 def test_the_speeds_are_those_measured() -> None:
@@ -220,7 +232,7 @@ def test_what_is_accepted_and_refused_is_on_the_card() -> None:
     }
     tested = card["evaluation"]["test10k"]
     accepted, right = tested["accepted"], tested["accepted_correct"]
-    text = README.replace("\n", " ")
+    text = " ".join(README.split())
     assert f"accepts {accepted:,}, and {right:,} of these are right" in text
     assert f"{refused['letters']} of letters (other than those above)" in text
     assert f"{refused['scribbles']} of scribbles" in text
