@@ -85,8 +85,8 @@ def fit_command(
     train, test = _load(data, "train"), _load(data, "test")
     for name in names:
         how, title = recipe_for(name, chosen), f"{chosen}-{name}-{seed}"
-        there = load_base(base / name, name) if own is not None or how.goes_on else None
-        begun = there if how.goes_on else None
+        there = load_base(base / name, name) if own is not None or how.fine_tune else None
+        begun = there if how.fine_tune else None
         if begun is not None and begun.typicality is None:
             raise BaseError(
                 f"The model in {base / name} has no thresholds, so it cannot be fine-tuned. "

@@ -85,7 +85,7 @@ class Recipe:
     augmentation: Augmentation | None = None
     pictures: PicturesRecipe | None = None  # None: the training digits only
     made_together: int = 4  # batches whose random numbers are drawn at once
-    goes_on: bool = False  # start from an existing model's weights instead of fresh ones
+    fine_tune: bool = False  # from an existing model instead of fresh weights
 
 
 STRONG = Recipe(
@@ -107,7 +107,7 @@ FINETUNE = Recipe(
     validation=0.085,  # the same writers as in the strong recipe
     warmup=0.05,
     augmentation=Augmentation(),
-    goes_on=True,
+    fine_tune=True,
 )
 
 RECIPES: Mapping[RecipeName, Recipe] = {
